@@ -1,0 +1,13 @@
+"""What a method must be compared with, trained on the same data through the same recipe."""
+
+from ..registry import Registry
+
+BASELINES = Registry(
+    "baseline",
+    {
+        "majority": "hf_reprogram.baselines.majority:Majority",
+        "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",
+        "from_scratch": "hf_reprogram.baselines.finetuning:FromScratch",
+        "prompt_tuning": "hf_reprogram.baselines.prompt_tuning:PromptTuning",
+    },
+)

@@ -1,0 +1,78 @@
+"""Training the whole network: the same architecture from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..tasks.metrics import score
+from ..training.fit import Fit, decide, fit, tokenize
+from .base import Baseline, Outcome, Setting
+from .linear_probe import plain_tokenizer
+
+
+@dataclass
+class FromScratchOptions:
+    """Options of `from_scratch`: learning rates to choose from on validation (first seed's choice is not carried over)."""
+
+    learning_rate: list[float] = field(default_factory=lambda: [1e-4, 5e-4])
+
+    def __post_init__(self):
+        if isinstance(self.learning_rate, int | float):
+            self.learning_rate = [float(self.learning_rate)]
+
+
+class FromScratch(Baseline):
+    """The source's architecture with fresh weights, all of them trained, for as many epochs as the method."""
+
+    title = "from scratch"
+    Options = FromScratchOptions
+
+    def run(self, setting: Setting) -> Outcome:
+        """See `Baseline.run`."""
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        name = setting.recipe.source["name"]
+        config = AutoConfig.from_pretrained(name, num_labels=max(1, len(setting.task.labels)))
+        config.problem_type = setting.task.problem_type
+        tokenizer = plain_tokenizer(name, config.max_position_embeddings)
+        config.pad_token_id = tokenizer.pad_token_id
+        return best_of(
+            setting,
+            tokenizer,
+            lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32),
+            [{"learning_rate": rate} for rate in self.options.learning_rate],
+        )
+
+
+def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[str, Any]]) -> Outcome:
+    """Train `make_model()` with each of the settings in `grid`; the best on validation predicts test."""
+    from transformers import set_seed
+
+    task = setting.task
+    data = tokenize(setting.splits, tokenizer, task.options.max_length)
+    best: tuple[float, dict[str, Any], Fit] | None = None
+    seconds = 0.0
+    for index, options in enumerate(grid):
+        set_seed(setting.seed)
+        done = fit(
+            make_model(),
+            tokenizer,
+            data,
+            task,
+            setting.training(options),
+            folder=setting.folder / str(index),
+            seed=setting.seed,
+            quiet=setting.quiet,
+        )
+        seconds += done.seconds
+        value = score(task.metrics[:1], done.predictions, data["validation"]["label"], task.average)[task.metrics[0]]
+        if best is None or value > best[0]:
+            best = (value, options, done)
+    assert best is not None
+    _, chosen, done = best
+    output = done.trainer.predict(data["test"])
+    trained = sum(p.numel() for p in done.trainer.model.parameters() if p.requires_grad)
+    return Outcome(done.predictions, decide(output.predictions, task), trained, seconds, chosen)

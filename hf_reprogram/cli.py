@@ -1,0 +1,134 @@
+"""The command line: `hf-reprogram methods | train | evaluate | predict | inspect | push`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from .errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Model reprogramming: train a small input transform and output mapping around a frozen model.",
+)
+
+Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
+Source = Annotated[Optional[str], typer.Option(help="Where the source is, if not where the adapter recorded it.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no messages.")]
+
+
+@app.command()
+def methods() -> None:
+    """List the methods, the papers they come from, and what each one is made of."""
+    from .methods import METHODS
+
+    for name in METHODS.names():
+        info = METHODS[name].info
+        typer.echo(f"{name}\n  {info.title} ({info.authors} {info.year}, arXiv {info.arxiv})")
+        typer.echo(f"  source: {info.source}; transform: {info.transform}; mapping: {info.mapping}")
+        if info.differs:
+            typer.echo(f"  differs: {info.differs}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, as YAML.")],
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Override a key: --set training.learning_rate=1e-2")] = None,
+    output: Annotated[Optional[str], typer.Option(help="Folder for the results; by default runs/NAME OF THE RECIPE.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an adapter from a recipe; writes the adapter, results.json, plots and a model card."""
+    from .training.recipe import load_recipe
+    from .training.results import markdown, rows
+    from .training.run import train as run
+
+    overrides = [*(set_ or []), *([f"output={json.dumps(output)}"] if output else [])]
+    chosen = load_recipe(recipe, overrides)
+    results = run(chosen, resume=resume, quiet=quiet)
+    if results and not quiet:
+        typer.echo(f"\n{markdown(rows(results))}\n\nThe adapter, results.json and the model card are in {chosen.output}.")
+
+
+@app.command()
+def evaluate(
+    adapter: Adapter,
+    recipe: Annotated[Optional[Path], typer.Option(help="Take the task from this recipe instead of the adapter's own.")] = None,
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Override a key of the task: --set task.max_test=500")] = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    source: Source = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score an adapter on a task; prints JSON."""
+    from .training.evaluate import evaluate_adapter
+
+    typer.echo(json.dumps(evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet), indent=2))
+
+
+@app.command()
+def predict(
+    adapter: Adapter,
+    text: Annotated[Optional[list[str]], typer.Argument(help="A text, or a text and its pair; else lines are read from --file.")] = None,
+    file: Annotated[Optional[Path], typer.Option(help="A text a line; a tab separates a text from its pair. - is standard input.")] = None,
+    source: Source = None,
+    quiet: Quiet = False,
+) -> None:
+    """Classify texts; prints a JSON object a line."""
+    from .training.evaluate import predict_texts
+
+    if bool(text) == bool(file):
+        raise InputError("Give either a text (and its pair) or --file.")
+    if text:
+        lines = ["\t".join(text)]
+    else:
+        try:
+            lines = (sys.stdin.read() if str(file) == "-" else Path(str(file)).read_text(encoding="utf-8")).splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The file {str(file)!r} cannot be read: {error}.") from error
+    for record in predict_texts(adapter, lines, source, quiet):
+        typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+@app.command()
+def inspect(
+    adapter: Adapter,
+    source: Source = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    top: Annotated[int, typer.Option(help="How many nearest tokens to show.")] = 5,
+) -> None:
+    """Show parameter counts, the template, the nearest tokens of prompts and classes, and whether prompts matter."""
+    from .diagnostics.inspection import describe, inspect_adapter
+
+    found = inspect_adapter(adapter, source, top)
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))
+
+
+@app.command()
+def push(
+    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    repo_id: Annotated[str, typer.Argument(help="Where to, as owner/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    revision: Annotated[Optional[str], typer.Option(help="Branch to push to.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    message: Annotated[str, typer.Option(help="Commit message.")] = "Upload a reprogramming adapter",
+) -> None:
+    """Push an adapter, its tokenizer, card and results to the Hub."""
+    from .hub.push import push_adapter
+
+    typer.echo(push_adapter(adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an `InputError` is printed as one sentence and exits with 2."""
+    try:
+        command: Any = typer.main.get_command(app)
+        command(args=arguments, standalone_mode=True)
+    except InputError as error:
+        typer.echo(f"hf-reprogram: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Looking at a reprogrammed model: inspection, plots."""

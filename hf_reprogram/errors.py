@@ -1,0 +1,18 @@
+"""Errors that a person can act on: one sentence that names the value, the limit and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The command line prints its message without a traceback."""
+
+
+def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
+    """The error for a name that is not one of `choices`, with the nearest valid one when there is one."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, choices))}."
+    return InputError(f"Unknown {what} {name!r}: {hint}")

@@ -1,0 +1,1 @@
+"""Model cards and what the Hub needs to know."""

@@ -1,0 +1,131 @@
+"""Model cards, rendered from what a run recorded."""
+
+from __future__ import annotations
+
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from ..files import write_text
+from ..training.results import markdown, plus_minus, rows
+
+
+def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
+    """Write `README.md` with the model card of a run into its folder."""
+    path = Path(folder) / "README.md"
+    write_text(path, render_card(results, repo_id or Path(folder).name))
+    return path
+
+
+def render_card(results: dict[str, Any], repo_id: str) -> str:
+    """The model card, metadata block included, as Markdown.
+
+    Args:
+        results: what `results.json` holds.
+        repo_id: what to write where a reader loads the model.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    from ..methods import METHODS
+
+    method, task, source = results["method"], results["task"], results["source"]
+    info = METHODS[method["name"]].info
+    template = (package_files(__package__) / "card_template.md").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    return environment.from_string(template).render(
+        card_data=card_metadata(results, repo_id).to_yaml(),
+        title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {method['name'].upper()}",
+        method_sentence=f"A frozen {source['name']} reprogrammed with {method['name'].upper()} ({info.authors} {info.year}).",
+        source_name=source["name"],
+        source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
+        trainable=f"{results['trainable']:,}",
+        adapter_bytes=f"{results['adapter_bytes']:,}",
+        repo_id=repo_id,
+        example=_example(task),
+        results_table=markdown(rows(results)),
+        results_note=_note(results),
+        data_sentence=_data(task),
+        data_notes=task["notes"],
+        settings=_settings(results),
+        sweep_table=_sweep(results),
+        revision_clause=f" (revision {source['revision'][:12]})" if source["revision"] else "",
+        reference=f"{info.authors} ({info.year}). {info.title}. arXiv:{info.arxiv}.",
+        version=results["versions"].get("hf_reprogram", ""),
+        versions=", ".join(f"{name} {value}" for name, value in results["versions"].items() if name != "hf_reprogram"),
+    )
+
+
+def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
+    """The Hub's metadata; a source or a data set that is only a local folder or file is left out."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    from ..methods import METHODS
+
+    method, task, source = results["method"], results["task"], results["source"]
+    info = METHODS[method["name"]].info
+    on_hub = "/" in task["dataset"] and not Path(task["dataset"]).exists()
+    base = {"base_model": source["name"], "base_model_relation": "adapter"} if "/" in source["name"] else {}
+    evaluations = [
+        EvalResult(
+            task_type=info.pipeline_tag,
+            dataset_type=task["dataset"] if on_hub else "custom",
+            dataset_name=task["title"],
+            dataset_config=task["name"],
+            dataset_split="test",
+            metric_type=_HUB_METRICS.get(metric, metric),
+            metric_name=f"{metric}, mean of {results['test'][metric]['n']} seeds",
+            metric_value=round(results["test"][metric]["mean"], 4),
+        )
+        for metric in task["metrics"]
+    ]
+    return ModelCardData(
+        library_name="hf_reprogram",
+        pipeline_tag=info.pipeline_tag,
+        tags=["model-reprogramming", method["name"]],
+        datasets=[task["dataset"]] if on_hub else None,
+        metrics=[_HUB_METRICS.get(metric, metric) for metric in task["metrics"]],
+        model_name=repo_id.split("/")[-1],
+        eval_results=evaluations,
+        **base,
+    )
+
+
+_HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+
+
+def _example(task: dict[str, Any]) -> str:
+    pair = task.get("pair")
+    return 'classify({"text": "A first text.", "text_pair": "A second one."})' if pair else 'classify("A text.")'
+
+
+def _note(results: dict[str, Any]) -> str:
+    seeds = len(results["seeds"])
+    spread = f"Mean and sample deviation over {seeds} seeds, in percent" if seeds > 1 else "One seed, in percent"
+    metric = results["task"]["metrics"][0]
+    validation = plus_minus(results["validation"][metric])
+    return (
+        f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
+        f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
+    )
+
+
+def _data(task: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{size:,} {name}" for name, size in task["sizes"].items())
+    name = f"`{task['dataset']}`{f' ({task_name})' if (task_name := task['name']) else ''}"
+    labels = f" Labels: {', '.join(task['labels'])}." if task["labels"] else " The label is a number."
+    return f"{name}: {sizes} examples.{labels}"
+
+
+def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
+    method = {key: value for key, value in results["method"].items() if value is not None}
+    chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
+    return [(key, f"`{value}`") for key, value in {**chosen, **results["training"]}.items()]
+
+
+def _sweep(results: dict[str, Any]) -> str:
+    metric = results["task"]["metrics"][0]
+    table = [
+        {**{key: str(value) for key, value in entry["values"].items()}, metric: f"{100 * entry['validation'][metric]:.1f}"}
+        for entry in results["sweep"]
+    ]
+    return markdown(table) if table else ""

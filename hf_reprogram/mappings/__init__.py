@@ -1,0 +1,11 @@
+"""Output mappings: omega. One file each; a new one is its file and its line here."""
+
+from ..registry import Registry
+
+MAPPINGS = Registry(
+    "mapping",
+    {
+        "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",
+        "dense": "hf_reprogram.mappings.dense:Dense",
+    },
+)

@@ -1,0 +1,45 @@
+"""The interface of an output mapping."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..sources.base import SourceSpec
+
+
+class OutputMapping(nn.Module):
+    """Turns what it `reads` of the source into logits over the target's labels. Its parameters are omega.
+
+    As for a transform, `Options` is a dataclass of plain data and is all that a mapping is built from.
+    """
+
+    Options: ClassVar[type]
+
+    def __init__(self, options: Any):
+        super().__init__()
+        self.options = options
+
+    @property
+    def reads(self) -> str:
+        """Which output of the source it needs; see `hf_reprogram.sources.base`."""
+        return self.options.reads
+
+    def check(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if the source does not offer what this mapping reads, or offers it in another width."""
+        if self.reads not in spec.widths:
+            raise InputError(
+                f"The mapping reads {self.reads!r}, which a {spec.kind} source does not offer: choose one of "
+                f"{', '.join(sorted(spec.widths))}."
+            )
+        if spec.widths[self.reads] != self.options.width:
+            raise InputError(
+                f"The mapping reads vectors {self.options.width} wide, but the source's are {spec.widths[self.reads]} wide: "
+                "this adapter belongs to another source."
+            )
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Logits (batch, labels) from the source's outputs."""
+        raise NotImplementedError  # pragma: no cover - the interface

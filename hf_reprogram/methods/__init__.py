@@ -1,0 +1,10 @@
+"""Methods: one file a paper, which says which transform, which mapping and which defaults. A new one is a line here."""
+
+from ..registry import Registry
+
+METHODS = Registry(
+    "method",
+    {
+        "warp": "hf_reprogram.methods.warp:Warp",
+    },
+)

@@ -1,0 +1,140 @@
+"""`reprogram`: from a pretrained model and a list of labels to a model that is ready to train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import ReprogramConfig
+from ..errors import InputError
+from ..model import ReprogrammedModel
+from ..options import from_dict
+from ..sources.base import same_fingerprint
+from ..sources.loading import load_source
+from . import METHODS
+
+
+def reprogram(
+    source: str | os.PathLike | nn.Module,
+    method: str = "warp",
+    labels: Sequence[str] | int | None = None,
+    *,
+    problem_type: str = "single_label_classification",
+    processor: Any = None,
+    source_kind: str | None = None,
+    source_kwargs: dict[str, Any] | None = None,
+    init_from: str | os.PathLike | None = None,
+    **options: Any,
+) -> tuple[ReprogrammedModel, Any]:
+    """Wrap a frozen source for a new task.
+
+    Args:
+        source: a Hub id, a folder, or a loaded model.
+        method: a name from `hf-reprogram methods`.
+        labels: names of the target's classes, or how many; None or 1 for regression.
+        problem_type: "single_label_classification" or "regression".
+        processor: the source's tokenizer; loaded from the source's name if None.
+        source_kind: "masked_lm", "encoder" or "causal_lm", where the checkpoint should not decide.
+        source_kwargs: for the source's `from_pretrained` (dtype, revision, quantization_config, device_map, ...).
+        init_from: an adapter, on the same source, to start from: its prompts, and its class vectors for the labels that
+            have the same name (the paper's two-stage training, for example MNLI before RTE).
+        options: the method's own options; see its `Options`.
+
+    Returns:
+        The model, and the processor for the target's data.
+
+    Raises:
+        InputError: before any training, if something given cannot work.
+    """
+    chosen = METHODS[method]
+    names = _label_names(labels, problem_type)
+    values = from_dict(chosen.Options, options, f"option of {method}")
+    frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
+    if processor is None:
+        processor = _processor(reference["name"], source_kwargs or {})
+    recipe = chosen(values)
+    parts = recipe.compose(frozen, processor, len(names))
+    config = ReprogramConfig(
+        source=reference,
+        transform=parts.transform,
+        mapping=parts.mapping,
+        method={"name": method, **asdict(values)},
+        problem_type=problem_type,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )
+    model = ReprogrammedModel(config, frozen)
+    recipe.initialize(model, parts.processor)
+    if init_from is not None:
+        start_from(model, init_from)
+    return model, parts.processor
+
+
+@torch.no_grad()
+def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str]:
+    """Copy theta, and omega's rows for labels of the same name, from a trained adapter on the same source.
+
+    Returns:
+        The labels whose rows were copied; the others keep their fresh start.
+    """
+    config = ReprogramConfig.from_pretrained(adapter)
+    if not same_fingerprint(config.source["fingerprint"], model.config.source["fingerprint"]):
+        raise InputError(
+            f"init_from={os.fspath(adapter)!r} was trained on {config.source['name']!r}, not on this source: its prompts mean "
+            "nothing here."
+        )
+    other = ReprogrammedModel.from_pretrained(adapter, source=model.source, config=config)
+    theirs, ours = dict(other.transform.named_parameters()), dict(model.transform.named_parameters())
+    for name in {*theirs, *ours}:
+        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape:
+            raise InputError(
+                f"init_from={os.fspath(adapter)!r} has the template {config.transform.get('template')!r}, this model "
+                f"{model.config.transform.get('template')!r}: use as many prompts."
+            )
+        ours[name].copy_(theirs[name])
+    if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
+        return []
+    rows = {name: i for i, name in other.config.id2label.items()}
+    shared = [(i, rows[name]) for i, name in model.config.id2label.items() if name in rows]
+    if config.problem_type != model.config.problem_type:
+        shared = []
+    for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):
+        for mine, their in shared:
+            ours_p[mine] = theirs_p[their]
+    return [model.config.id2label[mine] for mine, _ in shared]
+
+
+def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[str]:
+    """Names of the outputs, checked."""
+    if problem_type not in ("single_label_classification", "regression"):
+        raise InputError(
+            f"problem_type is {problem_type!r}: choose 'single_label_classification' or 'regression'."
+        )
+    if problem_type == "regression":
+        if labels not in (None, 1):
+            raise InputError(f"A regression has one output and no label names: leave labels={labels!r} out.")
+        return ["value"]
+    names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels or ()]
+    if len(names) < 2:
+        raise InputError(f"A classification needs at least 2 labels, not {len(names)}: name them in labels=[...].")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"The label {twice[0]!r} is named twice: every label needs a name of its own.")
+    return names
+
+
+def _processor(name: str, source_kwargs: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    if not name:
+        raise InputError("The source was given as a model without a name, so its tokenizer must be given: processor=...")
+    passed_on = {k: v for k, v in source_kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
+    try:
+        return AutoTokenizer.from_pretrained(name, **passed_on)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=...") from error

@@ -1,0 +1,168 @@
+"""WARP: word-level adversarial reprogramming (Hambardzumyan, Khachatrian, May 2021, arXiv 2101.00121).
+
+    y_c = omega_c . h([CLS] p_1..p_i  S1  p_i+1..p_j [MASK] p_j+1..p_k  S2  p_k+1..p_K [SEP])  + b_c
+
+theta: the K prompt embeddings p, which replace word embeddings at reserved slots.  omega: C class vectors and biases
+against h, the state at [MASK] after the masked-LM head's transform.  Trained: K * d + C * (d + 1) numbers.
+
+Beyond the paper, and marked so: `reads="first"` puts the class vectors on [CLS]; a causal source is read at its last
+token, with the prompt after the text; a source without a masked-LM head is read at the mask or over mean features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..errors import InputError, unknown
+from ..sources.base import Source
+from ..transforms.template import Template, apply_template
+from .base import Method, MethodInfo, Parts
+
+PAPER_WORDS = ('"', "?", ".", ",", "!")
+
+
+@dataclass
+class WarpOptions:
+    """Options of WARP.
+
+    Attributes:
+        num_prompts: K, the number of prompt slots; 0 trains the class vectors alone.
+        template: where they go (`hf_reprogram.transforms.template`); by default shared evenly among the gaps.
+        prompt_init: "mask" (the embedding of the mask token, the paper's default), "words" (`init_words` in turn) or
+            "normal" (mean and deviation of the embedding table). By default "mask" where the tokenizer has one.
+        init_words: words for `prompt_init="words"`; the paper's are punctuation marks.
+        verbalizer: a word for each label, from whose decoder row its class vector starts (the paper's WARP_init).
+        reads: "mask", "first", "last" or "features"; by default the mask where there is one, else the last token.
+    """
+
+    num_prompts: int = 20
+    template: str | None = None
+    prompt_init: str | None = None
+    init_words: list[str] = field(default_factory=lambda: list(PAPER_WORDS))
+    verbalizer: dict[str, str] | None = None
+    reads: str | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.num_prompts, int) or self.num_prompts < 0:
+            raise InputError(f"num_prompts is {self.num_prompts!r}: give a whole number, 0 or more.")
+        if self.template is not None:
+            self.num_prompts = Template.parse(self.template).num_prompts
+        if self.prompt_init not in (None, "mask", "words", "normal"):
+            raise unknown("prompt_init", self.prompt_init, ("mask", "words", "normal"))
+        if not self.init_words:
+            raise InputError("init_words is empty: give at least one word to start the prompts from.")
+
+
+class Warp(Method):
+    """Prompt slots and a verbalizer around a frozen text model."""
+
+    info = MethodInfo(
+        title="WARP: Word-level Adversarial ReProgramming",
+        authors="Hambardzumyan, Khachatrian, May",
+        year=2021,
+        arxiv="2101.00121",
+        source="masked LM; also encoder and causal LM",
+        transform="prompt_slots",
+        mapping="verbalizer",
+        differs="encoders without a masked-LM head and causal LMs are our extension",
+    )
+    Options = WarpOptions
+    training = {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "num_train_epochs": 30,
+        "per_device_train_batch_size": 8,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.06,
+        "max_grad_norm": 1.0,
+    }
+
+    options: WarpOptions
+
+    def compose(self, source: Source, processor: Any, num_labels: int) -> Parts:
+        """Put the template into the tokenizer and read where it says."""
+        options, spec = self.options, source.spec
+        reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
+        if reads not in spec.widths:
+            raise InputError(
+                f"reads={reads!r} is not something a {spec.kind} source offers: choose one of "
+                f"{', '.join(sorted(set(spec.widths) - {'tokens'}))}."
+            )
+        template = Template.parse(options.template) if options.template else Template.default(options.num_prompts, reads)
+        if template.has_mask != (reads == "mask"):
+            raise InputError(
+                f"reads={reads!r} and the template {str(template)!r} do not go together: a template has [MASK] exactly when "
+                "the class is read at the mask."
+            )
+        templated, first_slot = apply_template(processor, template, spec.max_tokens)
+        transform = {
+            "type": "prompt_slots",
+            "template": str(template),
+            "width": spec.embedding_width,
+            "first_slot_id": first_slot,
+            "mask_token_id": templated.mask_token_id if template.has_mask else None,
+        }
+        mapping = {"type": "verbalizer", "num_labels": num_labels, "width": spec.widths[reads], "reads": reads}
+        return Parts(transform, mapping, templated)
+
+    @torch.no_grad()
+    def initialize(self, model: Any, processor: Any) -> None:
+        """Prompts from the mask, words or noise; class vectors fresh, or from the decoder's rows for the verbalizer."""
+        options, source = self.options, model.source
+        if options.num_prompts:
+            model.transform.prompts.copy_(self._prompts(source, processor))
+        model.mapping.reset()
+        if options.verbalizer is not None:
+            words = _words_of_labels(options.verbalizer, model.config)
+            ids = torch.tensor([_first_token(processor, word) for word in words], device=source.embedding.weight.device)
+            rows, biases = source.output_rows(ids)
+            if rows.shape[1] != model.mapping.weight.shape[1]:
+                raise InputError(
+                    f"A verbalizer needs decoder rows as wide as what is read: they are {rows.shape[1]} wide, "
+                    f"{model.mapping.reads!r} is {model.mapping.weight.shape[1]}; read the mask or the last token."
+                )
+            model.mapping.weight.copy_(rows)
+            model.mapping.bias.copy_(biases)
+
+    def _prompts(self, source: Source, processor: Any) -> torch.Tensor:
+        """Initial prompts (K, width)."""
+        count, table = self.options.num_prompts, source.embedding.weight
+        how = self.options.prompt_init or ("normal" if processor.mask_token is None else "mask")
+        if how == "normal":
+            rows = table.float()
+            return rows.mean(0) + rows.std(0) * torch.randn(count, table.shape[1]).to(table.device)
+        if how == "mask":
+            if processor.mask_token is None:
+                raise InputError("prompt_init='mask' needs a mask token, which this tokenizer lacks: use 'words' or 'normal'.")
+            ids = [processor.mask_token_id] * count
+        else:
+            words = self.options.init_words
+            ids = [_first_token(processor, words[i % len(words)]) for i in range(count)]
+        return source.embed(torch.tensor(ids, device=table.device)).float()
+
+
+def _words_of_labels(verbalizer: dict[str, str], config: Any) -> list[str]:
+    """The verbalizer's words in the order of the labels."""
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    for label in verbalizer:
+        if label not in labels:
+            raise unknown("label in the verbalizer", label, labels)
+    for label in labels:
+        if label not in verbalizer:
+            raise InputError(f"The verbalizer has no word for the label {label!r}: give one for each of {', '.join(labels)}.")
+    return [verbalizer[label] for label in labels]
+
+
+def _first_token(processor: Any, word: str) -> int:
+    """Token id of a word as it stands within a sentence; of several tokens the first, with a warning."""
+    ids = processor(f" {word.strip()}", add_special_tokens=False)["input_ids"]
+    if not ids or ids[0] == processor.unk_token_id:
+        raise InputError(f"The word {word!r} is not in the source's vocabulary: choose another.")
+    if len(ids) > 1:
+        pieces = processor.convert_ids_to_tokens(ids)
+        warnings.warn(f"The word {word!r} is {len(ids)} tokens ({' '.join(pieces)}): using the first.", stacklevel=2)
+    return ids[0]

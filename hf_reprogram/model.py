@@ -1,0 +1,189 @@
+"""`ReprogrammedModel`: the equation `y = OutputMapping(f(InputTransform(x | theta)) | omega)` as a transformers model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.loss.loss_utils import ForSequenceClassificationLoss
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+
+from .config import ReprogramConfig
+from .errors import InputError
+from .files import staged
+from .mappings import MAPPINGS
+from .mappings.base import OutputMapping
+from .options import from_dict
+from .sources.base import Source
+from .sources.loading import restore_source
+from .transforms import TRANSFORMS
+from .transforms.base import InputTransform
+
+# What may be passed on to the Hub when an adapter is fetched, and to the source's own `from_pretrained`.
+_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
+_SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
+
+
+class ReprogrammedModel(PreTrainedModel):
+    """A frozen source between a trained input transform (theta) and a trained output mapping (omega).
+
+    It trains with the stock `Trainer`, saves theta and omega only (`config.json` and a `model.safetensors` of a few
+    KB), and loads with `from_pretrained`, `AutoModelForSequenceClassification` or `pipeline`.
+
+    Args:
+        config: names and options of the transform and the mapping, and what is known of the source.
+        source: the frozen source.
+
+    Raises:
+        InputError: the transform or the mapping does not fit the source.
+    """
+
+    config_class = ReprogramConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
+    _supports_sdpa = True
+
+    def __init__(self, config: ReprogramConfig, source: Source):
+        super().__init__(config)
+        self.transform: InputTransform = _build(TRANSFORMS, config.transform, "transform")
+        self.mapping: OutputMapping = _build(MAPPINGS, config.mapping, "mapping")
+        self.transform.check(source.spec)
+        self.mapping.check(source.spec)
+        self.source = source
+        self.register_state_dict_post_hook(_drop_source)
+        self.register_load_state_dict_post_hook(_forgive_missing_source)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits (batch, labels), and the mean loss if `labels` (batch,) are given.
+
+        The inputs are those of the target's processor; which of them are used is up to the transform. Token types are
+        accepted, since tokenizers make them, and ignored: a template is one segment.
+        """
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "pixel_values": pixel_values,
+            "input_values": input_values,
+            "input_features": input_features,
+        }
+        inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)
+        logits = self.mapping(self.source(inputs, self.mapping.reads))
+        loss = None if labels is None else ForSequenceClassificationLoss(labels, logits, self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """theta and omega by name: every parameter that a checkpoint holds."""
+        return {name: p for name, p in self.named_parameters() if not name.startswith("source.")}
+
+    def num_trainable(self) -> int:
+        """How many numbers theta and omega have."""
+        return sum(parameter.numel() for parameter in self.trainable().values())
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None, every_n_layers: int = 1):
+        self.gradient_checkpointing = enable
+        self.source.checkpoint_activations(gradient_checkpointing_func if enable else None, every_n_layers)
+
+    # ------------------------------------------------------------------------------------------ saving and loading
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
+        if (state := kwargs.get("state_dict")) is not None:
+            kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
+        if kwargs.pop("push_to_hub", False):
+            raise InputError("Save first, then call model.push_to_hub(repo_id).")
+        with staged(save_directory, last="config.json") as stage:
+            super().save_pretrained(stage, **kwargs)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        source: str | os.PathLike | nn.Module | None = None,
+        *,
+        config: ReprogramConfig | None = None,
+        source_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> ReprogrammedModel:
+        """Load an adapter and the source it was trained on.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id of the adapter.
+            source: the source, as a name, a folder or a loaded model; by default the one that the adapter recorded.
+            config: the adapter's config, read from its folder if None.
+            source_kwargs: for the source's own `from_pretrained`; the dtype is by default the recorded one.
+            kwargs: Hub arguments (revision, token, cache_dir, ...) for the adapter's files; dtype, device_map,
+                attn_implementation and quantization_config go to the source. Code in a checkpoint is never run.
+
+        Raises:
+            InputError: the folder is incomplete, or the source is not the one the adapter was trained on.
+        """
+        hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
+        if config is None:
+            config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
+        weights = cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub)
+        state = _read(weights)
+        for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}
+        for_source.update(source_kwargs or {})
+        assert config.source is not None
+        model = cls(config, restore_source(config.source, source, **for_source))
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in state.items()}
+        if expected != found:
+            wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+            raise InputError(
+                f"{os.fspath(weights)!r} does not fit its config.json: {', '.join(wrong)} missing, left over or of another "
+                "shape; the folder mixes two adapters or was cut short."
+            )
+        model.load_state_dict(state)
+        return model.eval()
+
+
+def _build(registry, options: dict[str, Any] | None, kind: str) -> Any:
+    """The part that `options` describe: `{"type": name, **its options}`."""
+    if not options or "type" not in options:
+        raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
+    values = dict(options)
+    name = values.pop("type")
+    part = registry[name]
+    return part(from_dict(part.Options, values, f"option of the {kind} {name!r}"))
+
+
+def _read(path: str | os.PathLike) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(
+            f"{os.fspath(path)!r} is not a whole safetensors file ({error}): it was cut short; take another checkpoint."
+        ) from error
+
+
+def _drop_source(_module, state: dict[str, Tensor], prefix: str, _metadata) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}source.")]:
+        del state[name]
+
+
+def _forgive_missing_source(_module, incompatible) -> None:
+    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith("source.")]
+
+
+def adapter_bytes(folder: str | os.PathLike) -> int:
+    """Size of an adapter's weights file on disk, in bytes."""
+    return (Path(folder) / SAFE_WEIGHTS_NAME).stat().st_size

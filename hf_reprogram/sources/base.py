@@ -1,0 +1,111 @@
+"""The frozen model `f` behind one small interface.
+
+A source says what it is (`spec`) and answers `source(inputs, reads)`, computing only what the output mapping reads:
+
+    "mask"      state at the mask token, after the masked-LM head's transform where there is one   (batch, width)
+    "first"     last hidden state at the first token, for example [CLS]                            (batch, width)
+    "last"      last hidden state at the last token that is not padding                            (batch, width)
+    "features"  last hidden states averaged over the tokens that are not padding                   (batch, width)
+    "tokens"    last hidden states of all tokens                                           (batch, tokens, width)
+
+Frozen means three things, and `Source` keeps all of them: no weight requires a gradient, no module is ever in training
+mode (so no dropout and no running statistics), and the bytes of the weights never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a transform or mapping may know of a source.
+
+    Attributes:
+        kind: "masked_lm", "encoder" or "causal_lm".
+        family: the source's own `model_type`, for example "roberta".
+        embedding_width: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).
+        vocab_size: rows of the input embedding.
+        max_tokens: the longest input, in tokens, that the position embeddings allow.
+        widths: for each supported `reads`, the width of what it returns.
+    """
+
+    kind: str
+    family: str
+    embedding_width: int
+    vocab_size: int
+    max_tokens: int
+    widths: dict[str, int]
+
+
+class Source(nn.Module):
+    """A pretrained model that stays as it is.
+
+    Args:
+        model: the model to freeze. It is not copied: its weights lose `requires_grad` and it is put in eval mode.
+    """
+
+    spec: SourceSpec
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Source:
+        """Stay in eval mode whatever the wrapper does."""
+        return super().train(False)
+
+    def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
+        """What the mapping reads of `f(inputs)`; see the module's docstring for `reads` and shapes."""
+        raise NotImplementedError  # pragma: no cover - the interface
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings of token `ids` (...,) as (..., embedding_width), scaled as the source scales them."""
+        return self.embedding(ids)
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The source's input embedding, a module from token ids to vectors."""
+        raise NotImplementedError  # pragma: no cover - the interface
+
+    def output_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
+        raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to take class vectors from.")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of the source's embedding weights: see `fingerprint`."""
+        return fingerprint(self.embedding.weight)  # type: ignore[arg-type]
+
+
+def fingerprint(weight: Tensor) -> dict[str, Any]:
+    """Digest of a weight, so that an adapter is never put on another source by mistake.
+
+    The hash decides when the weights are held in the dtype they were trained in. A copy in another dtype cannot have
+    the same bytes: eight entries at a fixed stride are then compared within that dtype's precision.
+    """
+    weight = weight.detach()
+    sample = weight.flatten()[:: max(1, weight.numel() // 8)][:8]
+    return {
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "shape": list(weight.shape),
+        "sha256": hashlib.sha256(weight.contiguous().view(torch.uint8).cpu().numpy()).hexdigest(),
+        "sample": [round(value, 8) for value in sample.double().tolist()],
+    }
+
+
+def same_fingerprint(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Whether two fingerprints are of the same weights, held in the same or in another floating dtype."""
+    if recorded["shape"] != found["shape"]:
+        return False
+    if recorded["dtype"] == found["dtype"]:
+        return recorded["sha256"] == found["sha256"]
+    eps = max(torch.finfo(getattr(torch, side["dtype"])).eps for side in (recorded, found))
+    pairs = zip(recorded["sample"], found["sample"], strict=True)
+    return all(abs(a - b) <= 2 * eps * max(abs(a), abs(b)) + 1e-6 for a, b in pairs)

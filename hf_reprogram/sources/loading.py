@@ -1,0 +1,166 @@
+"""From a name, a folder or a loaded model to a frozen source, and back from what an adapter recorded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from ..errors import InputError
+from .base import Source, same_fingerprint
+from .text import KINDS, TextSource
+
+
+@dataclass
+class SourceReference:
+    """What an adapter records of its source.
+
+    Attributes:
+        name: Hub id or folder; empty if the source was given as a model that was never loaded from anywhere.
+        kind: "masked_lm", "encoder" or "causal_lm".
+        revision: commit of the Hub repository.
+        dtype: floating dtype the adapter was trained on, used again when it is loaded.
+        fingerprint: of the embedding weights (`hf_reprogram.sources.base.fingerprint`).
+    """
+
+    name: str
+    kind: str
+    revision: str | None = None
+    dtype: str = "float32"
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+
+def load_source(
+    source: str | os.PathLike | nn.Module, kind: str | None = None, **source_kwargs: Any
+) -> tuple[Source, dict[str, Any]]:
+    """A frozen source and the plain data by which an adapter remembers it.
+
+    Args:
+        source: a Hub id, a folder, a loaded `transformers` model, or a `Source`.
+        kind: "masked_lm", "encoder" or "causal_lm"; read off the checkpoint's architecture if None.
+        source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...).
+
+    Raises:
+        InputError: the name is unknown or unreachable, or the architecture is not supported.
+    """
+    if isinstance(source, Source):
+        found, config, name = source, source.model.config, _name(source.model.config)  # type: ignore[union-attr]
+    elif isinstance(source, nn.Module):
+        if source_kwargs:
+            raise InputError(f"{', '.join(map(repr, source_kwargs))} cannot apply to a model that is loaded already.")
+        config, name = getattr(source, "config", None), _name(getattr(source, "config", None))
+        if config is None or not hasattr(source, "get_input_embeddings"):
+            raise InputError(
+                f"{type(source).__name__} is not a transformers text model: give a masked, encoder or causal "
+                "language model."
+            )
+        found = TextSource(source, kind or _kind([type(source).__name__], config))
+    else:
+        name = os.fspath(source)
+        model, kind = _from_pretrained(name, kind, source_kwargs)
+        config, found = model.config, TextSource(model, kind)
+    reference = SourceReference(
+        name=name,
+        kind=found.spec.kind,
+        revision=getattr(config, "_commit_hash", None) or source_kwargs.get("revision"),
+        dtype=str(next(found.parameters()).dtype).removeprefix("torch."),
+        fingerprint=found.fingerprint(),
+    )
+    return found, asdict(reference)
+
+
+def restore_source(
+    recorded: dict[str, Any], source: str | os.PathLike | nn.Module | None = None, **source_kwargs: Any
+) -> Source:
+    """The source an adapter was trained on: the recorded one, or `source` if it is given and is the same model.
+
+    Raises:
+        InputError: the source cannot be found, or its embedding weights are others than those recorded.
+    """
+    reference = SourceReference(**recorded)
+    if source is None:
+        if not reference.name:
+            raise InputError(
+                "This adapter was trained on a model without a name: give it again with from_pretrained(..., source=model)."
+            )
+        source = reference.name
+        source_kwargs.setdefault("revision", reference.revision)
+    if not isinstance(source, nn.Module):
+        source_kwargs.setdefault("dtype", reference.dtype)
+        source_kwargs.setdefault("trust_remote_code", False)
+    found, now = load_source(source, kind=reference.kind, **source_kwargs)
+    if not same_fingerprint(reference.fingerprint, now["fingerprint"]):
+        raise InputError(
+            f"This adapter was trained on another source than {now['name'] or 'the given model'!r}: its embedding is "
+            f"{_describe(now['fingerprint'])}, that of {reference.name or 'the original'!r} was "
+            f"{_describe(reference.fingerprint)}; pass the original with source=."
+        )
+    return found
+
+
+def _describe(fingerprint: dict[str, Any]) -> str:
+    shape = " x ".join(map(str, fingerprint["shape"]))
+    return f"{shape}, {fingerprint['dtype']}, sha256 {fingerprint['sha256'][:12]}"
+
+
+def _name(config: Any) -> str:
+    return getattr(config, "_name_or_path", "") or ""
+
+
+def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[nn.Module, str]:
+    """Load `name` with the auto class that fits `kind`."""
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    classes = {"masked_lm": AutoModelForMaskedLM, "encoder": AutoModel, "causal_lm": AutoModelForCausalLM}
+    if kind is not None and kind not in classes:
+        raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(KINDS)}.")
+    passed_on = ("revision", "token", "trust_remote_code", "cache_dir", "local_files_only", "subfolder")
+    try:
+        config = AutoConfig.from_pretrained(name, **{k: v for k, v in source_kwargs.items() if k in passed_on})
+    except (OSError, ValueError) as error:
+        raise _not_found(name, error) from error
+    kind = kind or _kind(config.architectures or [], config)
+    try:
+        return classes[kind].from_pretrained(name, **source_kwargs), kind
+    except (OSError, ValueError) as error:
+        raise _not_found(name, error) from error
+
+
+def _kind(architectures: list[str], config: Any) -> str:
+    """What kind of text model a checkpoint is, from the class that wrote it."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_MAPPING_NAMES,
+    )
+
+    def names(mapping) -> set[str]:
+        value = mapping.get(config.model_type, ())
+        return {value} if isinstance(value, str) else set(value)
+
+    for architecture in architectures:
+        if architecture in names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or architecture.endswith("ForPreTraining"):
+            if names(MODEL_FOR_MASKED_LM_MAPPING_NAMES):
+                return "masked_lm"
+        elif architecture in names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+            return "causal_lm"
+    has_text_head = names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    if config.model_type in MODEL_MAPPING_NAMES and has_text_head and not getattr(config, "is_encoder_decoder", False):
+        only_causal = not names(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+        return "causal_lm" if only_causal else "encoder"
+    raise InputError(
+        f"The architecture {', '.join(architectures) or config.model_type!r} is not supported as a source: "
+        "give a masked, encoder or causal language model."
+    )
+
+
+def _not_found(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if os.path.isdir(name):
+        return InputError(f"The folder {name!r} does not hold a model that transformers can load: {reason}")
+    return InputError(
+        f"The source {name!r} is neither a folder here nor a model that can be fetched from the Hub now ({reason}): "
+        "check its spelling and the network, or give a folder."
+    )

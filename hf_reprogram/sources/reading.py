@@ -1,0 +1,115 @@
+"""Compute only what is read: shortcuts through a frozen text model when one position's state is wanted.
+
+Both are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+# Families whose encoder layers are laid out as BERT's (post-norm, `attention.self`, `attention.output`).
+BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "data2vec-text"} - {
+    "xlm-roberta-xl"  # pre-norm
+}
+
+
+def gather(hidden: Tensor, position: Tensor) -> Tensor:
+    """`hidden` (batch, tokens, width) at `position` (batch,), kept as a sequence of one: (batch, 1, width)."""
+    return hidden.gather(1, position.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1]))
+
+
+def bert_layer_at(layer: nn.Module, hidden: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
+    """A BERT encoder layer's output at one position a row: (batch, 1, width) from `hidden` (batch, tokens, width).
+
+    With a single query q, keys and values of the other tokens are never needed as such:
+    `q . (W_k h_j) = (W_k^T q) . h_j`, and `sum_j a_j W_v h_j = W_v (sum_j a_j h_j)` as the weights a_j sum to one;
+    the key bias adds the same number to every score and drops out of the soft-max. Two projections of the whole
+    sequence become two of a row, so the layer's cost no longer grows with `tokens * width^2`.
+
+    Args:
+        layer: a layer of one of the `BERT_LIKE` families, in eval mode.
+        hidden: the layer's input.
+        mask: what the encoder passes to its layers under eager or sdpa attention: boolean (True is attended) or
+            additive, broadcastable to (batch, 1, tokens, tokens), the same for every query; None attends to all.
+        position: (batch,), the token whose output is wanted.
+    """
+    attention = layer.attention.self
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    batch, _, width = hidden.shape
+    row = gather(hidden, position)
+    query = attention.query(row).view(batch, heads, size)
+    key_weight = attention.key.weight.view(heads, size, width).to(query.dtype)
+    scores = torch.einsum("bhs,hsw->bhw", query, key_weight) @ hidden.to(query.dtype).transpose(1, 2)
+    scores = scores.float() * attention.scaling
+    if mask is not None:
+        mask = mask[:, 0, :1]  # (batch, 1, tokens): every query sees the same tokens
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    weights = scores.softmax(-1).to(query.dtype)
+    mean = weights @ hidden.to(query.dtype)  # (batch, heads, width)
+    value_weight = attention.value.weight.view(heads, size, width).to(query.dtype)
+    value = torch.einsum("bhw,hsw->bhs", mean, value_weight).reshape(batch, 1, heads * size)
+    if attention.value.bias is not None:
+        value = value + attention.value.bias
+    return layer.feed_forward_chunk(layer.attention.output(value, row))
+
+
+def can_read_last_layer(model: nn.Module) -> bool:
+    """Whether `bert_layer_at` computes what this encoder's last layer would at one position."""
+    config = model.config
+    return (
+        config.model_type in BERT_LIKE
+        and not getattr(config, "is_decoder", False)
+        and getattr(config, "position_embedding_type", "absolute") == "absolute"
+        and config._attn_implementation in ("eager", "sdpa")
+        and type(model.encoder.layer[-1].attention.self.value) is nn.Linear  # not quantized
+    )
+
+
+@contextmanager
+def last_layer_at(model: nn.Module, position: Tensor) -> Iterator[None]:
+    """Within this context the encoder's last layer, and so the model, returns only the state at `position`."""
+    layer = model.encoder.layer[-1]
+    saved = layer.__dict__.get("forward")
+    layer.forward = lambda hidden, mask=None, *args, **kwargs: bert_layer_at(layer, hidden, mask, position)
+    try:
+        yield
+    finally:
+        if saved is None:
+            del layer.forward
+        else:
+            layer.forward = saved
+
+
+@contextmanager
+def stop_before(decoder: nn.Module) -> Iterator[Callable[[], Tensor]]:
+    """Within this context `decoder` is given no rows; calling what it yields returns the rows it would have got."""
+    caught: list[Tensor] = []
+
+    def catch(_module, args):
+        caught.append(args[0])
+        return (args[0][:, :0], *args[1:])
+
+    handle = decoder.register_forward_pre_hook(catch)
+    try:
+        yield caught.pop
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def only_at(model: nn.Module, position: Tensor) -> Iterator[None]:
+    """Within this context `model` returns, as its last hidden state, only the one at `position`."""
+
+    def keep(_module, _args, output):
+        output.last_hidden_state = gather(output.last_hidden_state, position)
+        return output
+
+    handle = model.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,174 @@
+"""Frozen text models: masked LM, encoder (a masked LM without its head), causal LM."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .base import Source, SourceSpec
+from .reading import can_read_last_layer, gather, last_layer_at, only_at, stop_before
+from .text_cache import TextCache
+
+KINDS = ("masked_lm", "encoder", "causal_lm")
+
+
+class TextSource(Source):
+    """A frozen `transformers` text model.
+
+    Args:
+        model: `AutoModelForMaskedLM`, `AutoModel` or `AutoModelForCausalLM`, according to `kind`.
+        kind: one of `KINDS`.
+
+    `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens)
+    and, where read, `mask_position` (batch,); token types are those of a single segment.
+    """
+
+    def __init__(self, model: nn.Module, kind: str):
+        super().__init__(model)
+        config = model.config
+        hidden = config.hidden_size
+        widths = {"features": hidden, "tokens": hidden, "first": hidden, "last": hidden}
+        if kind == "masked_lm":
+            widths["mask"] = self._decoder(model).weight.shape[1]
+        elif kind == "encoder":
+            widths["mask"] = hidden
+        self.spec = SourceSpec(
+            kind=kind,
+            family=config.model_type,
+            embedding_width=self.embedding.weight.shape[1],
+            vocab_size=self.embedding.weight.shape[0],
+            max_tokens=_max_tokens(config),
+            widths=widths,
+        )
+        self.text_cache: TextCache | None = None
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The table of word embeddings."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def base(self) -> nn.Module:
+        """The model without its language-modelling head."""
+        return self.model.base_model
+
+    @staticmethod
+    def _decoder(model: nn.Module) -> nn.Module:
+        decoder = model.get_output_embeddings()
+        if decoder is None or decoder.weight.shape[0] != model.get_input_embeddings().weight.shape[0]:
+            raise InputError(
+                f"{type(model).__name__} has no vocabulary decoder of its own, so the state at its mask cannot be read: "
+                "load it as an encoder with source_kind='encoder'."
+            )
+        return decoder
+
+    def output_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the vocabulary decoder; its biases are zero where it has none."""
+        if self.spec.kind == "encoder":
+            return super().output_rows(ids)
+        decoder = self._decoder(self.model)
+        bias = getattr(decoder, "bias", None)
+        rows = decoder.weight[ids].detach()
+        return rows, rows.new_zeros(len(ids)) if bias is None else bias[ids].detach()
+
+    def cache_text(self, max_bytes: int) -> None:
+        """Keep the key/value states of every text that stands before a trailing prompt (causal sources only)."""
+        if self.spec.kind != "causal_lm":
+            raise InputError(f"Only a causal source can cache its text: this one is a {self.spec.kind} source.")
+        self.text_cache = TextCache(max_bytes)
+
+    def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
+        """See `hf_reprogram.sources.base` for `reads` and the shapes."""
+        if reads not in self.spec.widths:
+            raise InputError(
+                f"A {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
+            )
+        mask = inputs["attention_mask"]
+        if mask.shape[1] > self.spec.max_tokens:
+            raise InputError(
+                f"The input is {mask.shape[1]} tokens long, prompt included, but {self.spec.family} has "
+                f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
+            )
+        if self.text_cache is not None and reads == "last" and inputs.get("text_ids") is not None:
+            return self.text_cache.read_last(self.base, inputs)
+        arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
+        if self.spec.kind == "causal_lm":
+            arguments.update(position_ids=_positions(mask), use_cache=False)
+        if reads in ("tokens", "features"):
+            hidden = self.base(**arguments).last_hidden_state
+            return hidden if reads == "tokens" else mean_over_tokens(hidden, mask)
+        position = inputs["mask_position"] if reads == "mask" else _end(mask, last=reads == "last")
+        return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
+
+    def _at(self, arguments: dict[str, Any], position: Tensor, through_head: bool) -> Tensor:
+        """State at one position a row (batch, width), through the masked-LM head's transform if asked."""
+        with ExitStack() as stack:
+            if can_read_last_layer(self.base):
+                stack.enter_context(last_layer_at(self.base, position))
+            else:
+                stack.enter_context(only_at(self.base, position))
+            if not through_head:
+                return self.base(**arguments).last_hidden_state[:, 0]
+            caught = stack.enter_context(stop_before(self._decoder(self.model)))
+            self.model(**arguments)
+            return caught()[:, 0]
+
+    def checkpoint_activations(self, checkpoint, every_n_layers: int = 1) -> None:
+        """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
+
+        transformers does this only for layers in training mode, which a frozen source never is.
+        """
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        layers = [module for module in self.base.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not layers:
+            raise InputError(f"{self.spec.family} has no layers that transformers can checkpoint: leave it off.")
+        for index, layer in enumerate(layers):
+            layer.__dict__.pop("forward", None)
+            if checkpoint is not None and index % every_n_layers == 0:
+                layer.forward = _Checkpointed(checkpoint, layer)
+
+
+class _Checkpointed:
+    """`checkpoint(layer.forward, ...)` bound to the class's forward, so that the layer is not its own attribute."""
+
+    def __init__(self, checkpoint, layer: nn.Module):
+        self.checkpoint, self.forward = checkpoint, type(layer).forward.__get__(layer)
+
+    def __call__(self, *args, **kwargs):
+        from functools import partial
+
+        return self.checkpoint(partial(self.forward, **kwargs), *args)
+
+
+def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average `hidden` (batch, tokens, width) over the tokens where `mask` (batch, tokens) is 1: (batch, width)."""
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Position of every token counted without padding, so that padding on the left changes nothing."""
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def _end(mask: Tensor, last: bool) -> Tensor:
+    """Index (batch,) of the first or the last token that is not padding."""
+    index = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    attended = mask != 0
+    return (attended * index).argmax(1) if last else attended.long().argmax(1)
+
+
+def _max_tokens(config: Any) -> int:
+    """The longest input the position embeddings allow; RoBERTa and its kin lose the rows up to the padding index."""
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "data2vec-text", "longformer", "esm", "mpnet"):
+        positions -= config.pad_token_id + 1
+    return positions
+
+
+__all__ = ["KINDS", "TextSource", "gather", "mean_over_tokens"]

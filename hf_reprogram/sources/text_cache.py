@@ -1,0 +1,97 @@
+"""Key/value states of constant text, computed once.
+
+In a causal model the states of a text do not depend on what follows it. When the only prompt stands *after* the text,
+everything before it is therefore the same in every epoch: the cache keeps it, and a training step runs the source over
+the few prompt positions alone. A prompt before the text changes every state and cannot be cached.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class TextCache:
+    """Key/value states by token ids, up to `max_bytes`; texts that no longer fit are computed at every call.
+
+    Attributes:
+        bytes: memory held. A text of n tokens takes `layers * 2 * key/value heads * head size * n` numbers.
+    """
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._states: dict[bytes, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def read_last(self, base: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """The last hidden state at each row's last token: (batch, width), equal to running the whole input.
+
+        Args:
+            base: the frozen causal model, without its head.
+            inputs: `inputs_embeds`, `attention_mask` and `text_ids` as given by the transform, and `first_slot` (batch,),
+                the index of each row's first prompt slot. Padding must be on the right.
+        """
+        from transformers import DynamicCache
+
+        lengths = inputs["first_slot"]
+        texts = [row[:n] for row, n in zip(inputs["text_ids"], lengths.tolist(), strict=True)]
+        states = self._lookup(base, texts)
+        keys_values, text_mask = _stack(states)
+        tail = int(inputs["attention_mask"].sum(1)[0]) - int(lengths[0])  # the template makes it the same in every row
+        steps = torch.arange(tail, device=lengths.device)
+        positions = lengths[:, None] + steps
+        embeds = inputs["inputs_embeds"]
+        embeds = embeds.gather(1, positions[..., None].expand(-1, -1, embeds.shape[-1]))
+        cache = DynamicCache([(layer[0], layer[1]) for layer in keys_values])
+        hidden = base(
+            inputs_embeds=embeds,
+            attention_mask=torch.cat([text_mask, text_mask.new_ones(len(texts), tail)], 1),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden[:, -1]
+
+    def _lookup(self, base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
+        """States (layers, 2, heads, tokens, head size) of each text, the missing ones computed in one batch."""
+        keys = [text.cpu().numpy().tobytes() for text in texts]
+        found = {key: self._states[key] for key in keys if key in self._states}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing:
+            for key, state in zip(missing, _states(base, list(missing.values())), strict=True):
+                found[key] = state
+                if self.bytes + state.nbytes <= self.max_bytes:
+                    self._states[key] = state
+                    self.bytes += state.nbytes
+        return [found[key] for key in keys]
+
+
+@torch.no_grad()
+def _states(base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
+    """Key/value states of texts of any lengths, from one run padded on the right."""
+    ids = nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    if ids.shape[1] == 0:  # nothing stands before the prompt
+        ids = ids.new_zeros(len(texts), 1)
+    lengths = torch.tensor([len(text) for text in texts], device=ids.device)
+    mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+    cache = base(input_ids=ids, attention_mask=mask, use_cache=True).past_key_values
+    stacked = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])  # (L, 2, batch, ...)
+    return [stacked[:, :, row, :, :n].clone() for row, n in enumerate(lengths.tolist())]
+
+
+def _stack(states: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Batch states of different lengths, padded on the left: (layers, 2, batch, heads, tokens, size) and the mask."""
+    longest = max(state.shape[3] for state in states)
+    first = states[0]
+    out = first.new_zeros(*first.shape[:2], len(states), first.shape[2], longest, first.shape[4])
+    mask = torch.zeros(len(states), longest, dtype=torch.long, device=first.device)
+    for row, state in enumerate(states):
+        n = state.shape[3]
+        if n:
+            out[:, :, row, :, longest - n :] = state
+            mask[row, longest - n :] = 1
+    return out, mask

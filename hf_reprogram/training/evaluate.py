@@ -1,0 +1,99 @@
+"""Scoring and applying an adapter after training."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, unknown
+from ..tasks.load import TaskOptions, load_task
+from ..tasks.metrics import score
+from .fit import decide, tokenize
+from .predict import predict_logits
+from .recipe import load_recipe, make_recipe
+
+
+def load_adapter(adapter: str | os.PathLike, source: str | None = None) -> tuple[Any, Any]:
+    """An adapter's model and processor."""
+    from transformers import AutoTokenizer
+
+    from ..model import ReprogrammedModel
+
+    try:
+        model = ReprogrammedModel.from_pretrained(adapter, source=source)
+        return model, AutoTokenizer.from_pretrained(adapter)
+    except OSError as error:
+        raise InputError(
+            f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def evaluate_adapter(
+    adapter: str, recipe: Path | None, overrides: list[str], split: str, source: str | None, quiet: bool
+) -> dict[str, Any]:
+    """Metrics of an adapter on a split of a recipe's task; by default of the recipe in its own folder."""
+    from .run import silence
+
+    if split not in ("validation", "test"):
+        raise unknown("split", split, ("validation", "test"))
+    if quiet:
+        silence()
+    if recipe is not None:
+        options: TaskOptions = load_recipe(recipe, overrides).task_options
+    else:
+        path = Path(adapter) / "recipe.json"
+        if not path.exists():
+            raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kept = make_recipe(values)
+        for override in overrides:
+            key, _, value = override.partition("=")
+            kept = kept.override(key, json.loads(value) if value.isdigit() else value)
+        options = kept.task_options
+    model, processor = load_adapter(adapter, source)
+    task = load_task(options)
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    if not task.regression and names != task.labels:
+        raise InputError(
+            f"The adapter's labels are {', '.join(names)}, the task's {', '.join(task.labels)}: give task.labels in the "
+            "adapter's order."
+        )
+    examples = task.test if split == "test" else task.splits(0)["validation"]
+    data = tokenize({"train": examples, split: examples}, processor, options.max_length)[split]
+    predictions = decide(predict_logits(model, processor, data, quiet=quiet), task)
+    metrics = score(task.metrics, predictions, np.asarray(examples["label"]), task.average)
+    return {"task": task.title, "split": split, "examples": len(examples), **metrics}
+
+
+def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
+    """A record for each line: the text, and the label with its probability, or the predicted number."""
+    from datasets import Dataset
+
+    from .run import silence
+
+    if quiet:
+        silence()
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise InputError("There is no text to classify.")
+    parts = [line.split("\t", 1) for line in lines]
+    if len({len(part) for part in parts}) > 1:
+        raise InputError("Some lines have a pair and some have none: separate every text from its pair with one tab.")
+    model, processor = load_adapter(adapter, source)
+    columns = {name: [part[i] for part in parts] for i, name in enumerate(("text", "text_pair")[: len(parts[0])])}
+    data = tokenize({"train": Dataset.from_dict(columns)}, processor, None)["train"]
+    logits = predict_logits(model, processor, data, quiet=quiet)
+    records = []
+    for part, row in zip(parts, logits.astype(np.float64), strict=True):
+        record: dict[str, Any] = dict(zip(("text", "text_pair"), part, strict=False))
+        if model.config.problem_type == "regression":
+            record["value"] = float(row[0])
+        else:
+            probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+            record.update(label=model.config.id2label[int(row.argmax())], score=float(probabilities.max()))
+        records.append(record)
+    return records

@@ -1,0 +1,162 @@
+"""One training run with the stock Trainer: shared by methods and by the baselines that train."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..tasks.load import Task
+from ..tasks.metrics import score
+from .callbacks import QuietLog
+
+DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the recipe's
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "logging_strategy": "epoch",
+    "load_best_model_at_end": True,
+    "greater_is_better": True,
+    "save_total_limit": 1,
+    "per_device_eval_batch_size": 64,
+    "train_sampling_strategy": "group_by_length",
+    "dataloader_pin_memory": False,
+    "report_to": "none",
+}
+
+
+@dataclass
+class Fit:
+    """What a run leaves behind.
+
+    Attributes:
+        trainer: with the best model loaded.
+        validation: metrics of that model on the validation split.
+        predictions: its predictions there: class indices, or numbers.
+        history: per epoch: `epoch`, `loss` (training), `eval_loss` and the metrics.
+        seconds: wall-clock time of training, evaluation after every epoch included.
+    """
+
+    trainer: Any
+    validation: dict[str, float]
+    predictions: np.ndarray
+    history: list[dict[str, float]]
+    seconds: float
+
+
+def fit(
+    model: Any,
+    processor: Any,
+    data: dict[str, Any],
+    task: Task,
+    arguments: dict[str, Any],
+    *,
+    folder: str | os.PathLike,
+    seed: int,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Fit:
+    """Train `model` and select its best epoch on validation.
+
+    Args:
+        model: any classifier that the Trainer takes.
+        processor: its tokenizer, for dynamic padding.
+        data: tokenized `train` and `validation` splits.
+        task: metrics; the first one selects.
+        arguments: fields of `TrainingArguments`.
+        folder: for checkpoints.
+        seed: of the data order and dropout.
+        resume: go on from the last whole checkpoint in `folder`.
+        quiet: no progress bars and no log lines.
+    """
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    settings = {**DEFAULTS, "metric_for_best_model": task.metrics[0], **arguments}
+    args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
+
+    def compute_metrics(output) -> dict[str, float]:
+        return score(task.metrics, decide(output.predictions, task), output.label_ids, task.average)
+
+    trainer = Trainer(
+        model,
+        args,
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        processing_class=processor,
+        data_collator=DataCollatorWithPadding(processor),
+        compute_metrics=compute_metrics,
+    )
+    trainer.remove_callback(PrinterCallback if quiet else ProgressCallback)
+    if not quiet:
+        trainer.add_callback(QuietLog())
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
+    seconds = time.perf_counter() - started
+    output = trainer.predict(data["validation"], metric_key_prefix="validation")
+    predictions = decide(output.predictions, task)
+    return Fit(
+        trainer=trainer,
+        validation=score(task.metrics, predictions, output.label_ids, task.average),
+        predictions=predictions,
+        history=learning_curve(trainer.state.log_history),
+        seconds=seconds,
+    )
+
+
+def decide(logits: Any, task: Task) -> np.ndarray:
+    """Class indices (n,) from logits (n, classes), or numbers (n,) for a regression."""
+    logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float64)
+    return logits.reshape(-1) if task.regression else logits.argmax(-1)
+
+
+def tokenize(splits: Any, processor: Any, max_length: int | None) -> dict[str, Any]:
+    """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted."""
+    pair = "text_pair" in splits["train"].column_names
+    limit = min(max_length or processor.model_max_length, processor.model_max_length)
+
+    def encode(batch):
+        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
+        return processor(*texts, truncation=True, max_length=limit)
+
+    columns = ["text", "text_pair"] if pair else ["text"]
+    return {
+        name: split.map(encode, batched=True, remove_columns=columns, desc=f"Tokenizing {name}", load_from_cache_file=False)
+        for name, split in splits.items()
+    }
+
+
+def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """One record an epoch from the Trainer's log: training loss and validation metrics."""
+    epochs: dict[float, dict[str, float]] = {}
+    for record in log:
+        if "epoch" not in record or "train_runtime" in record:
+            continue
+        entry = epochs.setdefault(record["epoch"], {"epoch": record["epoch"]})
+        for key, value in record.items():
+            if key in ("loss", "eval_loss") or (key.startswith("eval_") and key.split("_")[1] not in _TIMINGS):
+                entry[key.removeprefix("eval_") if key != "eval_loss" else key] = float(value)
+    return [epochs[epoch] for epoch in sorted(epochs) if len(epochs[epoch]) > 1]
+
+
+_TIMINGS = ("runtime", "samples", "steps", "model")
+
+
+def last_whole_checkpoint(folder: str | os.PathLike) -> str | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    The Trainer writes `trainer_state.json` last; a process killed before leaves a folder without it, or with half of
+    it, which must not be resumed from.
+    """
+    found = []
+    for path in Path(folder).glob("checkpoint-*"):
+        try:
+            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            found.append((int(state["global_step"]), str(path)))
+        except (OSError, ValueError, KeyError):
+            continue
+    return max(found)[1] if found else None

@@ -1,0 +1,199 @@
+"""Recipes: what to train, on what, and how, as one YAML file.
+
+    source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, revision: ...}
+    method: {name: warp, num_prompts: 20}
+    task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.load.TaskOptions
+    training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; the method's defaults stand below them
+    seeds: [0, 1, 2]
+    baselines: [majority, linear_probe]
+    sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
+
+Everything is checked before anything is loaded: an unknown key is refused with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError, unknown
+from ..options import from_dict
+from ..tasks.load import TaskOptions
+
+_RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
+
+
+@dataclass
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        source: `name`, optionally `kind`, and whatever else goes to the source's `from_pretrained`.
+        method: `name` and the method's options.
+        task: the data.
+        training: fields of `TrainingArguments`.
+        seeds: one run each; the adapter kept is the one with the best validation score.
+        baselines: names, or `{name: {option: value}}`.
+        sweep: dotted keys with the values to try; the combination with the best validation score on the first seed wins.
+        init_from: an adapter to start from (two-stage training).
+        cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
+        output: folder; by default `runs/<name of the recipe file>`.
+    """
+
+    source: dict[str, Any]
+    method: dict[str, Any]
+    task: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    baselines: list[Any] = field(default_factory=list)
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    init_from: str | None = None
+    cache_text: float | None = None
+    output: str | None = None
+
+    def __post_init__(self):
+        from ..baselines import BASELINES
+        from ..methods import METHODS
+
+        self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
+        self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
+        for section, value in (("source", self.source), ("method", self.method)):
+            if not value.get("name"):
+                raise InputError(f"The recipe's {section} has no name: write {section}: NAME or {section}: {{name: NAME}}.")
+        for section in ("task", "training", "sweep"):
+            if not isinstance(getattr(self, section), dict):
+                raise InputError(f"The recipe's {section} must be a mapping of keys to values, not {getattr(self, section)!r}.")
+        chosen = METHODS[self.method["name"]]
+        options = {key: value for key, value in self.method.items() if key != "name"}
+        from_dict(chosen.Options, options, f"option of {self.method['name']}")
+        from_dict(TaskOptions, self.task, "key of task")
+        known = _training_fields()
+        for key in self.training:
+            if key in _RESERVED:
+                raise InputError(f"training.{key} is set by the run itself: leave it out of the recipe.")
+            if key not in known:
+                raise unknown("key of training", key, known)
+        if not isinstance(self.seeds, list) or not self.seeds or not all(isinstance(seed, int) for seed in self.seeds):
+            raise InputError(f"seeds is {self.seeds!r}: give a list of whole numbers, such as [0, 1, 2].")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
+        for name, _ in self.baseline_list():
+            BASELINES[name]
+        for key, values in self.sweep.items():
+            if not isinstance(values, list) or not values:
+                raise InputError(f"sweep.{key} is {values!r}: give a list of values to try.")
+            self.override(key, values[0])
+
+    @property
+    def source_kwargs(self) -> dict[str, Any]:
+        """What goes to the source's `from_pretrained`."""
+        return {key: value for key, value in self.source.items() if key not in ("name", "kind")}
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        """The method's options."""
+        return {key: value for key, value in self.method.items() if key != "name"}
+
+    @property
+    def task_options(self) -> TaskOptions:
+        """The task section, checked."""
+        return from_dict(TaskOptions, self.task, "key of task")
+
+    def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
+        """Baselines as (name, options)."""
+        found = []
+        for entry in self.baselines:
+            if isinstance(entry, str):
+                found.append((entry, {}))
+            elif isinstance(entry, dict) and len(entry) == 1:
+                name, options = next(iter(entry.items()))
+                found.append((name, dict(options or {})))
+            else:
+                raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
+        return found
+
+    def override(self, dotted: str, value: Any) -> Recipe:
+        """A copy with one key set, for example `training.learning_rate`."""
+        values = asdict(self)
+        _set(values, dotted, value)
+        return make_recipe(values)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of the sweep's values, as dotted keys; one empty combination without a sweep."""
+        return [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
+
+
+def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file and apply `a.b=c` overrides, whose values are read as YAML.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown, or a value cannot be used.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The recipe {os.fspath(path)!r} cannot be read: {error.strerror}.") from error
+    values = read_yaml(text, os.fspath(path))
+    if not isinstance(values, dict):
+        raise InputError(f"The recipe {os.fspath(path)!r} is not a mapping of keys to values.")
+    for override in overrides or []:
+        key, sign, value = override.partition("=")
+        if not sign or not key:
+            raise InputError(f"The override {override!r} is not of the form key.subkey=value.")
+        _set(values, key, read_yaml(value, override))
+    if not values.get("output"):
+        values["output"] = os.path.join("runs", Path(path).stem)
+    return make_recipe(values)
+
+
+def make_recipe(values: dict[str, Any]) -> Recipe:
+    """A recipe from plain data, checked."""
+    return from_dict(Recipe, values, "key of the recipe")
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """YAML without tags, where 1e-3 is a number (YAML 1.1 alone reads it as text)."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where!r} is not valid YAML: {str(error).splitlines()[0]}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `a.b` in nested mappings; `source` and `method` may have been given by name alone."""
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        if isinstance(inner, str) and parent in ("source", "method"):
+            inner = {"name": inner}
+        elif inner is None:
+            inner = {}
+        elif not isinstance(inner, dict):
+            raise InputError(f"{dotted!r} cannot be set: {parent!r} is {inner!r}, not a mapping of keys to values.")
+        values[parent] = dict(inner)
+        values = values[parent]
+    values[last] = value
+
+
+@cache
+def _training_fields() -> frozenset[str]:
+    from transformers import TrainingArguments
+
+    return frozenset(field.name for field in fields(TrainingArguments) if field.init)

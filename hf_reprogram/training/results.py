@@ -1,0 +1,78 @@
+"""Numbers over seeds, and what stands beside them in `results.json`."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from ..tasks.load import Task
+
+
+def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation (0 for one record) of each metric over the seeds."""
+    table = {name: np.array([record[name] for record in records], dtype=float) for name in records[0]}
+    return {
+        name: {"mean": float(values.mean()), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0, "n": len(values)}
+        for name, values in table.items()
+    }
+
+
+def one_class_advice(predictions: np.ndarray, learning_rate: float, task: Task) -> str | None:
+    """What to try when training ended at predicting one value for everything, else None."""
+    if len(np.unique(predictions)) > 1:
+        return None
+    value = predictions[0] if task.regression else repr(task.labels[int(predictions[0])])
+    return (
+        f"Training ended at one answer: {value} for every validation example. Prompt vectors want large steps: try "
+        f"training.learning_rate={10 * learning_rate:g} and more epochs, and see with `hf-reprogram inspect` whether the "
+        "prompts receive gradient."
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("hf_reprogram", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "peft"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def plus_minus(entry: dict[str, float], percent: bool = True) -> str:
+    """"71.2 ± 0.8" from a mean and a deviation; percentages for metrics, plain numbers otherwise."""
+    factor = 100 if percent else 1
+    spread = f" ± {factor * entry['std']:.1f}" if entry["n"] > 1 else ""
+    return f"{factor * entry['mean']:.1f}{spread}"
+
+
+def rows(results: dict[str, Any]) -> list[dict[str, str]]:
+    """The results table: a row for each baseline and one for the method."""
+    table = []
+    for entry in results["baselines"].values():
+        table.append(_row(entry["title"], entry, results["task"]["metrics"], ""))
+    name = results["method"]["name"].upper() if results["method"] else "adapter"
+    table.append(_row(name, results, results["task"]["metrics"], f"{results['adapter_bytes']:,}"))
+    return table
+
+
+def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> dict[str, str]:
+    return {
+        "": title,
+        **{metric: plus_minus(entry["test"][metric]) for metric in metrics},
+        "trained numbers": f"{entry['trainable']:,}",
+        "seconds": f"{entry['seconds']['mean']:.1f}",
+        "bytes": size,
+    }
+
+
+def markdown(table: list[dict[str, str]]) -> str:
+    """A Markdown table; columns after the first are aligned to the right."""
+    head = list(table[0])
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join(row[name] for name in head) + " |" for row in table]
+    return "\n".join(lines)

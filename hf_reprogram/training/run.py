@@ -1,0 +1,323 @@
+"""Run a recipe: sweep on validation, train every seed, score test once, write the adapter and `results.json`.
+
+    output/
+      recipe.json                       the recipe; a folder that holds another one is refused
+      config.json, model.safetensors    the adapter of the seed with the best validation score, its tokenizer and card
+      results.json                      every seed, mean and deviation, baselines, versions
+      learning_curve.png, ...           plots, if matplotlib is there
+      runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import write_json
+from ..options import from_dict
+from ..tasks.load import Task, load_task
+from ..tasks.metrics import score
+from .recipe import Recipe
+from .results import one_class_advice, summarize, versions
+
+
+def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Run a recipe and return what `results.json` holds.
+
+    Args:
+        recipe: what to run.
+        resume: go on with the run in the recipe's output folder; finished parts are kept.
+        quiet: no progress bars and no messages.
+
+    Raises:
+        InputError: the output folder holds a run and `resume` is not set, or holds the run of another recipe.
+    """
+    from accelerate import PartialState
+
+    if quiet:
+        silence()
+    process = PartialState()
+    output = Path(recipe.output or "runs/run")
+    with process.main_process_first():
+        _claim(output, recipe, resume or not process.is_main_process)
+        task = load_task(recipe.task_options)
+    started = time.perf_counter()
+    recipe, sweep = _sweep(recipe, task, output, process, resume, quiet)
+    runs = []
+    for seed in recipe.seeds:
+        folder = _run(recipe, task, seed, output, process, resume, quiet)
+        runs.append((seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
+    if not process.is_main_process:
+        return {}
+    metric = task.metrics[0]
+    best = max(runs, key=lambda run: run[2]["validation"][metric])
+    _publish(best[1], output)
+    results = {
+        "task": {
+            "title": task.title,
+            "dataset": task.options.dataset,
+            "name": task.options.name,
+            "labels": task.labels,
+            "metrics": task.metrics,
+            "pair": "text_pair" in task.test.column_names,
+            "sizes": {name: len(split) for name, split in task.splits(recipe.seeds[0]).items()},
+            "notes": task.notes,
+        },
+        "source": best[2]["source"],
+        "method": best[2]["method"],
+        "training": best[2]["training"],
+        "seeds": {str(seed): _record(result) for seed, _, result in runs},
+        "best_seed": best[0],
+        "validation": summarize([result["validation"] for *_, result in runs]),
+        "test": summarize([result["test"] for *_, result in runs]),
+        "trainable": best[2]["trainable"],
+        "adapter_bytes": best[2]["adapter_bytes"],
+        "seconds": summarize([{"train": result["seconds"]} for *_, result in runs])["train"],
+        "sweep": sweep,
+        "baselines": _baselines(recipe, task, output, runs[0][2]["num_prompts"], resume, quiet),
+        "versions": versions(),
+        "wall_seconds": time.perf_counter() - started,
+    }
+    write_json(output / "results.json", results)
+    _finish(output, results, quiet)
+    return results
+
+
+def _finish(output: Path, results: dict[str, Any], quiet: bool) -> None:
+    """The plots and the model card; results are on disk by now, so nothing here can lose them."""
+    from ..diagnostics.plots import plot_run
+    from ..hub.card import write_card
+
+    try:
+        plot_run(results, output)
+    except ImportError:
+        if not quiet:
+            warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)
+    write_card(results, output)
+
+
+def silence() -> None:
+    """No progress bars from any library."""
+    import datasets
+    import huggingface_hub.utils
+    import transformers
+
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
+    """Write the recipe into its output folder, or check that it is the one there."""
+    mine = {key: value for key, value in asdict(recipe).items() if key != "output"}
+    mine = json.loads(json.dumps(mine))
+    path = output / "recipe.json"
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        if not resume:
+            raise InputError(f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output.")
+        different = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
+        if different:
+            raise InputError(
+                f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose another "
+                "output."
+            )
+    elif output.is_dir() and any(output.iterdir()):
+        raise InputError(f"The folder {str(output)!r} is not empty and holds no run of ours: choose another output.")
+    else:
+        write_json(path, mine)
+
+
+# ------------------------------------------------------------------------------------------------------ single runs
+
+
+def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The recipe with the best combination of the sweep's values, and the validation score of each."""
+    grid = recipe.grid()
+    if len(grid) == 1:
+        for key, value in grid[0].items():
+            recipe = recipe.override(key, value)
+        return recipe, []
+    table, candidates = [], []
+    for index, choice in enumerate(grid):
+        candidate = recipe
+        for key, value in choice.items():
+            candidate = candidate.override(key, value)
+        folder = _run(candidate, task, recipe.seeds[0], output, process, resume, quiet, name=f"sweep-{index}")
+        validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
+        table.append({"values": choice, "validation": validation})
+        candidates.append((validation[task.metrics[0]], -index, candidate, folder))
+    _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
+    first = output / "runs" / f"seed-{recipe.seeds[0]}"
+    if process.is_main_process and not (first / "fit.json").exists():
+        shutil.copytree(folder, first, dirs_exist_ok=True)
+    process.wait_for_everyone()
+    return chosen, table
+
+
+def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, name: str | None = None) -> Path:
+    """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder."""
+    from transformers import set_seed
+
+    from ..methods import METHODS
+    from ..methods.reprogramming import reprogram
+    from ..model import adapter_bytes
+    from .fit import fit, tokenize
+
+    folder = output / "runs" / (name or f"seed-{seed}")
+    done = (folder / "fit.json").exists()
+    process.wait_for_everyone()
+    if done:
+        return folder
+    set_seed(seed)
+    source_kwargs = recipe.source_kwargs
+    model, processor = reprogram(
+        recipe.source["name"],
+        method=recipe.method["name"],
+        labels=task.labels or None,
+        problem_type=task.problem_type,
+        source_kind=recipe.source.get("kind"),
+        source_kwargs=source_kwargs,
+        init_from=recipe.init_from,
+        **recipe.method_options,
+    )
+    if recipe.cache_text is not None:
+        model.source.cache_text(int(recipe.cache_text * 2**30))
+    arguments = {**METHODS[recipe.method["name"]].training, **recipe.training}
+    data = tokenize(task.splits(seed), processor, task.options.max_length)
+    result = fit(
+        model,
+        processor,
+        data,
+        task,
+        arguments,
+        folder=folder / "checkpoints",
+        seed=seed,
+        resume=resume,
+        quiet=quiet,
+    )
+    if process.is_main_process:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        advice = one_class_advice(result.predictions, arguments["learning_rate"], task)
+        if advice and not quiet:
+            warnings.warn(advice, stacklevel=2)
+        write_json(
+            folder / "fit.json",
+            {
+                "seed": seed,
+                "validation": result.validation,
+                "history": result.history,
+                "seconds": result.seconds,
+                "warning": advice,
+                "trainable": model.num_trainable(),
+                "adapter_bytes": adapter_bytes(folder),
+                "num_prompts": getattr(model.transform, "num_prompts", 0),
+                "source": {"name": _short(recipe.source["name"]), **_identity(model.config.source)},
+                "method": model.config.method,
+                "training": arguments,
+            },
+        )
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    process.wait_for_everyone()
+    return folder
+
+
+def _identity(reference: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": reference["kind"],
+        "revision": reference["revision"],
+        "dtype": reference["dtype"],
+        "fingerprint": reference["fingerprint"]["sha256"][:12],
+    }
+
+
+def _short(name: str) -> str:
+    """A source's name for the record: a Hub id as it is, a folder by its own name."""
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, quiet: bool) -> dict[str, Any]:
+    """Score a finished run on test, once: kept in `test.json`."""
+    from ..model import ReprogrammedModel
+    from .predict import predict_logits
+
+    result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    path = folder / "test.json"
+    if not path.exists() and process.is_main_process:
+        from transformers import AutoTokenizer
+
+        from .fit import decide, tokenize
+
+        model = ReprogrammedModel.from_pretrained(
+            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+        )
+        processor = AutoTokenizer.from_pretrained(folder)
+        data = tokenize({"train": task.test, "test": task.test}, processor, task.options.max_length)["test"]
+        logits = predict_logits(model, processor, data, bf16=bool(recipe.training.get("bf16")), quiet=quiet)
+        predictions = decide(logits, task)
+        labels = np.asarray(task.test["label"])
+        record: dict[str, Any] = {"test": score(task.metrics, predictions, labels, task.average)}
+        if not task.regression:
+            from sklearn.metrics import confusion_matrix
+
+            record["confusion"] = confusion_matrix(labels, predictions, labels=range(len(task.labels))).tolist()
+        write_json(path, record)
+    process.wait_for_everyone()
+    return {**result, **json.loads(path.read_text(encoding="utf-8"))}
+
+
+def _record(result: dict[str, Any]) -> dict[str, Any]:
+    """What `results.json` keeps of one seed."""
+    kept = ("validation", "test", "confusion", "history", "seconds", "warning")
+    return {key: result[key] for key in kept if result.get(key) is not None}
+
+
+def _publish(folder: Path, output: Path) -> None:
+    """Copy a run's adapter to the top of the output folder, the config last."""
+    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json")]
+    for name in sorted(names, key=lambda name: name == "config.json"):
+        temporary = output / f".{name}.tmp"
+        shutil.copyfile(folder / name, temporary)
+        temporary.replace(output / name)
+
+
+def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resume: bool, quiet: bool) -> dict[str, Any]:
+    """Run every baseline on every seed; each one's result is kept as it comes."""
+    from ..baselines import BASELINES
+    from ..baselines.base import Setting
+
+    found: dict[str, Any] = {}
+    for name, options in recipe.baseline_list():
+        chosen = BASELINES[name]
+        baseline = chosen(from_dict(chosen.Options, options, f"option of {name}"))
+        records = []
+        for seed in recipe.seeds:
+            path = output / "baselines" / f"{name}-{seed}.json"
+            if not path.exists():
+                splits = task.splits(seed)
+                scratch = output / "baselines" / f"{name}-{seed}"
+                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts))
+                shutil.rmtree(scratch, ignore_errors=True)
+                record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
+                for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
+                    record[split] = score(task.metrics, predictions, np.asarray(splits[split]["label"]), task.average)
+                write_json(path, record)
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+        found[name] = {
+            "title": chosen.title,
+            "validation": summarize([record["validation"] for record in records]),
+            "test": summarize([record["test"] for record in records]),
+            "trainable": records[0]["trainable"],
+            "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
+            "chosen": [record["chosen"] for record in records],
+        }
+    return found

@@ -1,0 +1,10 @@
+"""Input transforms: theta. One file each; a new one is its file and its line here."""
+
+from ..registry import Registry
+
+TRANSFORMS = Registry(
+    "transform",
+    {
+        "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
+    },
+)

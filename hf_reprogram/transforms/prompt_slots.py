@@ -1,0 +1,102 @@
+"""Prompt slots: trained vectors in place of the word embeddings of reserved tokens.
+
+    E(ids)_t = theta_k           if ids_t is slot k
+               embedding(ids_t)  otherwise
+
+theta is (K, embedding width). Positions, token types and the embedding's LayerNorm apply to a slot as to any token,
+because only the word embedding is replaced. Where the slots stand is the template's business, and the template lives in
+the tokenizer (`hf_reprogram.transforms.template`).
+
+Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3); the same transform serves prompt tuning (Lester
+et al. 2021, arXiv 2104.08691), whose slots all stand before the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..sources.base import Source, SourceSpec
+from .base import InputTransform
+from .template import Template
+
+
+@dataclass
+class PromptSlotsOptions:
+    """Options of `prompt_slots`.
+
+    Attributes:
+        template: see `hf_reprogram.transforms.template.Template`; its slot count is K.
+        width: width of the source's word embedding.
+        first_slot_id: token id of slot 0; the others follow it.
+        mask_token_id: token id of the mask, if the template has one.
+    """
+
+    template: str
+    width: int
+    first_slot_id: int
+    mask_token_id: int | None = None
+
+    def __post_init__(self):
+        if Template.parse(self.template).has_mask and self.mask_token_id is None:
+            raise InputError(f"The template {self.template!r} has a [MASK], so mask_token_id must be given.")
+
+
+class PromptSlots(InputTransform):
+    """Replaces the embeddings of the slots by theta, `self.prompts` (K, width)."""
+
+    Options = PromptSlotsOptions
+
+    def __init__(self, options: PromptSlotsOptions):
+        super().__init__(options)
+        self.template = Template.parse(options.template)
+        self.num_prompts = self.template.num_prompts
+        if self.num_prompts:
+            self.prompts = nn.Parameter(torch.zeros(self.num_prompts, options.width))
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must embed as wide as the slots are."""
+        if spec.embedding_width != self.options.width:
+            raise InputError(
+                f"The prompts are {self.options.width} wide, but the source embeds {spec.embedding_width} wide: this "
+                "adapter belongs to another source."
+            )
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width) and where to read.
+
+        Also gives `mask_position` (batch,) if the template has a mask, and `text_ids` with `first_slot` (batch,) if
+        all slots follow the text, for a source that caches constant text.
+
+        Raises:
+            InputError: a row does not hold exactly one mask, so it did not come from the adapter's tokenizer.
+        """
+        ids = batch["input_ids"]
+        mask = batch.get("attention_mask")
+        slot = ids - self.options.first_slot_id
+        is_slot = (slot >= 0) & (slot < self.num_prompts)
+        embeds = source.embed(ids.masked_fill(is_slot, 0))
+        if self.num_prompts:
+            theta = self.prompts.to(embeds.dtype)[slot.clamp(0, self.num_prompts - 1)]
+            embeds = torch.where(is_slot.unsqueeze(-1), theta, embeds)
+        inputs = {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+        if self.template.has_mask:
+            inputs["mask_position"] = self._mask_position(ids)
+        elif self.num_prompts and self.template.slots_follow_text:
+            inputs.update(text_ids=ids, first_slot=is_slot.long().argmax(1))
+        return inputs
+
+    def _mask_position(self, ids: Tensor) -> Tensor:
+        is_mask = ids == self.options.mask_token_id
+        count = is_mask.sum(1)
+        if not bool((count == 1).all()):
+            row = int((count != 1).nonzero()[0])
+            raise InputError(
+                f"Row {row} of the batch holds {int(count[row])} mask tokens instead of 1: tokenize with the processor that "
+                "came with this adapter, which puts the text into its template."
+            )
+        return is_mask.long().argmax(1)

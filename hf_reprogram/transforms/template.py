@@ -1,0 +1,184 @@
+"""Prompt templates that live in the tokenizer.
+
+A template says where the K prompt slots, the text, its pair and the mask stand between the tokenizer's own special
+tokens. It is written as words: a number is so many prompt slots, `$A` the text, `$B` its pair, `[MASK]` the mask, and
+`[SEP]` the tokenizer's separator (or end) token, which only pairs get:
+
+    "5 $A 5 [MASK] 5 $B 5"      ->      [CLS] p p p p p  text  p p p p p [MASK] p p p p p  pair  p p p p p [SEP]
+
+The slots are special tokens of their own and the template is the tokenizer's post-processor. Padding, truncation
+(which then counts the slots), pairs, collators and pipelines work unchanged, and the saved tokenizer carries it all.
+A special token spelled out in the user's text is read as ordinary characters, so a text cannot forge a slot or a mask.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+
+SLOT = "<|prompt_{}|>"
+WORDS = ("$A", "$B", "[MASK]", "[SEP]")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed template: `pieces` are prompt slot counts (int) and the words of `WORDS`, in order."""
+
+    pieces: tuple[int | str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        """Read a template such as "5 $A 5 [MASK] 5 $B 5".
+
+        Raises:
+            InputError: a word is none of these, the text is missing, or a piece stands twice.
+        """
+        pieces: list[int | str] = []
+        for word in str(text).split():
+            if re.fullmatch(r"\d+", word):
+                pieces.append(int(word))
+            elif word in WORDS:
+                pieces.append(word)
+            else:
+                raise InputError(
+                    f"Template {text!r} has the word {word!r}: use $A (text), $B (its pair), [MASK], [SEP] and "
+                    "numbers of prompt slots."
+                )
+        for word in WORDS:
+            count = pieces.count(word)
+            if count > 1 or (count == 0 and word in ("$A", "$B")):
+                raise InputError(f"Template {text!r} has {word} {count} times: the text, its pair and a mask stand once.")
+        if pieces.index("$A") > pieces.index("$B"):
+            raise InputError(f"Template {text!r} has $B before $A: put the text before its pair.")
+        return cls(tuple(piece for piece in pieces if piece != 0))
+
+    @classmethod
+    def default(cls, num_prompts: int, reads: str) -> Template:
+        """The paper's template: slots shared evenly among the gaps around the text, the mask and the pair.
+
+        Without a mask the slots go before, between and after the texts, or all after them when the state of the last
+        token is read, so that a causal model sees the text when it reaches them.
+        """
+        if reads == "last":
+            return cls.parse(f"$A [SEP] $B {num_prompts}")
+        gaps = 4 if reads == "mask" else 3
+        share = [num_prompts // gaps + (i < num_prompts % gaps) for i in range(gaps)]
+        if reads == "mask":
+            return cls.parse("{} $A {} [MASK] {} $B {}".format(*share))
+        return cls.parse("{} $A {} $B {}".format(*share))
+
+    @property
+    def num_prompts(self) -> int:
+        """K, the number of prompt slots."""
+        return sum(piece for piece in self.pieces if isinstance(piece, int))
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the template has a mask."""
+        return "[MASK]" in self.pieces
+
+    @property
+    def slots_follow_text(self) -> bool:
+        """Whether every prompt slot stands after the text and its pair."""
+        return all(isinstance(piece, str) for piece in self.pieces[: self.pieces.index("$B")])
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.pieces))
+
+    def layout(self, mask: str | None, separator: str | None, pair: bool) -> list[str]:
+        """The template as tokens, with "$A" and "$B" for the texts; without a pair "$B" and "[SEP]" are left out."""
+        tokens: list[str] = []
+        slot = 0
+        for piece in self.pieces:
+            if isinstance(piece, int):
+                tokens += [SLOT.format(slot + i) for i in range(piece)]
+                slot += piece
+            elif piece == "[MASK]":
+                tokens.append(str(mask))
+            elif piece == "$A" or (piece == "$B" and pair):
+                tokens.append(piece)
+            elif piece == "[SEP]" and pair and separator is not None:
+                tokens.append(separator)
+        return tokens
+
+
+def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple[Any, int]:
+    """A tokenizer that writes every text into `template`, and the id of the first slot (the others follow it).
+
+    Args:
+        tokenizer: a fast tokenizer; it is left as it is.
+        template: where the slots go.
+        max_tokens: positions of the source; the new tokenizer truncates to it, slots and special tokens counted.
+
+    Raises:
+        InputError: the tokenizer is not a fast one, lacks the mask token the template asks for, or the template alone
+            fills the source's positions.
+    """
+    from tokenizers import AddedToken
+    from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise InputError(f"{type(tokenizer).__name__} is not a fast tokenizer, which a template needs: convert it first.")
+    if template.has_mask and tokenizer.mask_token is None:
+        raise InputError(
+            f"The template {str(template)!r} has a [MASK], but the tokenizer has no mask token: leave [MASK] out and read "
+            "the state of the first or the last token."
+        )
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.no_truncation()  # a saved tokenizer would keep the last call's limits
+    backend.no_padding()
+    prefix, suffix = special_frame(tokenizer)
+    separator = tokenizer.sep_token or tokenizer.eos_token if "[SEP]" in template.pieces else None
+    fixed = len(prefix) + len(suffix) + template.num_prompts + template.has_mask + (separator is not None)
+    if fixed >= max_tokens:
+        raise InputError(
+            f"The template takes {fixed} tokens of the source's {max_tokens} positions, which leaves none for the text: "
+            f"use fewer than {max_tokens - fixed + template.num_prompts} prompts."
+        )
+    slots = [SLOT.format(i) for i in range(template.num_prompts)]
+    backend.add_special_tokens([AddedToken(slot, special=True, normalized=False) for slot in slots])
+    first_slot = backend.token_to_id(slots[0]) if slots else backend.get_vocab_size(with_added_tokens=True)
+
+    def frame(pair: bool) -> list[str]:
+        middle = template.layout(tokenizer.mask_token, separator, pair)
+        return [f"{token}:0" for token in prefix + middle + suffix]
+
+    used = {*prefix, *suffix, *slots, *([tokenizer.mask_token] if template.has_mask else [])} | ({separator} - {None})
+    processor = TemplateProcessing(
+        single=frame(pair=False),
+        pair=frame(pair=True),
+        special_tokens=[(token, backend.token_to_id(token)) for token in sorted(used)],
+    )
+    if "ByteLevel" in repr(backend.pre_tokenizer):  # byte-level BPE trims its offsets in the post-processor
+        processor = Sequence([ByteLevel(trim_offsets=True), processor])
+    backend.post_processor = processor
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    if "pad_token" not in special:
+        special["pad_token"] = special.get("eos_token") or special.get("unk_token") or next(iter(special.values()))
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=min(tokenizer.model_max_length, max_tokens),
+        padding_side="right",
+        truncation_side=tokenizer.truncation_side,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+        **special,
+    )
+    return wrapped, first_slot
+
+
+def special_frame(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """The special tokens that a tokenizer puts before and after a single text."""
+    ids = tokenizer("a")["input_ids"]
+    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+    for start in range(len(ids) - len(inner) + 1):
+        if ids[start : start + len(inner)] == inner:
+            before, after = ids[:start], ids[start + len(inner) :]
+            return tokenizer.convert_ids_to_tokens(before), tokenizer.convert_ids_to_tokens(after)
+    raise InputError(f"Cannot tell which special tokens {type(tokenizer).__name__} puts around a text.")
