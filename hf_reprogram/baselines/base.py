@@ -25,6 +25,7 @@ class Setting:
         folder: for checkpoints.
         quiet: no progress bars.
         num_prompts: prompt slots of the method, for baselines that have prompts too.
+        chosen: what the first seed's run chose on validation; the other seeds take it over, as the method's do.
     """
 
     recipe: Recipe
@@ -34,6 +35,7 @@ class Setting:
     folder: Path
     quiet: bool
     num_prompts: int
+    chosen: dict[str, Any] | None = None
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The method's `TrainingArguments` with the baseline's own on top."""

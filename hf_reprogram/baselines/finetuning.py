@@ -15,7 +15,7 @@ from .linear_probe import plain_tokenizer
 
 @dataclass
 class FromScratchOptions:
-    """Options of `from_scratch`: learning rates to choose from on validation (first seed's choice is not carried over)."""
+    """Options of `from_scratch`: learning rates to choose from on validation, on the first seed."""
 
     learning_rate: list[float] = field(default_factory=lambda: [1e-4, 5e-4])
 
@@ -48,14 +48,17 @@ class FromScratch(Baseline):
 
 
 def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[str, Any]]) -> Outcome:
-    """Train `make_model()` with each of the settings in `grid`; the best on validation predicts test."""
+    """Train `make_model()` with each of the settings in `grid`; the best on validation predicts test.
+
+    Only the first seed goes through the grid: the others take its choice, as the method's own sweep does.
+    """
     from transformers import set_seed
 
     task = setting.task
     data = tokenize(setting.splits, tokenizer, task.options.max_length)
     best: tuple[float, dict[str, Any], Fit] | None = None
     seconds = 0.0
-    for index, options in enumerate(grid):
+    for index, options in enumerate([setting.chosen] if setting.chosen else grid):
         set_seed(setting.seed)
         done = fit(
             make_model(),

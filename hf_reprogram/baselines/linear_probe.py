@@ -22,8 +22,8 @@ class LinearProbeOptions:
     """Options of `linear_probe`.
 
     Attributes:
-        reads: "features" (mean over tokens), "first" or "last"; None tries all and chooses on validation.
-        strengths: inverse L2 strengths to choose from on validation.
+        reads: "features" (mean over tokens), "first" or "last"; None tries all and chooses likewise.
+        strengths: inverse L2 strengths to choose from on validation, on the first seed.
     """
 
     reads: str | None = None
@@ -48,13 +48,16 @@ class LinearProbe(Baseline):
         processor = plain_tokenizer(reference["name"], source.spec.max_tokens)
         data = tokenize(setting.splits, processor, task.options.max_length)
         which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
+        strengths = self.options.strengths
+        if setting.chosen:
+            which, strengths = [setting.chosen["reads"]], [setting.chosen["strength"]]
         features = {
             split: extract(source, data[split], processor, which, setting.quiet) for split in ("train", "validation", "test")
         }
         labels = {split: np.asarray(data[split]["label"]) for split in data}
         best: tuple[float, dict[str, Any], Any] | None = None
         for reads in which:
-            for strength in self.options.strengths:
+            for strength in strengths:
                 model = _linear(task.regression, strength).fit(features["train"][reads], labels["train"])
                 predicted = model.predict(features["validation"][reads])
                 value = score(task.metrics[:1], predicted, labels["validation"], task.average)[task.metrics[0]]

@@ -67,6 +67,7 @@ def reprogram(
         problem_type=problem_type,
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
+        **{name: getattr(parts.processor, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
     )
     model = ReprogrammedModel(config, frozen)
     recipe.initialize(model, parts.processor)

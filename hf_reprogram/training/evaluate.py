@@ -14,7 +14,7 @@ from ..tasks.load import TaskOptions, load_task
 from ..tasks.metrics import score
 from .fit import decide, tokenize
 from .predict import predict_logits
-from .recipe import load_recipe, make_recipe
+from .recipe import apply_overrides, load_recipe, make_recipe
 
 
 def load_adapter(adapter: str | os.PathLike, source: str | None = None) -> tuple[Any, Any]:
@@ -49,11 +49,8 @@ def evaluate_adapter(
         if not path.exists():
             raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
         values = json.loads(path.read_text(encoding="utf-8"))
-        kept = make_recipe(values)
-        for override in overrides:
-            key, _, value = override.partition("=")
-            kept = kept.override(key, json.loads(value) if value.isdigit() else value)
-        options = kept.task_options
+        apply_overrides(values, overrides)
+        options = make_recipe(values).task_options
     model, processor = load_adapter(adapter, source)
     task = load_task(options)
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..tasks.load import Task
 from ..tasks.metrics import score
@@ -76,7 +77,8 @@ def fit(
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-    settings = {**DEFAULTS, "metric_for_best_model": task.metrics[0], **arguments}
+    on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # bf16 on a CPU is refused unless this is said
+    settings = {**DEFAULTS, **on_cpu, "metric_for_best_model": task.metrics[0], **arguments}
     args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
 
     def compute_metrics(output) -> dict[str, float]:

@@ -89,7 +89,8 @@ class Recipe:
         for key, values in self.sweep.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"sweep.{key} is {values!r}: give a list of values to try.")
-            self.override(key, values[0])
+            for value in values:
+                self.with_values({key: value})
 
     @property
     def source_kwargs(self) -> dict[str, Any]:
@@ -119,11 +120,12 @@ class Recipe:
                 raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
         return found
 
-    def override(self, dotted: str, value: Any) -> Recipe:
-        """A copy with one key set, for example `training.learning_rate`."""
-        values = asdict(self)
-        _set(values, dotted, value)
-        return make_recipe(values)
+    def with_values(self, values: dict[str, Any]) -> Recipe:
+        """A copy with some keys set, dotted as in `training.learning_rate`, and nothing left to sweep."""
+        plain = {**asdict(self), "sweep": {}}
+        for dotted, value in values.items():
+            _set(plain, dotted, value)
+        return make_recipe(plain)
 
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the sweep's values, as dotted keys; one empty combination without a sweep."""
@@ -143,14 +145,19 @@ def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> 
     values = read_yaml(text, os.fspath(path))
     if not isinstance(values, dict):
         raise InputError(f"The recipe {os.fspath(path)!r} is not a mapping of keys to values.")
-    for override in overrides or []:
+    apply_overrides(values, overrides or [])
+    if not values.get("output"):
+        values["output"] = os.path.join("runs", Path(path).stem)
+    return make_recipe(values)
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str]) -> None:
+    """Set keys of a recipe's plain data from `a.b=c` strings."""
+    for override in overrides:
         key, sign, value = override.partition("=")
         if not sign or not key:
             raise InputError(f"The override {override!r} is not of the form key.subkey=value.")
         _set(values, key, read_yaml(value, override))
-    if not values.get("output"):
-        values["output"] = os.path.join("runs", Path(path).stem)
-    return make_recipe(values)
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:

@@ -105,7 +105,7 @@ def _finish(output: Path, results: dict[str, Any], quiet: bool) -> None:
 
 
 def silence() -> None:
-    """No progress bars from any library."""
+    """No progress bars and no notices from any library."""
     import datasets
     import huggingface_hub.utils
     import transformers
@@ -113,6 +113,7 @@ def silence() -> None:
     datasets.disable_progress_bars()
     huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -143,14 +144,10 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
     """The recipe with the best combination of the sweep's values, and the validation score of each."""
     grid = recipe.grid()
     if len(grid) == 1:
-        for key, value in grid[0].items():
-            recipe = recipe.override(key, value)
-        return recipe, []
+        return recipe.with_values(grid[0]), []
     table, candidates = [], []
     for index, choice in enumerate(grid):
-        candidate = recipe
-        for key, value in choice.items():
-            candidate = candidate.override(key, value)
+        candidate = recipe.with_values(choice)
         folder = _run(candidate, task, recipe.seeds[0], output, process, resume, quiet, name=f"sweep-{index}")
         validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
         table.append({"values": choice, "validation": validation})
@@ -297,15 +294,16 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
 
     found: dict[str, Any] = {}
     for name, options in recipe.baseline_list():
-        chosen = BASELINES[name]
-        baseline = chosen(from_dict(chosen.Options, options, f"option of {name}"))
+        kind = BASELINES[name]
+        baseline = kind(from_dict(kind.Options, options, f"option of {name}"))
         records = []
         for seed in recipe.seeds:
             path = output / "baselines" / f"{name}-{seed}.json"
             if not path.exists():
                 splits = task.splits(seed)
                 scratch = output / "baselines" / f"{name}-{seed}"
-                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts))
+                chosen = records[0]["chosen"] if records else None
+                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, chosen))
                 shutil.rmtree(scratch, ignore_errors=True)
                 record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
                 for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
@@ -313,7 +311,7 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
                 write_json(path, record)
             records.append(json.loads(path.read_text(encoding="utf-8")))
         found[name] = {
-            "title": chosen.title,
+            "title": kind.title,
             "validation": summarize([record["validation"] for record in records]),
             "test": summarize([record["test"] for record in records]),
             "trainable": records[0]["trainable"],
