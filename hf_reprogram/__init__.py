@@ -25,10 +25,10 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from .config import ReprogramConfig
-    from .errors import InputError
-    from .methods.reprogramming import reprogram
-    from .model import ReprogrammedModel
+    from .config import ReprogramConfig as ReprogramConfig
+    from .errors import InputError as InputError
+    from .methods.reprogramming import reprogram as reprogram
+    from .model import ReprogrammedModel as ReprogrammedModel
 
 
 def __getattr__(name: str) -> Any:

@@ -39,8 +39,12 @@ def methods() -> None:
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, as YAML.")],
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Override a key: --set training.learning_rate=1e-2")] = None,
-    output: Annotated[Optional[str], typer.Option(help="Folder for the results; by default runs/NAME OF THE RECIPE.")] = None,
+    set_: Annotated[
+        Optional[list[str]], typer.Option("--set", help="Override a key: --set training.learning_rate=1e-2")
+    ] = None,
+    output: Annotated[
+        Optional[str], typer.Option(help="Folder for the results; by default runs/NAME OF THE RECIPE.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,14 +57,20 @@ def train(
     chosen = load_recipe(recipe, overrides)
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:
-        typer.echo(f"\n{markdown(rows(results))}\n\nThe adapter, results.json and the model card are in {chosen.output}.")
+        typer.echo(
+            f"\n{markdown(rows(results))}\n\nThe adapter, results.json and the model card are in {chosen.output}."
+        )
 
 
 @app.command()
 def evaluate(
     adapter: Adapter,
-    recipe: Annotated[Optional[Path], typer.Option(help="Take the task from this recipe instead of the adapter's own.")] = None,
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Override a key of the task: --set task.max_test=500")] = None,
+    recipe: Annotated[
+        Optional[Path], typer.Option(help="Take the task from this recipe instead of the adapter's own.")
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]], typer.Option("--set", help="Override a key of the task: --set task.max_test=500")
+    ] = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     source: Source = None,
     quiet: Quiet = False,
@@ -74,8 +84,12 @@ def evaluate(
 @app.command()
 def predict(
     adapter: Adapter,
-    text: Annotated[Optional[list[str]], typer.Argument(help="A text, or a text and its pair; else lines are read from --file.")] = None,
-    file: Annotated[Optional[Path], typer.Option(help="A text a line; a tab separates a text from its pair. - is standard input.")] = None,
+    text: Annotated[
+        Optional[list[str]], typer.Argument(help="A text, or a text and its pair; else lines are read from --file.")
+    ] = None,
+    file: Annotated[
+        Optional[Path], typer.Option(help="A text a line; a tab separates a text from its pair. - is standard input.")
+    ] = None,
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -22,7 +23,7 @@ class ReprogramConfig(PreTrainedConfig):
 
     model_type = "hf_reprogram"
 
-    source: dict[str, Any] | None = None
-    transform: dict[str, Any] | None = None
-    mapping: dict[str, Any] | None = None
-    method: dict[str, Any] | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    transform: dict[str, Any] = field(default_factory=dict)
+    mapping: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)

@@ -49,10 +49,15 @@ class ReprogrammedModel(PreTrainedModel):
     accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
     _supports_sdpa = True
 
+    config: ReprogramConfig
+    transform: InputTransform
+    mapping: OutputMapping
+    source: Source
+
     def __init__(self, config: ReprogramConfig, source: Source):
         super().__init__(config)
-        self.transform: InputTransform = _build(TRANSFORMS, config.transform, "transform")
-        self.mapping: OutputMapping = _build(MAPPINGS, config.mapping, "mapping")
+        self.transform = _build(TRANSFORMS, config.transform, "transform")
+        self.mapping = _build(MAPPINGS, config.mapping, "mapping")
         self.transform.check(source.spec)
         self.mapping.check(source.spec)
         self.source = source
@@ -86,15 +91,23 @@ class ReprogrammedModel(PreTrainedModel):
         loss = None if labels is None else ForSequenceClassificationLoss(labels, logits, self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the outputs, in their order."""
+        names: Any = self.config.id2label
+        return [names[i] for i in range(len(names))]
+
     def trainable(self) -> dict[str, nn.Parameter]:
-        """theta and omega by name: every parameter that a checkpoint holds."""
+        """Theta and omega by name: every parameter that a checkpoint holds."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("source.")}
 
     def num_trainable(self) -> int:
         """How many numbers theta and omega have."""
         return sum(parameter.numel() for parameter in self.trainable().values())
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None, every_n_layers: int = 1):
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func=None, every_n_layers: int = 1
+    ):
         self.gradient_checkpointing = enable
         self.source.checkpoint_activations(gradient_checkpointing_func if enable else None, every_n_layers)
 
@@ -135,18 +148,17 @@ class ReprogrammedModel(PreTrainedModel):
         hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
         if config is None:
             config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
-        weights = cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub)
+        weights = str(cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub))
         state = _read(weights)
         for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}
         for_source.update(source_kwargs or {})
-        assert config.source is not None
         model = cls(config, restore_source(config.source, source, **for_source))
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         found = {name: tensor.shape for name, tensor in state.items()}
         if expected != found:
             wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
             raise InputError(
-                f"{os.fspath(weights)!r} does not fit its config.json: {', '.join(wrong)} missing, left over or of another "
+                f"{weights!r} does not fit its config.json: {', '.join(wrong)} missing, left over or of another "
                 "shape; the folder mixes two adapters or was cut short."
             )
         model.load_state_dict(state)
@@ -163,7 +175,7 @@ def _build(registry, options: dict[str, Any] | None, kind: str) -> Any:
     return part(from_dict(part.Options, values, f"option of the {kind} {name!r}"))
 
 
-def _read(path: str | os.PathLike) -> dict[str, Tensor]:
+def _read(path: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -171,7 +183,7 @@ def _read(path: str | os.PathLike) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise InputError(
-            f"{os.fspath(path)!r} is not a whole safetensors file ({error}): it was cut short; take another checkpoint."
+            f"{path!r} is not a whole safetensors file ({error}): it was cut short; take another checkpoint."
         ) from error
 
 

@@ -52,7 +52,8 @@ class LinearProbe(Baseline):
         if setting.chosen:
             which, strengths = [setting.chosen["reads"]], [setting.chosen["strength"]]
         features = {
-            split: extract(source, data[split], processor, which, setting.quiet) for split in ("train", "validation", "test")
+            split: extract(source, data[split], processor, which, setting.quiet)
+            for split in ("train", "validation", "test")
         }
         labels = {split: np.asarray(data[split]["label"]) for split in data}
         best: tuple[float, dict[str, Any], Any] | None = None
@@ -96,7 +97,9 @@ def plain_tokenizer(name: str, max_tokens: int) -> Any:
 
 
 @torch.no_grad()
-def extract(source: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64) -> dict[str, np.ndarray]:
+def extract(
+    source: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
+) -> dict[str, np.ndarray]:
     """Frozen features (n, width) of tokenized examples by what is read, batched by length, in the order of `data`."""
     ids = data["input_ids"]
     order = np.argsort([len(row) for row in ids], kind="stable")

@@ -44,7 +44,10 @@ class PromptTuning(Baseline):
 
         def make_model() -> Any:
             model = AutoModelForSequenceClassification.from_pretrained(
-                name, num_labels=max(1, len(setting.task.labels)), problem_type=setting.task.problem_type, dtype=torch.float32
+                name,
+                num_labels=max(1, len(setting.task.labels)),
+                problem_type=setting.task.problem_type,
+                dtype=torch.float32,
             )
             model.config.pad_token_id = tokenizer.pad_token_id
             return get_peft_model(

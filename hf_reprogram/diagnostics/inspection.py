@@ -41,15 +41,15 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dic
         "trainable": sum(trainable.values()),
         "parts": trainable,
         "reads": model.mapping.reads,
-        "labels": [model.config.id2label[i] for i in range(model.config.num_labels)],
+        "labels": model.label_names,
     }
     if hasattr(model.transform, "template"):
         found["template"] = processor.decode(processor("…", "…")["input_ids"])
-    prompts = getattr(model.transform, "prompts", None)
+    prompts: Any = getattr(model.transform, "prompts", None)
     if prompts is not None:
         found["prompts"] = nearest_tokens(prompts.detach(), model.source.embedding.weight, processor, top)
         found["effect"] = prompt_effect(model, processor)
-    weight = getattr(model.mapping, "weight", None)
+    weight: Any = getattr(model.mapping, "weight", None)
     table = _decoder_table(model)
     if weight is not None and table is not None and table.shape[1] == weight.shape[1]:
         found["classes"] = nearest_tokens(weight.detach(), table, processor, top)
@@ -75,7 +75,7 @@ def prompt_effect(model: ReprogrammedModel, processor: Any, text: str = "This is
         `logit_change`: largest change of a logit when every prompt becomes the mean of the embedding table; 0 means
         the prompts do not reach the output.
     """
-    prompts = model.transform.prompts
+    prompts: Any = model.transform.prompts
     batch = processor([text], return_tensors="pt").to(prompts.device)
     with torch.enable_grad():
         logits = model(**batch).logits

@@ -41,7 +41,9 @@ def _learning_curve(results: dict[str, Any], path: Path) -> Path:
         ):
             points = [(entry["epoch"], entry[key]) for entry in record["history"] if key in entry]
             if points:
-                axis.plot(*zip(*points, strict=True), style, color=color, label=label, marker="." if len(points) < 12 else "")
+                axis.plot(
+                    *zip(*points, strict=True), style, color=color, label=label, marker="." if len(points) < 12 else ""
+                )
     for baseline, style in (("majority", ":"), ("linear_probe", "-.")):
         if baseline in results["baselines"]:
             entry = results["baselines"][baseline]
@@ -67,7 +69,12 @@ def _confusion_matrix(results: dict[str, Any], counts: list[list[int]], path: Pa
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*matrix.shape):
         axis.text(
-            column, row, f"{matrix[row, column]}\n{share[row, column]:.0%}", ha="center", va="center", fontsize=8,
+            column,
+            row,
+            f"{matrix[row, column]}\n{share[row, column]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=8,
             color="white" if share[row, column] > 0.55 else "black",
         )
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")

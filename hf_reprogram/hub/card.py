@@ -31,7 +31,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
     method, task, source = results["method"], results["task"], results["source"]
     info = METHODS[method["name"]].info
     template = (package_files(__package__) / "card_template.md").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(template).render(
         card_data=card_metadata(results, repo_id).to_yaml(),
         title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {method['name'].upper()}",
@@ -125,7 +125,10 @@ def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
 def _sweep(results: dict[str, Any]) -> str:
     metric = results["task"]["metrics"][0]
     table = [
-        {**{key: str(value) for key, value in entry["values"].items()}, metric: f"{100 * entry['validation'][metric]:.1f}"}
+        {
+            **{key: str(value) for key, value in entry["values"].items()},
+            metric: f"{100 * entry['validation'][metric]:.1f}",
+        }
         for entry in results["sweep"]
     ]
     return markdown(table) if table else ""

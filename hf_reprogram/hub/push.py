@@ -78,5 +78,7 @@ def push_adapter(
             )
     except (HfHubHTTPError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"Pushing to {repo_id!r} failed ({reason}): check the name, your login and the network.") from error
+        raise InputError(
+            f"Pushing to {repo_id!r} failed ({reason}): check the name, your login and the network."
+        ) from error
     return str(commit.pr_url or commit.commit_url)

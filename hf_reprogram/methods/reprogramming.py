@@ -59,7 +59,7 @@ def reprogram(
         processor = _processor(reference["name"], source_kwargs or {})
     recipe = chosen(values)
     parts = recipe.compose(frozen, processor, len(names))
-    config = ReprogramConfig(
+    settings: dict[str, Any] = dict(
         source=reference,
         transform=parts.transform,
         mapping=parts.mapping,
@@ -69,7 +69,7 @@ def reprogram(
         label2id={name: i for i, name in enumerate(names)},
         **{name: getattr(parts.processor, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
     )
-    model = ReprogrammedModel(config, frozen)
+    model = ReprogrammedModel(ReprogramConfig(**settings), frozen)
     recipe.initialize(model, parts.processor)
     if init_from is not None:
         start_from(model, init_from)
@@ -100,22 +100,19 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str
         ours[name].copy_(theirs[name])
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []
-    rows = {name: i for i, name in other.config.id2label.items()}
-    shared = [(i, rows[name]) for i, name in model.config.id2label.items() if name in rows]
     if config.problem_type != model.config.problem_type:
-        shared = []
+        return []
+    shared = [name for name in model.label_names if name in other.label_names]
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):
-        for mine, their in shared:
-            ours_p[mine] = theirs_p[their]
-    return [model.config.id2label[mine] for mine, _ in shared]
+        for name in shared:
+            ours_p[model.label_names.index(name)] = theirs_p[other.label_names.index(name)]
+    return shared
 
 
 def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[str]:
     """Names of the outputs, checked."""
     if problem_type not in ("single_label_classification", "regression"):
-        raise InputError(
-            f"problem_type is {problem_type!r}: choose 'single_label_classification' or 'regression'."
-        )
+        raise InputError(f"problem_type is {problem_type!r}: choose 'single_label_classification' or 'regression'.")
     if problem_type == "regression":
         if labels not in (None, 1):
             raise InputError(f"A regression has one output and no label names: leave labels={labels!r} out.")
@@ -133,9 +130,13 @@ def _processor(name: str, source_kwargs: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     if not name:
-        raise InputError("The source was given as a model without a name, so its tokenizer must be given: processor=...")
+        raise InputError(
+            "The source was given as a model without a name, so its tokenizer must be given: processor=..."
+        )
     passed_on = {k: v for k, v in source_kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
     try:
         return AutoTokenizer.from_pretrained(name, **passed_on)
     except (OSError, ValueError) as error:
-        raise InputError(f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=...") from error
+        raise InputError(
+            f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=..."
+        ) from error

@@ -92,7 +92,9 @@ class Warp(Method):
                 f"reads={reads!r} is not something a {spec.kind} source offers: choose one of "
                 f"{', '.join(sorted(set(spec.widths) - {'tokens'}))}."
             )
-        template = Template.parse(options.template) if options.template else Template.default(options.num_prompts, reads)
+        template = (
+            Template.parse(options.template) if options.template else Template.default(options.num_prompts, reads)
+        )
         if template.has_mask != (reads == "mask"):
             raise InputError(
                 f"reads={reads!r} and the template {str(template)!r} do not go together: a template has [MASK] exactly when "
@@ -117,7 +119,7 @@ class Warp(Method):
             model.transform.prompts.copy_(self._prompts(source, processor))
         model.mapping.reset()
         if options.verbalizer is not None:
-            words = _words_of_labels(options.verbalizer, model.config)
+            words = _words_of_labels(options.verbalizer, model.label_names)
             ids = torch.tensor([_first_token(processor, word) for word in words], device=source.embedding.weight.device)
             rows, biases = source.output_rows(ids)
             if rows.shape[1] != model.mapping.weight.shape[1]:
@@ -137,7 +139,9 @@ class Warp(Method):
             return rows.mean(0) + rows.std(0) * torch.randn(count, table.shape[1]).to(table.device)
         if how == "mask":
             if processor.mask_token is None:
-                raise InputError("prompt_init='mask' needs a mask token, which this tokenizer lacks: use 'words' or 'normal'.")
+                raise InputError(
+                    "prompt_init='mask' needs a mask token, which this tokenizer lacks: use 'words' or 'normal'."
+                )
             ids = [processor.mask_token_id] * count
         else:
             words = self.options.init_words
@@ -145,15 +149,16 @@ class Warp(Method):
         return source.embed(torch.tensor(ids, device=table.device)).float()
 
 
-def _words_of_labels(verbalizer: dict[str, str], config: Any) -> list[str]:
+def _words_of_labels(verbalizer: dict[str, str], labels: list[str]) -> list[str]:
     """The verbalizer's words in the order of the labels."""
-    labels = [config.id2label[i] for i in range(config.num_labels)]
     for label in verbalizer:
         if label not in labels:
             raise unknown("label in the verbalizer", label, labels)
     for label in labels:
         if label not in verbalizer:
-            raise InputError(f"The verbalizer has no word for the label {label!r}: give one for each of {', '.join(labels)}.")
+            raise InputError(
+                f"The verbalizer has no word for the label {label!r}: give one for each of {', '.join(labels)}."
+            )
     return [verbalizer[label] for label in labels]
 
 

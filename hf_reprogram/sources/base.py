@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ class Source(nn.Module):
     """
 
     spec: SourceSpec
+    model: Any
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -71,7 +73,7 @@ class Source(nn.Module):
         return self.embedding(ids)
 
     @property
-    def embedding(self) -> nn.Module:
+    def embedding(self) -> Any:
         """The source's input embedding, a module from token ids to vectors."""
         raise NotImplementedError  # pragma: no cover - the interface
 
@@ -79,9 +81,38 @@ class Source(nn.Module):
         """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
         raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to take class vectors from.")
 
+    def checkpoint_activations(self, checkpoint, every_n_layers: int = 1) -> None:
+        """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
+
+        transformers does this only for layers in training mode, which a frozen source never is.
+        """
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not layers:
+            raise InputError(f"{self.spec.family} has no layers that transformers can checkpoint: leave it off.")
+        for index, layer in enumerate(layers):
+            layer.__dict__.pop("forward", None)
+            if checkpoint is not None and index % every_n_layers == 0:
+                layer.forward = _Checkpointed(checkpoint, layer)
+
+    def cache_text(self, max_bytes: int) -> None:
+        """Keep the states of every text that stands before a trailing prompt, up to `max_bytes` (causal sources only)."""
+        raise InputError(f"Only a causal source can cache its text: this is a {self.spec.kind} source.")
+
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the source's embedding weights: see `fingerprint`."""
-        return fingerprint(self.embedding.weight)  # type: ignore[arg-type]
+        return fingerprint(self.embedding.weight)
+
+
+class _Checkpointed:
+    """`checkpoint(layer.forward, ...)` bound to the class's forward, so that the layer is not its own attribute."""
+
+    def __init__(self, checkpoint, layer: nn.Module):
+        self.checkpoint, self.forward = checkpoint, type(layer).forward.__get__(layer)
+
+    def __call__(self, *args, **kwargs):
+        return self.checkpoint(partial(self.forward, **kwargs), *args)
 
 
 def fingerprint(weight: Tensor) -> dict[str, Any]:
@@ -95,7 +126,7 @@ def fingerprint(weight: Tensor) -> dict[str, Any]:
     return {
         "dtype": str(weight.dtype).removeprefix("torch."),
         "shape": list(weight.shape),
-        "sha256": hashlib.sha256(weight.contiguous().view(torch.uint8).cpu().numpy()).hexdigest(),
+        "sha256": hashlib.sha256(weight.contiguous().view(torch.uint8).cpu().numpy().data).hexdigest(),
         "sample": [round(value, 8) for value in sample.double().tolist()],
     }
 

@@ -45,12 +45,15 @@ def load_source(
     Raises:
         InputError: the name is unknown or unreachable, or the architecture is not supported.
     """
+    found: Source
+    config: Any
     if isinstance(source, Source):
-        found, config, name = source, source.model.config, _name(source.model.config)  # type: ignore[union-attr]
+        found, config, name = source, source.model.config, _name(source.model.config)
     elif isinstance(source, nn.Module):
         if source_kwargs:
             raise InputError(f"{', '.join(map(repr, source_kwargs))} cannot apply to a model that is loaded already.")
-        config, name = getattr(source, "config", None), _name(getattr(source, "config", None))
+        config = getattr(source, "config", None)
+        name = _name(config)
         if config is None or not hasattr(source, "get_input_embeddings"):
             raise InputError(
                 f"{type(source).__name__} is not a transformers text model: give a masked, encoder or causal "

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 # Families whose encoder layers are laid out as BERT's (post-norm, `attention.self`, `attention.output`).
-BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "data2vec-text"} - {
-    "xlm-roberta-xl"  # pre-norm
-}
+BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "data2vec-text"}
 
 
 def gather(hidden: Tensor, position: Tensor) -> Tensor:
@@ -22,7 +21,7 @@ def gather(hidden: Tensor, position: Tensor) -> Tensor:
     return hidden.gather(1, position.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1]))
 
 
-def bert_layer_at(layer: nn.Module, hidden: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
+def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
     """A BERT encoder layer's output at one position a row: (batch, 1, width) from `hidden` (batch, tokens, width).
 
     With a single query q, keys and values of the other tokens are never needed as such:
@@ -57,7 +56,7 @@ def bert_layer_at(layer: nn.Module, hidden: Tensor, mask: Tensor | None, positio
     return layer.feed_forward_chunk(layer.attention.output(value, row))
 
 
-def can_read_last_layer(model: nn.Module) -> bool:
+def can_read_last_layer(model: Any) -> bool:
     """Whether `bert_layer_at` computes what this encoder's last layer would at one position."""
     config = model.config
     return (
@@ -70,7 +69,7 @@ def can_read_last_layer(model: nn.Module) -> bool:
 
 
 @contextmanager
-def last_layer_at(model: nn.Module, position: Tensor) -> Iterator[None]:
+def last_layer_at(model: Any, position: Tensor) -> Iterator[None]:
     """Within this context the encoder's last layer, and so the model, returns only the state at `position`."""
     layer = model.encoder.layer[-1]
     saved = layer.__dict__.get("forward")

@@ -27,7 +27,7 @@ class TextSource(Source):
     and, where read, `mask_position` (batch,); token types are those of a single segment.
     """
 
-    def __init__(self, model: nn.Module, kind: str):
+    def __init__(self, model: Any, kind: str):
         super().__init__(model)
         config = model.config
         hidden = config.hidden_size
@@ -47,17 +47,17 @@ class TextSource(Source):
         self.text_cache: TextCache | None = None
 
     @property
-    def embedding(self) -> nn.Module:
+    def embedding(self) -> Any:
         """The table of word embeddings."""
         return self.model.get_input_embeddings()
 
     @property
-    def base(self) -> nn.Module:
+    def base(self) -> Any:
         """The model without its language-modelling head."""
         return self.model.base_model
 
     @staticmethod
-    def _decoder(model: nn.Module) -> nn.Module:
+    def _decoder(model: Any) -> Any:
         decoder = model.get_output_embeddings()
         if decoder is None or decoder.weight.shape[0] != model.get_input_embeddings().weight.shape[0]:
             raise InputError(
@@ -76,9 +76,9 @@ class TextSource(Source):
         return rows, rows.new_zeros(len(ids)) if bias is None else bias[ids].detach()
 
     def cache_text(self, max_bytes: int) -> None:
-        """Keep the key/value states of every text that stands before a trailing prompt (causal sources only)."""
+        """See `Source.cache_text`."""
         if self.spec.kind != "causal_lm":
-            raise InputError(f"Only a causal source can cache its text: this one is a {self.spec.kind} source.")
+            super().cache_text(max_bytes)
         self.text_cache = TextCache(max_bytes)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
@@ -116,33 +116,6 @@ class TextSource(Source):
             caught = stack.enter_context(stop_before(self._decoder(self.model)))
             self.model(**arguments)
             return caught()[:, 0]
-
-    def checkpoint_activations(self, checkpoint, every_n_layers: int = 1) -> None:
-        """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
-
-        transformers does this only for layers in training mode, which a frozen source never is.
-        """
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        layers = [module for module in self.base.modules() if isinstance(module, GradientCheckpointingLayer)]
-        if not layers:
-            raise InputError(f"{self.spec.family} has no layers that transformers can checkpoint: leave it off.")
-        for index, layer in enumerate(layers):
-            layer.__dict__.pop("forward", None)
-            if checkpoint is not None and index % every_n_layers == 0:
-                layer.forward = _Checkpointed(checkpoint, layer)
-
-
-class _Checkpointed:
-    """`checkpoint(layer.forward, ...)` bound to the class's forward, so that the layer is not its own attribute."""
-
-    def __init__(self, checkpoint, layer: nn.Module):
-        self.checkpoint, self.forward = checkpoint, type(layer).forward.__get__(layer)
-
-    def __call__(self, *args, **kwargs):
-        from functools import partial
-
-        return self.checkpoint(partial(self.forward, **kwargs), *args)
 
 
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:

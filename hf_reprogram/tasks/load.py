@@ -152,7 +152,9 @@ def load_task(options: TaskOptions) -> Task:
     splits = _load(options)
     text = list(options.text or (known.text if known else ()))
     if not text:
-        raise InputError(f"task.text is missing: which columns of {options.dataset!r} hold the text? {_columns(splits)}")
+        raise InputError(
+            f"task.text is missing: which columns of {options.dataset!r} hold the text? {_columns(splits)}"
+        )
     train = _split(splits, options.train_split, options)
     test_name = options.test_split or (known.test_split if known else ("test" if "test" in splits else None))
     raw = {
@@ -174,7 +176,7 @@ def load_task(options: TaskOptions) -> Task:
         kept, held_out = carve(labels, 0.2, 10**9, options.split_seed, not regression)
         ready["train"], ready["test"] = ready["train"].select(kept), ready["train"].select(held_out)
         notes.append(f"The data has no test split: 20 % of train was carved with seed {options.split_seed}.")
-    elif known is not None and test_name.startswith("validation"):
+    elif known is not None and str(test_name).startswith("validation"):
         notes.append("The official test labels are hidden: the official validation split is the test split here.")
     if "validation" not in ready and options.few_shot is None:
         notes.append(
@@ -182,7 +184,9 @@ def load_task(options: TaskOptions) -> Task:
             f"{options.split_seed})."
         )
     if options.few_shot is not None:
-        notes.append(f"{options.few_shot} examples a class for training and as many for validation, drawn with the seed.")
+        notes.append(
+            f"{options.few_shot} examples a class for training and as many for validation, drawn with the seed."
+        )
     if options.max_test is not None and len(ready["test"]) > options.max_test:
         ready["test"] = _at_most(ready["test"], options.max_test, options.split_seed)
         notes.append(f"{options.max_test} test examples were drawn.")
@@ -281,12 +285,20 @@ def _label_names(options: TaskOptions, known: KnownTask | None, train: Any) -> t
         else:
             names = [str(value) for value in values]
     if len(names) < 2:
-        raise InputError(f"The column {options.label!r} has fewer than 2 classes ({', '.join(names)}): there is nothing to tell apart.")
+        raise InputError(
+            f"The column {options.label!r} has fewer than 2 classes ({', '.join(names)}): there is nothing to tell apart."
+        )
     return names, False
 
 
 def _prepare(
-    data: Any, text: list[str], options: TaskOptions, known: KnownTask | None, names: list[str], regression: bool, split: str
+    data: Any,
+    text: list[str],
+    options: TaskOptions,
+    known: KnownTask | None,
+    names: list[str],
+    regression: bool,
+    split: str,
 ) -> Any:
     """The columns `text`, `text_pair`, `label`, with labels checked."""
     from datasets import Dataset, Features, Value
@@ -296,7 +308,7 @@ def _prepare(
     for column in [*text, options.label]:
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
-    columns = {"text": [str(value) if value is not None else "" for value in data[text[0]]]}
+    columns: dict[str, list[Any]] = {"text": [str(value) if value is not None else "" for value in data[text[0]]]}
     if len(text) == 2:
         columns["text_pair"] = [str(value) if value is not None else "" for value in data[text[1]]]
     columns["label"] = [_label(value, names, regression, row, split) for row, value in enumerate(data[options.label])]
@@ -308,7 +320,9 @@ def _prepare(
 def _label(value: Any, names: list[str], regression: bool, row: int, split: str) -> float | int:
     if regression:
         if value is None or not np.isfinite(float(value)):
-            raise InputError(f"Row {row} of the {split} split has the label {value!r}: a regression needs a finite number.")
+            raise InputError(
+                f"Row {row} of the {split} split has the label {value!r}: a regression needs a finite number."
+            )
         return float(value)
     if isinstance(value, str) and value in names:
         return names.index(value)

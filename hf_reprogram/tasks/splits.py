@@ -7,7 +7,9 @@ import numpy as np
 from ..errors import InputError
 
 
-def few_shot(labels: np.ndarray, shots: int, seed: int, names: list[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def few_shot(
+    labels: np.ndarray, shots: int, seed: int, names: list[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of `shots` training examples a class, and of as many others a class for validation.
 
     Args:

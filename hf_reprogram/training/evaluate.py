@@ -27,9 +27,7 @@ def load_adapter(adapter: str | os.PathLike, source: str | None = None) -> tuple
         model = ReprogrammedModel.from_pretrained(adapter, source=source)
         return model, AutoTokenizer.from_pretrained(adapter)
     except OSError as error:
-        raise InputError(
-            f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}") from error
 
 
 def evaluate_adapter(
@@ -53,11 +51,10 @@ def evaluate_adapter(
         options = make_recipe(values).task_options
     model, processor = load_adapter(adapter, source)
     task = load_task(options)
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    if not task.regression and names != task.labels:
+    if not task.regression and model.label_names != task.labels:
         raise InputError(
-            f"The adapter's labels are {', '.join(names)}, the task's {', '.join(task.labels)}: give task.labels in the "
-            "adapter's order."
+            f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
+            "task.labels in the adapter's order."
         )
     examples = task.test if split == "test" else task.splits(0)["validation"]
     data = tokenize({"train": examples, split: examples}, processor, options.max_length)[split]
@@ -91,6 +88,6 @@ def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: boo
             record["value"] = float(row[0])
         else:
             probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
-            record.update(label=model.config.id2label[int(row.argmax())], score=float(probabilities.max()))
+            record.update(label=model.label_names[int(row.argmax())], score=float(probabilities.max()))
         records.append(record)
     return records

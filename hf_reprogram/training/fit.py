@@ -127,7 +127,9 @@ def tokenize(splits: Any, processor: Any, max_length: int | None) -> dict[str, A
 
     columns = ["text", "text_pair"] if pair else ["text"]
     return {
-        name: split.map(encode, batched=True, remove_columns=columns, desc=f"Tokenizing {name}", load_from_cache_file=False)
+        name: split.map(
+            encode, batched=True, remove_columns=columns, desc=f"Tokenizing {name}", load_from_cache_file=False
+        )
         for name, split in splits.items()
     }
 

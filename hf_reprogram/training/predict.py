@@ -31,5 +31,7 @@ def predict_logits(
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits[rows] = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
+            logits[rows] = (
+                model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
+            )
     return logits

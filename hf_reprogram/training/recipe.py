@@ -66,10 +66,14 @@ class Recipe:
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         for section, value in (("source", self.source), ("method", self.method)):
             if not value.get("name"):
-                raise InputError(f"The recipe's {section} has no name: write {section}: NAME or {section}: {{name: NAME}}.")
+                raise InputError(
+                    f"The recipe's {section} has no name: write {section}: NAME or {section}: {{name: NAME}}."
+                )
         for section in ("task", "training", "sweep"):
             if not isinstance(getattr(self, section), dict):
-                raise InputError(f"The recipe's {section} must be a mapping of keys to values, not {getattr(self, section)!r}.")
+                raise InputError(
+                    f"The recipe's {section} must be a mapping of keys to values, not {getattr(self, section)!r}."
+                )
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
         from_dict(chosen.Options, options, f"option of {self.method['name']}")
@@ -109,7 +113,7 @@ class Recipe:
 
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
         """Baselines as (name, options)."""
-        found = []
+        found: list[tuple[str, dict[str, Any]]] = []
         for entry in self.baselines:
             if isinstance(entry, str):
                 found.append((entry, {}))

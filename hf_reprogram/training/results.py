@@ -15,7 +15,11 @@ def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     """Mean and sample standard deviation (0 for one record) of each metric over the seeds."""
     table = {name: np.array([record[name] for record in records], dtype=float) for name in records[0]}
     return {
-        name: {"mean": float(values.mean()), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0, "n": len(values)}
+        name: {
+            "mean": float(values.mean()),
+            "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+            "n": len(values),
+        }
         for name, values in table.items()
     }
 
@@ -44,7 +48,7 @@ def versions() -> dict[str, str]:
 
 
 def plus_minus(entry: dict[str, float], percent: bool = True) -> str:
-    """"71.2 ± 0.8" from a mean and a deviation; percentages for metrics, plain numbers otherwise."""
+    """A mean and a deviation as text such as "71.2 ± 0.8"; percentages for metrics, plain numbers otherwise."""
     factor = 100 if percent else 1
     spread = f" ± {factor * entry['std']:.1f}" if entry["n"] > 1 else ""
     return f"{factor * entry['mean']:.1f}{spread}"

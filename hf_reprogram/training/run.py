@@ -1,11 +1,11 @@
 """Run a recipe: sweep on validation, train every seed, score test once, write the adapter and `results.json`.
 
-    output/
-      recipe.json                       the recipe; a folder that holds another one is refused
-      config.json, model.safetensors    the adapter of the seed with the best validation score, its tokenizer and card
-      results.json                      every seed, mean and deviation, baselines, versions
-      learning_curve.png, ...           plots, if matplotlib is there
-      runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
+output/
+  recipe.json                       the recipe; a folder that holds another one is refused
+  config.json, model.safetensors    the adapter of the seed with the best validation score, its tokenizer and card
+  results.json                      every seed, mean and deviation, baselines, versions
+  learning_curve.png, ...           plots, if matplotlib is there
+  runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
-            raise InputError(f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output.")
+            raise InputError(
+                f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output."
+            )
         different = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
         if different:
             raise InputError(
@@ -296,7 +298,7 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
     for name, options in recipe.baseline_list():
         kind = BASELINES[name]
         baseline = kind(from_dict(kind.Options, options, f"option of {name}"))
-        records = []
+        records: list[dict[str, Any]] = []
         for seed in recipe.seeds:
             path = output / "baselines" / f"{name}-{seed}.json"
             if not path.exists():
@@ -305,7 +307,11 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
                 chosen = records[0]["chosen"] if records else None
                 outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, chosen))
                 shutil.rmtree(scratch, ignore_errors=True)
-                record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
+                record: dict[str, Any] = {
+                    "trainable": outcome.trainable,
+                    "seconds": outcome.seconds,
+                    "chosen": outcome.chosen,
+                }
                 for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
                     record[split] = score(task.metrics, predictions, np.asarray(splits[split]["label"]), task.average)
                 write_json(path, record)

@@ -51,7 +51,9 @@ class Template:
         for word in WORDS:
             count = pieces.count(word)
             if count > 1 or (count == 0 and word in ("$A", "$B")):
-                raise InputError(f"Template {text!r} has {word} {count} times: the text, its pair and a mask stand once.")
+                raise InputError(
+                    f"Template {text!r} has {word} {count} times: the text, its pair and a mask stand once."
+                )
         if pieces.index("$A") > pieces.index("$B"):
             raise InputError(f"Template {text!r} has $B before $A: put the text before its pair.")
         return cls(tuple(piece for piece in pieces if piece != 0))
@@ -123,7 +125,9 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
     from transformers import PreTrainedTokenizerFast
 
     if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError(f"{type(tokenizer).__name__} is not a fast tokenizer, which a template needs: convert it first.")
+        raise InputError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer, which a template needs: convert it first."
+        )
     if template.has_mask and tokenizer.mask_token is None:
         raise InputError(
             f"The template {str(template)!r} has a [MASK], but the tokenizer has no mask token: leave [MASK] out and read "
@@ -148,8 +152,10 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
         middle = template.layout(tokenizer.mask_token, separator, pair)
         return [f"{token}:0" for token in prefix + middle + suffix]
 
-    used = {*prefix, *suffix, *slots, *([tokenizer.mask_token] if template.has_mask else [])} | ({separator} - {None})
-    processor = TemplateProcessing(
+    used = {*prefix, *suffix, *slots}
+    used |= {tokenizer.mask_token} if template.has_mask else set()
+    used |= {separator} if separator is not None else set()
+    processor: Any = TemplateProcessing(
         single=frame(pair=False),
         pair=frame(pair=True),
         special_tokens=[(token, backend.token_to_id(token)) for token in sorted(used)],

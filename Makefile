@@ -1,0 +1,46 @@
+# Everything runs from a clean checkout with Python 3.10 or newer; `make` alone lists the targets.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+.PHONY: help venv demo test test-all lint docs measure clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(BIN)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet '$(TORCH)'
+	$(BIN)/pip install --quiet --editable '.[demo,dev]'
+	touch $@
+
+venv: $(BIN)/.installed ## Create .venv and install the package with its development tools
+
+demo: venv ## Reprogram a real encoder for tweet sentiment and show the results (about 5 minutes)
+	$(BIN)/python demo/prepare.py --pip "$(BIN)/python -m pip" demo_output
+	$(BIN)/python demo/run.py demo_output
+
+test: venv ## Check style, types and generated docs, then run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m pytest -q
+
+test-all: venv ## All tests, the slow ones too
+	$(BIN)/python -m pytest -q -m ''
+
+lint: venv ## Fix style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: venv ## Write the generated tables into README.md
+	$(BIN)/python docs/generate.py
+
+measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds bert-tiny-splade and minilm
+	$(BIN)/python docs/measure.py --sources '$(SOURCES)' results
+
+clean: ## Remove what make created
+	rm -rf $(VENV) demo_output build *.egg-info

@@ -1,0 +1,139 @@
+"""Write what the documentation can be generated from: tables in README.md, and the model cards.
+
+    python docs/generate.py             write
+    python docs/generate.py --check     fail if something is out of date (CI does this)
+
+A block in README.md stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_reprogram.hub.card import render_card
+from hf_reprogram.methods import METHODS
+from hf_reprogram.training.results import markdown, plus_minus
+
+ROOT = Path(__file__).resolve().parent.parent
+BASELINES = ("majority", "linear_probe", "from_scratch", "prompt_tuning")
+
+
+def methods() -> str:
+    """The table of methods, from their `info`."""
+    rows = []
+    for name in METHODS.names():
+        info = METHODS[name].info
+        rows.append(
+            {
+                "method": f"`{name}`",
+                "paper": f"{info.title}, {info.authors} {info.year}, [{info.arxiv}](https://arxiv.org/abs/{info.arxiv})",
+                "source": info.source,
+                "input transform": f"`{info.transform}`",
+                "output mapping": f"`{info.mapping}`",
+                "what differs": info.differs or "nothing",
+            }
+        )
+    return left(rows)
+
+
+def recipes() -> str:
+    """The recipes, by the first line of their comment."""
+    rows = []
+    for path in sorted(ROOT.glob("recipes/**/*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        source = values["source"] if isinstance(values["source"], str) else values["source"]["name"]
+        rows.append({"recipe": f"`{path.relative_to(ROOT)}`", "source": source, "what it does": first.lstrip("# ")})
+    return left(rows)
+
+
+def results(folder: str) -> str:
+    """Measured scores on test: a row a task, a column a baseline or a number of prompts."""
+    runs: dict[str, dict[int, Any]] = {}
+    for path in sorted((ROOT / "results" / folder).glob("*_k*.json")):
+        task, k = re.fullmatch(r"(.+)_k(\d+)", path.stem).groups()  # type: ignore[union-attr]
+        runs.setdefault(task, {})[int(k)] = json.loads(path.read_text(encoding="utf-8"))
+    counts = sorted({k for found in runs.values() for k in found})
+    rows = []
+    for task, found in runs.items():
+        whole = max(found.values(), key=lambda result: len(result["baselines"]))
+        metric = whole["task"]["metrics"][0]
+        row = {"task": f"{task} ({metric})", "train": f"{whole['task']['sizes']['train']:,}"}
+        for name in BASELINES:
+            entry = whole["baselines"].get(name)
+            title = entry["title"] if entry else _titles(runs).get(name, name)
+            row[title] = plus_minus(entry["test"][metric]) if entry else ""
+        for k in counts:
+            row[f"WARP K={k}"] = plus_minus(found[k]["test"][metric]) if k in found else ""
+        rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def _titles(runs: dict[str, dict[int, Any]]) -> dict[str, str]:
+    return {n: e["title"] for found in runs.values() for r in found.values() for n, e in r["baselines"].items()}
+
+
+def benchmarks() -> str:
+    """The table of benchmarks/README.md."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
+    return tables[0].strip() if tables else ""
+
+
+def left(rows: list[dict[str, str]]) -> str:
+    """A Markdown table with its columns aligned to the left."""
+    return re.sub(r"-+:\|", "---|", markdown(rows))
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "recipes": recipes,
+    "results bert_tiny": lambda: results("glue/bert_tiny"),
+    "results minilm": lambda: results("glue/minilm"),
+    "benchmarks": benchmarks,
+}
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with its content."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+        if not pattern.search(readme):
+            sys.exit(f"README.md has no block {name!r}.")
+        body = make()
+        readme = pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", readme)  # noqa: B023
+    files = {ROOT / "README.md": readme}
+    for path in sorted((ROOT / "results").glob("**/*_k*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        name = f"{'-'.join(path.relative_to(ROOT / 'results').with_suffix('').parts)}"
+        files[ROOT / "model_cards" / f"{name}.md"] = render_card(found, f"OWNER/{name}")
+    return files
+
+
+def main() -> None:
+    """Write the files, or with --check name those that are out of date."""
+    files = generated()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale += [path for path in (ROOT / "model_cards").glob("*.md") if path not in files]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"out of date: {path.relative_to(ROOT)} (run `make docs`)")
+        sys.exit(bool(stale))
+    for path in stale:
+        if path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], encoding="utf-8")
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
