@@ -65,7 +65,7 @@ def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[s
             tokenizer,
             data,
             task,
-            setting.training(options),
+            {**setting.training(options), "save_only_model": True},
             folder=setting.folder / str(index),
             seed=setting.seed,
             quiet=setting.quiet,
