@@ -118,11 +118,7 @@ def test_batch_composition_and_padding_on_the_right_do_not_change_a_row(trained)
 def test_padding_on_the_left_does_not_change_a_row(trained):
     texts, _ = words.texts(6, seed=3)
     right = trained.processor(texts, padding=True, return_tensors="pt")
-    width, lengths = right["input_ids"].shape[1], right["attention_mask"].sum(1)
-    left = {
-        name: torch.stack([row.roll(int(width - n)) for row, n in zip(right[name], lengths, strict=True)])
-        for name in right
-    }
+    left = tiny.on_the_left(right)
     assert not torch.equal(left["attention_mask"], right["attention_mask"])
     with torch.no_grad():
         torch.testing.assert_close(trained.model(**left).logits, trained.model(**right).logits, rtol=1e-4, atol=1e-4)

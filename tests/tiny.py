@@ -146,6 +146,15 @@ def batch_of(processor: Any, count: int = 5, seed: int = 1) -> dict[str, torch.T
     return dict(processor(texts(count, seed)[0], padding=True, return_tensors="pt"))
 
 
+def on_the_left(batch: Any) -> dict[str, torch.Tensor]:
+    """A batch that is padded on the right, with its padding moved to the left."""
+    missing = batch["attention_mask"].shape[1] - batch["attention_mask"].sum(1)
+    return {
+        name: torch.stack([row.roll(int(shift)) for row, shift in zip(rows, missing, strict=True)])
+        for name, rows in batch.items()
+    }
+
+
 def trainer_for(model: Any, processor: Any, data: Any, folder: Path, **arguments: Any) -> Any:
     """The stock Trainer, as a user would write it."""
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments

@@ -1,0 +1,146 @@
+"""From a folder, a name or a model to a source: what kind it is, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSequenceClassification
+
+from hf_reprogram import InputError, ReprogrammedModel
+from hf_reprogram.sources import load_source, restore_source
+from tests import tiny
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_kind_is_read_off_the_checkpoint(family, source_folder):
+    source, reference = load_source(source_folder(family))
+    assert source.spec.kind == reference["kind"] == tiny.FAMILIES[family].kind
+    assert reference["name"] == source_folder(family)
+    assert reference["dtype"] == "float32"
+    json.dumps(reference)
+
+
+def test_another_kind_can_be_asked_for(source_folder):
+    source, reference = load_source(source_folder("bert"), kind="encoder")
+    assert reference["kind"] == "encoder"
+    assert not hasattr(source.model, "cls")
+
+
+def test_a_checkpoint_of_a_classifier_is_an_encoder(tmp_path):
+    BertForSequenceClassification(tiny.make_model("bert").config).save_pretrained(tmp_path)
+    assert load_source(str(tmp_path))[1]["kind"] == "encoder"
+
+
+def test_a_pretraining_checkpoint_is_a_masked_lm(tmp_path):
+    BertForPreTraining(tiny.make_model("bert").config).save_pretrained(tmp_path)
+    assert load_source(str(tmp_path))[1]["kind"] == "masked_lm"
+
+
+def test_a_loaded_model_is_wrapped_not_copied_and_its_folder_is_recorded(source_folder):
+    model = AutoModel.from_pretrained(source_folder("bert"))
+    source, reference = load_source(model)
+    assert source.model is model
+    assert reference["name"] == source_folder("bert")
+    assert reference["kind"] == "encoder"
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_options_for_a_model_that_is_loaded_already_are_refused():
+    with pytest.raises(InputError, match="'dtype' cannot apply to a model that is loaded already"):
+        load_source(tiny.make_model("bert"), dtype=torch.bfloat16)
+
+
+def test_what_is_no_text_model_is_refused():
+    with pytest.raises(InputError, match="Linear is not a transformers text model"):
+        load_source(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("model_type", ["t5", "vit"])
+def test_an_unsupported_architecture_is_named(model_type, tmp_path):
+    small = {
+        "t5": {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16, "vocab_size": 20},
+        "vit": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
+    }[model_type]
+    model = AutoModel.from_config(AutoConfig.for_model(model_type, **small))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"{type(model).__name__}' is not supported as a source"):
+        load_source(str(tmp_path))
+
+
+def test_an_unknown_kind_is_refused(source_folder):
+    with pytest.raises(InputError, match=r"'masked'.*masked_lm"):
+        load_source(source_folder("bert"), kind="masked")
+
+
+def test_an_unknown_hub_id_without_a_network_is_one_sentence():
+    with pytest.raises(InputError, match="'nobody/nothing' is neither a folder here nor a model") as refused:
+        load_source("nobody/nothing")
+    assert "network" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_without_a_model_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="does not hold a model that transformers can load") as refused:
+        load_source(str(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_with_a_truncated_weights_file_is_one_sentence(tmp_path):
+    tiny.save_source(tmp_path, "bert")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(InputError) as refused:
+        load_source(str(tmp_path))
+    assert str(tmp_path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_recorded_source_is_restored_in_its_dtype(source_folder):
+    _, reference = load_source(source_folder("bert"), dtype=torch.bfloat16)
+    restored = restore_source(json.loads(json.dumps(reference)))
+    assert {p.dtype for p in restored.parameters()} == {torch.bfloat16}
+
+
+def test_a_copy_elsewhere_and_a_copy_in_another_dtype_are_the_same_source(source_folder, tmp_path):
+    _, reference = load_source(source_folder("gpt2"))
+    copy = tiny.save_source(tmp_path / "copy", "gpt2")
+    restore_source(reference, str(copy))
+    assert next(restore_source(reference, str(copy), dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
+
+
+def test_a_wider_source_is_refused(source_folder, tmp_path):
+    _, reference = load_source(source_folder("bert"))
+    wider = tiny.save_source(tmp_path / "wider", "bert", hidden_size=40)
+    with pytest.raises(InputError, match="trained on another source") as refused:
+        restore_source(reference, str(wider))
+    assert "x 40" in str(refused.value)
+    assert "x 32" in str(refused.value)
+
+
+def test_an_adapter_on_a_model_without_a_name_asks_for_it(tmp_path):
+    model, processor = tiny.make_adapter(tiny.make_model("bert"), processor=tiny.FAMILIES["bert"].tokenizer())
+    model.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="without a name: give it again"):
+        ReprogrammedModel.from_pretrained(tmp_path)
+    again = ReprogrammedModel.from_pretrained(tmp_path, source=tiny.make_model("bert"))
+    batch = tiny.batch_of(processor)
+    with torch.no_grad():
+        assert torch.equal(again(**batch).logits, model.eval()(**batch).logits)
+
+
+def test_code_in_a_source_is_not_run(source_folder, tmp_path):
+    """A source whose config points at code of its own is refused, since nobody said that it may run."""
+    folder = tiny.save_source(tmp_path / "custom", "bert")
+    model, _ = tiny.make_adapter(str(folder))
+    model.save_pretrained(tmp_path / "adapter")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "custom-thing", "auto_map": {"AutoConfig": "evil.C", "AutoModelForMaskedLM": "evil.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    ran = Path(tmp_path / "ran")
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    with pytest.raises(InputError):
+        ReprogrammedModel.from_pretrained(tmp_path / "adapter")
+    assert not ran.exists()

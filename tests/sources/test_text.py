@@ -1,0 +1,99 @@
+"""What a text source says of itself, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hf_reprogram import InputError
+from hf_reprogram.sources import TextSource
+from hf_reprogram.sources.text import mean_over_tokens
+from tests import tiny
+
+
+def source_of(family: str) -> TextSource:
+    return TextSource(tiny.make_model(family), tiny.FAMILIES[family].kind)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_spec_tells_the_embeddings_width_and_the_longest_input(family):
+    spec = source_of(family).spec
+    narrow = family in ("albert", "electra")
+    assert spec.embedding_width == (tiny.NARROW if narrow else tiny.WIDTH)
+    assert spec.max_tokens == tiny.MAX_TOKENS  # RoBERTa's two rows before the first position are not counted
+    assert spec.kind == tiny.FAMILIES[family].kind
+    assert spec.widths["features"] == tiny.WIDTH
+    if spec.kind == "masked_lm":
+        assert spec.widths["mask"] == (tiny.NARROW if narrow else tiny.WIDTH)
+    assert ("mask" in spec.widths) == (spec.kind != "causal_lm")
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2"])
+def test_the_longest_input_runs_and_one_token_more_is_refused(family):
+    source = source_of(family)
+    for length, fits in ((tiny.MAX_TOKENS, True), (tiny.MAX_TOKENS + 1, False)):
+        inputs = {
+            "inputs_embeds": torch.randn(1, length, source.spec.embedding_width),
+            "attention_mask": torch.ones(1, length, dtype=torch.long),
+        }
+        if fits:
+            assert source(inputs, "last").isfinite().all()
+        else:
+            with pytest.raises(InputError, match=rf"{length} tokens long.*{tiny.MAX_TOKENS} positions"):
+                source(inputs, "last")
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_everything_a_source_offers_depends_on_the_text(family):
+    source = source_of(family)
+    inputs = {
+        "inputs_embeds": torch.randn(2, 7, source.spec.embedding_width),
+        "attention_mask": torch.ones(2, 7, dtype=torch.long),
+        "mask_position": torch.tensor([3, 3]),
+    }
+    inputs["inputs_embeds"][:, 0] = inputs["inputs_embeds"][0, 0]  # the same first token, as [CLS] or <s> is
+    for reads in source.spec.widths:
+        one, other = source(inputs, reads)
+        assert (one - other).abs().max() > 1e-3, reads
+
+
+@pytest.mark.parametrize("family", [*tiny.MASKED, *tiny.CAUSAL])
+def test_output_rows_are_the_decoders(family):
+    source = source_of(family)
+    ids = torch.tensor([7, 3])
+    rows, biases = source.output_rows(ids)
+    decoder = source.model.get_output_embeddings()
+    states = torch.randn(4, rows.shape[1])
+    torch.testing.assert_close(states @ rows.T + biases, decoder(states)[:, ids])
+    assert not rows.requires_grad
+
+
+def test_an_encoder_has_no_decoder_to_take_rows_from():
+    with pytest.raises(InputError, match="encoder source has no vocabulary decoder"):
+        source_of("bert-encoder").output_rows(torch.tensor([1]))
+
+
+def test_a_model_without_a_decoder_cannot_be_read_as_a_masked_lm():
+    with pytest.raises(InputError, match="source_kind='encoder'"):
+        TextSource(tiny.make_model("bert-encoder"), "masked_lm")
+
+
+def test_a_frozen_source_stays_in_eval_mode_whatever_is_asked():
+    source = source_of("bert")
+    assert not any(module.training for module in source.train().modules())
+    assert not any(module.training for module in torch.nn.Sequential(source).train()[0].modules())
+    assert not any(parameter.requires_grad for parameter in source.parameters())
+
+
+def test_mean_over_tokens_by_hand():
+    hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [7.0], [9.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert mean_over_tokens(hidden, mask).tolist() == [[2.0], [7.0]]
+
+
+def test_every_nth_layer_alone_can_be_checkpointed():
+    source = source_of("bert")
+    source.checkpoint_activations(lambda function, *args: function(*args), every_n_layers=2)
+    assert ["forward" in layer.__dict__ for layer in source.base.encoder.layer] == [True, False]
+    source.checkpoint_activations(None)
+    assert not any("forward" in layer.__dict__ for layer in source.base.encoder.layer)
