@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AlbertTokenizer,
@@ -107,6 +107,7 @@ def modernbert_bpe() -> Any:
     vocabulary, merges = _byte_bpe(list(names.values()))
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     backend.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
@@ -139,3 +140,15 @@ def llama_bpe() -> Any:
     tokenizer.train_from_iterator([*texts(200)[0], *LETTERS, *MARKS], trainer)
     vocabulary, merges = _vocabulary(tokenizer)
     return LlamaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True)
+
+
+TOKENIZERS = {
+    "wordpiece": wordpiece,
+    "byte-bpe-roberta": roberta_bpe,
+    "byte-bpe-modernbert": modernbert_bpe,
+    "unigram-albert": unigram,
+    "unigram-deberta": deberta_unigram,
+    "byte-bpe-gpt2": gpt2_bpe,
+    "bpe-llama": llama_bpe,
+}
+WITH_MASK = [name for name, make in TOKENIZERS.items() if make().mask_token is not None]
