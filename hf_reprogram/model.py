@@ -117,10 +117,15 @@ class ReprogrammedModel(PreTrainedModel):
         """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
         if (state := kwargs.get("state_dict")) is not None:
             kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
-        if kwargs.pop("push_to_hub", False):
-            raise InputError("Save first, then call model.push_to_hub(repo_id).")
+        push = kwargs.pop("push_to_hub", False)
+        hub = {
+            name: kwargs.pop(name) for name in ("private", "revision", "create_pr", "commit_message") if name in kwargs
+        }
+        repo_id = kwargs.pop("repo_id", Path(save_directory).name)
         with staged(save_directory, last="config.json") as stage:
             super().save_pretrained(stage, **kwargs)
+        if push:
+            self.push_to_hub(repo_id, token=kwargs.get("token"), **hub)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

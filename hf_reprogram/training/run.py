@@ -157,7 +157,11 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
     _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
     first = output / "runs" / f"seed-{recipe.seeds[0]}"
     if process.is_main_process and not (first / "fit.json").exists():
-        shutil.copytree(folder, first, dirs_exist_ok=True)
+        partial = first.with_name(f".{first.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        shutil.rmtree(first, ignore_errors=True)  # an unfinished run of another setting
+        partial.rename(first)
     process.wait_for_everyone()
     return chosen, table
 
