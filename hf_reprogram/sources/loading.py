@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -124,11 +125,28 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         config = AutoConfig.from_pretrained(name, **{k: v for k, v in source_kwargs.items() if k in passed_on})
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
-    kind = kind or _kind(config.architectures or [], config)
+    chosen = kind or _kind(config.architectures or [], config)
+    model, missing = _load(classes[chosen], name, source_kwargs)
+    if (
+        missing and chosen == "masked_lm" and kind is None
+    ):  # the checkpoint has no head of its own: ELECTRA's discriminator
+        chosen = "encoder"
+        model, missing = _load(classes[chosen], name, source_kwargs)
+    if missing:
+        raise InputError(
+            f"{name!r} has no weights for {missing[0]!r}{f' and {len(missing) - 1} more' if missing[1:] else ''} of "
+            f"{type(model).__name__}, and a frozen model cannot learn them: load it as another kind with source_kind=."
+        )
+    return model, chosen
+
+
+def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn.Module, list[str]]:
+    """A model, and the names of weights that its checkpoint lacks; a pooler, which is never read, is not counted."""
     try:
-        return classes[kind].from_pretrained(name, **source_kwargs), kind
+        model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
+    return model, sorted(key for key in info["missing_keys"] if not re.search(r"(^|\.)pooler\.", key))
 
 
 def _kind(architectures: list[str], config: Any) -> str:

@@ -104,7 +104,7 @@ def test_baselines_have_options():
 
 
 REFUSED = [
-    ({"sede": [0]}, "key of the recipe 'sede': did you mean 'seeds'"),
+    ({"seed": [0]}, "key of the recipe 'seed': did you mean 'seeds'"),
     ({"task": {"dataset": "x", "txt": "a"}}, "key of task 'txt': did you mean 'text'"),
     ({"training": {"learning_rat": 1}}, "key of training 'learning_rat': did you mean 'learning_rate'"),
     ({"method": "warb"}, "method 'warb': did you mean 'warp'"),
