@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from ..tasks.load import TaskOptions, load_task
+from ..tasks.load import load_task
 from ..tasks.metrics import score
 from .fit import decide, tokenize
 from .predict import predict_logits
@@ -41,14 +41,15 @@ def evaluate_adapter(
     if quiet:
         silence()
     if recipe is not None:
-        options: TaskOptions = load_recipe(recipe, overrides).task_options
+        chosen = load_recipe(recipe, overrides)
     else:
         path = Path(adapter) / "recipe.json"
         if not path.exists():
             raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
         values = json.loads(path.read_text(encoding="utf-8"))
         apply_overrides(values, overrides)
-        options = make_recipe(values).task_options
+        chosen = make_recipe(values)
+    options = chosen.task_options
     model, processor = load_adapter(adapter, source)
     task = load_task(options)
     if not task.regression and model.label_names != task.labels:
@@ -56,11 +57,18 @@ def evaluate_adapter(
             f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
             "task.labels in the adapter's order."
         )
-    examples = task.test if split == "test" else task.splits(0)["validation"]
+    examples = task.test if split == "test" else task.splits(_seed(adapter))["validation"]
     data = tokenize({"train": examples, split: examples}, processor, options.max_length)[split]
-    predictions = decide(predict_logits(model, processor, data, quiet=quiet), task)
+    bf16 = bool(chosen.training.get("bf16"))
+    predictions = decide(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), task)
     metrics = score(task.metrics, predictions, np.asarray(examples["label"]), task.average)
     return {"task": task.title, "split": split, "examples": len(examples), **metrics}
+
+
+def _seed(adapter: str) -> int:
+    """The seed whose run an adapter is, which drew its few-shot validation examples."""
+    path = Path(adapter) / "results.json"
+    return json.loads(path.read_text(encoding="utf-8"))["best_seed"] if path.exists() else 0
 
 
 def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
