@@ -1,6 +1,6 @@
 """Run the recipes behind the README's tables and keep their `results.json`.
 
-    python docs/measure.py --sources DIR results            DIR holds the folders bert-tiny-splade and minilm
+    python docs/measure.py --sources DIR results            DIR holds the folders bert-tiny-splade and all-MiniLM-L6-v2
 
 Takes hours on two cores. A run that is finished is kept, one that was stopped goes on.
 """
@@ -19,7 +19,7 @@ PLAN = {
         f"glue/bert_tiny/{task}": ("bert-tiny-splade", (8, 0, 20))
         for task in ("rte", "mrpc", "sst2", "cola", "stsb", "sst2_few_shot", "cb_few_shot")
     },
-    **{f"glue/minilm/{task}": ("minilm", (8,)) for task in ("rte", "mrpc", "sst2", "sst2_few_shot")},
+    **{f"glue/minilm/{task}": ("all-MiniLM-L6-v2", (8,)) for task in ("rte", "mrpc", "sst2", "sst2_few_shot")},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from types import SimpleNamespace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -12,7 +13,7 @@ os.environ.pop("HF_REPROGRAM_DATA", None)
 
 import pytest
 
-from tests import tiny
+from tests import runs, tiny
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,17 @@ def source_folder(tmp_path_factory):
         return str(made[family])
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def csv_file(tmp_path_factory):
+    """240 labelled sentences in one csv file."""
+    return runs.write_csv(tmp_path_factory.mktemp("data") / "films.csv")
+
+
+@pytest.fixture(scope="session")
+def finished(source_folder, csv_file, tmp_path_factory):
+    """A whole run on a tiny BERT: two seeds and two baselines; what it returned and where it is. Not to be changed."""
+    output = tmp_path_factory.mktemp("finished") / "films-adapter"
+    made = runs.recipe(source_folder("bert"), csv_file, output, seeds=[0, 1], baselines=["majority", "linear_probe"])
+    return SimpleNamespace(folder=output, recipe=made, results=runs.train(made, quiet=True), csv=csv_file)

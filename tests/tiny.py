@@ -106,6 +106,10 @@ def make_model(family: str, seed: int = 0, **config: Any) -> Any:
         for parameter in model.parameters():
             if parameter.dim() == 1:  # biases and norms, which start at 0 and 1
                 parameter.add_(0.2 * torch.randn_like(parameter))
+        table = model.get_input_embeddings().weight
+        opinion = 0.3 * torch.randn(table.shape[1])  # what pretraining would have taught: good words are alike
+        for sign, group in ((1, words.GOOD), (-1, words.BAD)):
+            table[[tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in group]] += sign * opinion
     return model.eval()
 
 
