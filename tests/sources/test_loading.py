@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSequenceClassification
+from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSequenceClassification, ElectraForPreTraining
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.sources import load_source, restore_source
@@ -37,6 +37,18 @@ def test_a_checkpoint_of_a_classifier_is_an_encoder(tmp_path):
 def test_a_pretraining_checkpoint_is_a_masked_lm(tmp_path):
     BertForPreTraining(tiny.make_model("bert").config).save_pretrained(tmp_path)
     assert load_source(str(tmp_path))[1]["kind"] == "masked_lm"
+
+
+def test_a_masked_lm_checkpoint_without_the_head_is_an_encoder(tmp_path):
+    """ELECTRA's published discriminators name a class with a masked-LM sister, but hold no such head."""
+    config = tiny.make_model("electra").config
+    ElectraForPreTraining(config).save_pretrained(tmp_path)
+    assert load_source(str(tmp_path))[1]["kind"] == "encoder"
+
+
+def test_weights_that_the_checkpoint_lacks_are_never_frozen_at_random(source_folder):
+    with pytest.raises(InputError, match=r"has no weights for 'cls\.predictions.* and \d+ more of BertForMaskedLM"):
+        load_source(source_folder("bert-encoder"), kind="masked_lm")
 
 
 def test_a_loaded_model_is_wrapped_not_copied_and_its_folder_is_recorded(source_folder):
