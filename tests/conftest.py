@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from types import SimpleNamespace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-reprogram-tests-")
+os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] = _cache = tempfile.mkdtemp(prefix="hf-reprogram-tests-")
 os.environ.pop("HF_REPROGRAM_DATA", None)
 
 import pytest
 
 from tests import runs, tiny
+
+
+def pytest_unconfigure():
+    """Leave no cache behind."""
+    shutil.rmtree(_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,57 @@
+"""Two processes give what one gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests import runs
+
+ROOT = Path(__file__).parents[2]
+# The same examples in every step: drawn at random, since grouping by length depends on the batch of one process.
+COMMON = {
+    "learning_rate": 3e-2, "num_train_epochs": 2, "train_sampling_strategy": "random", "ddp_backend": "gloo",
+}  # fmt: skip
+
+
+def in_two_processes(recipe: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command += ["-m", "hf_reprogram", "train", str(recipe), *arguments]
+    subprocess.run(command, check=True, env=environment, timeout=120)
+
+
+def test_two_processes_give_what_one_gives_at_the_same_global_batch(source_folder, csv_file, tmp_path):
+    values = {
+        "source": source_folder("bert"),
+        "method": {"name": "warp", "num_prompts": 3},
+        "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "max_train": 160},
+        "training": {**COMMON, "per_device_train_batch_size": 8},
+        "baselines": ["majority", {"from_scratch": {"learning_rate": 1e-3}}],
+        "seeds": [0, 1],
+        "output": str(tmp_path / "two"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    one = runs.run(
+        source_folder("bert"), csv_file, tmp_path / "one", task={"max_train": 160}, seeds=[0, 1],
+        baselines=["majority"], training={**COMMON, "per_device_train_batch_size": 16},
+    )  # fmt: skip
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    for seed in ("seed-0", "seed-1"):
+        ours, theirs = (load_file(tmp_path / n / "runs" / seed / "model.safetensors") for n in ("one", "two"))
+        for name, weight in ours.items():
+            assert (weight - theirs[name]).abs().max() < 1e-4, name
+    for key in ("validation", "test", "trainable", "adapter_bytes", "best_seed"):
+        assert two[key] == pytest.approx(one[key]) if isinstance(one[key], float) else two[key] == one[key]
+    assert runs.without_clocks(two["baselines"]["majority"]) == runs.without_clocks(one["baselines"]["majority"])
+    assert two["baselines"]["from_scratch"]["trainable"] > 1000
+    losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"]] for results in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)

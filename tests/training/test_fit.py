@@ -1,0 +1,168 @@
+"""One training run: the best epoch wins, whole checkpoints alone are resumed from, numbers are read off the log."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hf_reprogram import InputError, ReprogrammedModel
+from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.training import fit as module
+from hf_reprogram.training.fit import decide, fit, last_whole_checkpoint, learning_curve, tokenize
+from hf_reprogram.training.results import markdown, one_class_advice, plus_minus, rows, summarize
+from tests import tiny
+
+ARGUMENTS = {"learning_rate": 3e-2, "num_train_epochs": 4, "per_device_train_batch_size": 16}
+
+
+@pytest.fixture
+def task(csv_file):
+    return load_task(TaskOptions(dataset=str(csv_file), text=["sentence"], label="kind", max_train=64))
+
+
+def fitted(task, source, folder, **arguments):
+    torch.manual_seed(0)
+    model, processor = tiny.make_adapter(source)
+    data = tokenize(task.splits(0), processor, None)
+    return model, fit(model, processor, data, task, {**ARGUMENTS, **arguments}, folder=folder, seed=0, quiet=True)
+
+
+def test_the_epoch_with_the_best_validation_score_is_kept(task, source_folder, tmp_path, monkeypatch):
+    """The score is dictated: epoch 2 of 4 is the best, whatever the model does."""
+    dictated, seen = iter([0.3, 0.9, 0.5, 0.4, 0.9, 0.9]), []
+    monkeypatch.setattr(
+        module, "score", lambda names, *_: seen.append(clone(model)) or dict.fromkeys(names, next(dictated))
+    )
+
+    def clone(model):
+        return {name: p.detach().clone() for name, p in model.trainable().items()}
+
+    torch.manual_seed(0)
+    model, processor = tiny.make_adapter(source_folder("bert"))
+    data = tokenize(task.splits(0), processor, None)
+    done = fit(model, processor, data, task, ARGUMENTS, folder=tmp_path, seed=0, quiet=True)
+    assert done.validation == {"accuracy": 0.9}
+    kept, epochs = clone(model), seen[:4]
+    assert all(torch.equal(kept[name], epochs[1][name]) for name in kept)
+    assert all(not torch.equal(kept[name], epochs[3][name]) for name in kept)
+
+
+def test_what_was_found_is_what_the_kept_model_predicts(task, source_folder, tmp_path):
+    model, done = fitted(task, source_folder("bert"), tmp_path)
+    validation = task.splits(0)["validation"]
+    assert done.validation["accuracy"] == np.mean(done.predictions == np.array(validation["label"]))
+    assert done.validation["accuracy"] == max(entry["accuracy"] for entry in done.history)
+    assert [entry["epoch"] for entry in done.history] == [1, 2, 3, 4]
+    assert done.seconds > 0
+    assert all(parameter.isfinite().all() for parameter in model.trainable().values())
+
+
+def test_checkpoints_are_adapters_that_load(task, source_folder, tmp_path):
+    model, _ = fitted(task, source_folder("bert"), tmp_path)
+    newest = last_whole_checkpoint(tmp_path)
+    assert newest is not None
+    loaded = ReprogrammedModel.from_pretrained(newest)
+    assert loaded.num_trainable() == model.num_trainable()
+    assert len(list(tmp_path.glob("checkpoint-*"))) <= 2  # the best and the newest
+
+
+# ---------------------------------------------------------------------------------------------------- checkpoints
+
+
+def write_checkpoint(folder, step: int, state: str | None):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(b"")
+    if state is not None:
+        (path / "trainer_state.json").write_text(state)
+    return str(path)
+
+
+def test_the_newest_whole_checkpoint_is_found_and_half_written_ones_are_not(tmp_path):
+    assert last_whole_checkpoint(tmp_path / "nowhere") is None
+    assert last_whole_checkpoint(tmp_path) is None
+    whole = {step: write_checkpoint(tmp_path, step, json.dumps({"global_step": step})) for step in (20, 100, 3)}
+    write_checkpoint(tmp_path, 200, None)
+    write_checkpoint(tmp_path, 300, '{"global_step": 300, "log_hist')
+    write_checkpoint(tmp_path, 400, "")
+    write_checkpoint(tmp_path, 500, "{}")
+    assert last_whole_checkpoint(tmp_path) == whole[100]
+
+
+# ------------------------------------------------------------------------------------------------ smaller functions
+
+
+def test_texts_are_cut_to_the_sources_limit_or_to_a_shorter_one(source_folder):
+    from datasets import Dataset
+
+    _, processor = tiny.make_adapter(source_folder("bert"))
+    splits = {"train": Dataset.from_dict({"text": ["film " * 200, "film"], "label": [0, 1]})}
+    for asked, longest in ((None, tiny.MAX_TOKENS), (20, 20), (500, tiny.MAX_TOKENS)):
+        data = tokenize(splits, processor, asked)["train"]
+        assert [len(row) for row in data["input_ids"]] == [longest, 7]
+        assert data["label"] == splits["train"]["label"]
+
+
+def test_a_length_that_the_template_alone_exceeds_is_refused(source_folder):
+    from datasets import Dataset
+
+    _, processor = tiny.make_adapter(source_folder("bert"))  # 3 slots, [CLS], [MASK], [SEP]
+    splits = {"train": Dataset.from_dict({"text": ["the film was good"], "label": [0]})}
+    with pytest.raises(InputError, match="6"):
+        tokenize(splits, processor, 5)
+
+
+def test_decisions_are_the_largest_logit_or_the_number(task):
+    logits = np.array([[0.1, 0.2], [3.0, -1.0]], np.float32)
+    assert decide(logits, task).tolist() == [1, 0]
+    assert decide((logits, "hidden"), task).tolist() == [1, 0]
+    task.labels = []
+    assert decide(logits[:, :1], task).tolist() == pytest.approx([0.1, 3.0])
+
+
+def test_the_learning_curve_has_one_record_an_epoch():
+    log = [
+        {"loss": 0.9, "learning_rate": 1e-3, "epoch": 1.0, "step": 5},
+        {"eval_loss": 0.8, "eval_accuracy": 0.5, "eval_runtime": 2.0, "eval_samples_per_second": 9, "epoch": 1.0},
+        {"loss": 0.7, "epoch": 2.0},
+        {"eval_loss": 0.6, "eval_accuracy": 0.75, "eval_steps_per_second": 3, "epoch": 2.0},
+        {"train_runtime": 3.0, "train_loss": 0.8, "epoch": 2.0},
+    ]
+    assert learning_curve(log) == [
+        {"epoch": 1.0, "loss": 0.9, "eval_loss": 0.8, "accuracy": 0.5},
+        {"epoch": 2.0, "loss": 0.7, "eval_loss": 0.6, "accuracy": 0.75},
+    ]
+
+
+def test_one_class_advice_names_the_class_and_ten_times_the_step(task):
+    advice = one_class_advice(np.array([1, 1, 1]), 1e-3, task)
+    assert "'good' for every validation example" in advice
+    assert "training.learning_rate=0.01" in advice
+    assert one_class_advice(np.array([1, 0, 1]), 1e-3, task) is None
+
+
+def test_summaries_by_hand():
+    found = summarize([{"f1": 0.5, "accuracy": 0.7}, {"f1": 0.7, "accuracy": 0.9}, {"f1": 0.9, "accuracy": 0.8}])
+    assert found["f1"] == pytest.approx({"mean": 0.7, "std": 0.2, "n": 3})
+    assert found["accuracy"] == pytest.approx({"mean": 0.8, "std": 0.1, "n": 3})
+    assert summarize([{"f1": 0.5}]) == {"f1": {"mean": 0.5, "std": 0.0, "n": 1}}
+
+
+def test_numbers_are_written_in_percent_with_their_deviation():
+    assert plus_minus({"mean": 0.7123, "std": 0.008, "n": 3}) == "71.2 ± 0.8"
+    assert plus_minus({"mean": 0.7123, "std": 0.0, "n": 1}) == "71.2"
+    assert plus_minus({"mean": 12.34, "std": 0.5, "n": 2}, percent=False) == "12.3 ± 0.5"
+
+
+def test_the_table_has_a_row_for_every_baseline_and_one_for_the_method(finished):
+    table = rows(finished.results)
+    assert [row[""] for row in table] == ["majority class", "linear probe", "WARP"]
+    assert table[0]["accuracy"] == "50.0 ± 0.0"
+    assert table[2]["bytes"] == f"{finished.results['adapter_bytes']:,}"
+    lines = markdown(table).splitlines()
+    assert lines[0] == "|  | accuracy | trained numbers | seconds | bytes |"
+    assert lines[1] == "|---|---:|---:|---:|---:|"
+    assert len(lines) == 5
