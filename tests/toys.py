@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_reprogram.baselines import BASELINES
+from hf_reprogram.baselines.base import Baseline, Outcome
 from hf_reprogram.mappings import MAPPINGS
 from hf_reprogram.mappings.base import OutputMapping
 from hf_reprogram.transforms import TRANSFORMS
@@ -64,3 +67,23 @@ class Cosine(OutputMapping):
 
 TRANSFORMS.register("toy_shift", Shift)
 MAPPINGS.register("toy_cosine", "tests.toys:Cosine")
+
+
+@dataclass
+class AlwaysFirstOptions:
+    """None."""
+
+
+class AlwaysFirst(Baseline):
+    """Predicts class 0."""
+
+    title = "always the first class"
+    Options = AlwaysFirstOptions
+
+    def run(self, setting):
+        """See `Baseline.run`."""
+        zeros = {name: np.zeros(len(setting.splits[name]), int) for name in ("validation", "test")}
+        return Outcome(zeros["validation"], zeros["test"], trainable=0, seconds=0.0)
+
+
+BASELINES.register("toy_always_first", AlwaysFirst)
