@@ -1,0 +1,132 @@
+"""Baselines: right by an independent computation, and choosing on validation alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from hf_reprogram import InputError
+from hf_reprogram.baselines import BASELINES
+from hf_reprogram.baselines.base import Setting
+from hf_reprogram.options import from_dict
+from hf_reprogram.tasks.load import load_task
+from tests import runs, toys  # noqa: F401 - toys registers a third-party baseline
+
+
+@pytest.fixture
+def setting(source_folder, csv_file, tmp_path):
+    """A function that makes the setting of one seed; `changes` are of the recipe."""
+
+    def make(family="bert", chosen=None, num_prompts=3, **changes):
+        recipe = runs.recipe(source_folder(family), csv_file, tmp_path / "run", **changes)
+        task = load_task(recipe.task_options)
+        return Setting(recipe, task, task.splits(0), 0, tmp_path / "scratch", True, num_prompts, chosen)
+
+    return make
+
+
+def run(name: str, setting: Setting, **options):
+    kind = BASELINES[name]
+    return kind(from_dict(kind.Options, options, f"option of {name}")).run(setting)
+
+
+def test_the_majority_is_of_train_and_costs_nothing(setting):
+    made = setting()
+    labels = made.splits["train"]["label"]
+    made.splits["train"] = made.splits["train"].select([i for i, label in enumerate(labels) if label == 1][:9])
+    outcome = run("majority", made)
+    assert set(outcome.test) == set(outcome.validation) == {1}
+    assert (len(outcome.test), len(outcome.validation)) == (48, 19)
+    assert outcome.trainable == 0
+
+
+def test_the_majority_of_a_regression_is_the_mean(setting, tmp_path):
+    data = runs.write_csv(tmp_path / "numbers.csv", 40, score=[float(i % 4) for i in range(40)])
+    made = setting(task={"dataset": str(data), "label": "score", "regression": True})
+    assert set(run("majority", made).test) == {np.mean(made.splits["train"]["label"])}
+
+
+def features(name, texts):
+    """The mean of the last hidden states, text by text, from the plain model."""
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
+    with torch.no_grad():
+        states = [model.base_model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0] for text in texts]
+    return np.stack([state.mean(0).numpy() for state in states])
+
+
+def test_the_probe_is_logistic_regression_on_the_frozen_features(setting):
+    made = setting(task={"max_train": 80})
+    outcome = run("linear_probe", made, reads="features", strengths=[1.0])
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000))
+    name = made.recipe.source["name"]
+    oracle.fit(features(name, made.splits["train"]["text"]), made.splits["train"]["label"])
+    expected = oracle.predict(features(name, made.splits["test"]["text"]))
+    assert np.mean(outcome.test == expected) > 0.97  # the same up to rounding at the boundary
+    assert outcome.trainable == 33
+
+
+def test_the_probe_chooses_on_validation_and_later_seeds_take_its_choice(setting):
+    outcome = run("linear_probe", setting())
+    assert set(outcome.chosen) == {"reads", "strength"}
+    again = run("linear_probe", setting(chosen=outcome.chosen))
+    assert again.chosen == outcome.chosen
+    assert np.array_equal(again.test, outcome.test)
+    scores = {
+        reads: np.mean(
+            run("linear_probe", setting(), reads=reads).validation == setting().splits["validation"]["label"]
+        )
+        for reads in ("features", "first", "last")
+    }
+    assert max(scores.values()) == scores[outcome.chosen["reads"]]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "albert", "bert-encoder"])
+def test_the_probe_reads_other_kinds_of_sources(family, setting):
+    assert len(run("linear_probe", setting(family, task={"max_train": 60})).test) == 48
+
+
+def test_from_scratch_trains_the_whole_architecture(setting):
+    made = setting(training={"num_train_epochs": 1}, task={"max_train": 48})
+    outcome = run("from_scratch", made, learning_rate=1e-3)
+    plain = AutoModelForMaskedLM.from_pretrained(made.recipe.source["name"])
+    assert outcome.trainable > sum(p.numel() for p in plain.base_model.parameters())
+    assert outcome.chosen == {"learning_rate": 1e-3}
+    assert len(outcome.test) == 48
+
+
+def test_from_scratch_tries_its_rates_on_the_first_seed_alone(setting, monkeypatch):
+    from hf_reprogram.baselines import finetuning
+
+    tried = []
+    fit = finetuning.fit
+    monkeypatch.setattr(finetuning, "fit", lambda *a, **k: tried.append(a[4]["learning_rate"]) or fit(*a, **k))
+    changes = {"training": {"num_train_epochs": 1}, "task": {"max_train": 48}}
+    outcome = run("from_scratch", setting(**changes), learning_rate=[1e-4, 1e-3])
+    assert tried == [1e-4, 1e-3]
+    run("from_scratch", setting(chosen=outcome.chosen, **changes), learning_rate=[1e-4, 1e-3])
+    assert tried[2:] == [outcome.chosen["learning_rate"]]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_prompt_tuning_trains_as_many_prompts_and_a_head(family, setting):
+    made = setting(family, training={"num_train_epochs": 1}, task={"max_train": 48})
+    outcome = run("prompt_tuning", made, learning_rate=1e-2)
+    assert 3 * 32 + 2 * 32 <= outcome.trainable <= 3 * 32 + 2 * 33
+    assert len(outcome.test) == 48
+    assert outcome.chosen == {"learning_rate": 1e-2}
+
+
+def test_prompt_tuning_without_prompts_is_refused(setting):
+    with pytest.raises(InputError, match="at least 1 prompt"):
+        run("prompt_tuning", setting(num_prompts=0))
+
+
+def test_a_third_party_baseline_is_run_by_its_name(source_folder, csv_file, tmp_path):
+    results = runs.run(source_folder("bert"), csv_file, tmp_path / "run", baselines=["toy_always_first"])
+    assert results["baselines"]["toy_always_first"]["title"] == "always the first class"
+    assert results["baselines"]["toy_always_first"]["test"]["accuracy"]["mean"] == 0.5

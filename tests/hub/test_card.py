@@ -1,0 +1,131 @@
+"""Model cards: valid metadata for the Hub, and every section filled from what the run recorded."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_reprogram.hub.card import card_metadata, render_card, write_card
+
+ON_THE_HUB = "FacebookAI/roberta-large"
+
+
+@pytest.fixture
+def results(finished):
+    """Results to change: of a run on a source folder and a csv file."""
+    return copy.deepcopy(finished.results)
+
+
+@pytest.fixture
+def hub_results(results):
+    """The same, as if source and data had come from the Hub."""
+    results["source"].update(name=ON_THE_HUB, revision="722cf37b1afa9454edce342e7895e588b6ff1d59")
+    results["task"].update(dataset="nyu-mll/glue", name="sst2", title="sst2", notes=["A note on the data."])
+    results["sweep"] = [
+        {"values": {"training.learning_rate": rate}, "validation": {"accuracy": rate * 10}} for rate in (0.01, 0.03)
+    ]
+    return results
+
+
+SECTIONS = re.compile(
+    r"\A---\n.+?\n---\n\n# .+ reprogrammed for .+ with WARP\n\n"
+    r"A frozen .+ reprogrammed with WARP \(.+ 2021\)\..+\n"
+    r"## Use\n\n```python\nimport hf_reprogram\nfrom transformers import pipeline\n\n"
+    r"classify = pipeline\(\"text-classification\", model=\"me/adapter\"\)\nclassify\(.+\)\n```\n.+"
+    r"## Results\n\n\|  \| accuracy \|.+\n(\|.+\|\n){3,}\n.+in percent, on the test split, which selected nothing.+"
+    r"## Data\n\n`.+`.*: [\d,]+ train, [\d,]+ validation, [\d,]+ test examples\. Labels: bad, good\.\n.+"
+    r"## Training\n\n\| setting \| value \|\n\|---\|---\|\n(\| .+ \| .+ \|\n)+.+"
+    r"## Limits\n\n.+"
+    r"## Reference\n\n.+ \(2021\)\. WARP: Word-level Adversarial ReProgramming\. arXiv:2101\.00121\.\n\n"
+    r"Made with hf_reprogram \d+\.\d+\.\d+ \(.*torch .+\)\.\n\Z",
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize("which", ["results", "hub_results"])
+def test_every_section_is_filled(which, request):
+    card = render_card(request.getfixturevalue(which), "me/adapter")
+    assert SECTIONS.match(card), card
+    assert not re.search(r"\{\{|\}\}|\{%|None|nan|undefined", card)
+    assert "\n\n\n\n" not in card
+
+
+def test_a_source_of_the_hub_is_the_base_model_of_an_adapter(hub_results):
+    card = ModelCard(render_card(hub_results, "me/adapter"))
+    data = card.data.to_dict()
+    assert data["base_model"] == ON_THE_HUB
+    assert data["base_model_relation"] == "adapter"
+    assert data["library_name"] == "hf_reprogram"
+    assert data["pipeline_tag"] == "text-classification"
+    assert data["datasets"] == ["nyu-mll/glue"]
+    assert data["metrics"] == ["accuracy"]
+    assert {"model-reprogramming", "warp"} <= set(data["tags"])
+    assert f"https://huggingface.co/{ON_THE_HUB}" in card.text
+    assert "(revision 722cf37b1afa)" in card.text
+    assert "A note on the data." in card.text
+
+
+def test_a_source_folder_and_a_file_are_not_claimed_to_be_on_the_hub(results):
+    card = ModelCard(render_card(results, "me/adapter"))
+    data = card.data.to_dict()
+    assert "base_model" not in data
+    assert "base_model_relation" not in data
+    assert "datasets" not in data
+    assert "huggingface.co/bert" not in card.text
+
+
+def test_no_path_of_the_machine_that_trained_is_published(results, finished):
+    card = render_card(results, "me/adapter")
+    assert str(finished.folder.parent) not in card
+    assert str(finished.csv.parent) not in card
+
+
+def test_scores_are_evaluation_results(hub_results):
+    (entry,) = ModelCard(render_card(hub_results, "me/adapter")).data.eval_results
+    assert entry.metric_type == "accuracy"
+    assert entry.metric_value == pytest.approx(hub_results["test"]["accuracy"]["mean"], abs=1e-4)
+    assert (entry.dataset_type, entry.dataset_config, entry.dataset_split) == ("nyu-mll/glue", "sst2", "test")
+
+
+def test_metrics_are_called_as_on_the_hub(hub_results):
+    numbers = {"mean": 0.5, "std": 0.1, "n": 2}
+    hub_results["task"]["metrics"] = ["matthews", "pearson", "spearman"]
+    hub_results["test"] = hub_results["validation"] = dict.fromkeys(hub_results["task"]["metrics"], numbers)
+    assert card_metadata(hub_results, "me/adapter").metrics == ["matthews_correlation", "pearsonr", "spearmanr"]
+
+
+def test_the_metadata_block_is_plain_yaml(hub_results):
+    block = render_card(hub_results, "me/adapter").split("---\n")[1]
+    assert yaml.safe_load(block)["base_model"] == ON_THE_HUB
+
+
+def test_the_tables_hold_the_measured_numbers(hub_results):
+    card = render_card(hub_results, "me/adapter")
+    test = hub_results["test"]["accuracy"]
+    assert f"| WARP | {100 * test['mean']:.1f} ± {100 * test['std']:.1f} | {hub_results['trainable']} |" in card
+    assert "| majority class | 50.0 ± 0.0 | 0 |" in card
+    assert "| linear probe |" in card
+    assert "| 0.03 | 30.0 |" in card  # the sweep
+    assert "| learning_rate | `0.03` |" in card
+    assert "| method.num_prompts | `3` |" in card
+
+
+def test_pairs_are_shown_as_pairs(results):
+    assert 'classify("A text.")' in render_card(results, "me/adapter")
+    results["task"]["pair"] = True
+    assert '"text_pair": "A second one."' in render_card(results, "me/adapter")
+
+
+def test_names_with_markup_stay_text(results):
+    results["task"]["labels"] = ["{{ 7 * 7 }}", "<b>"]
+    card = render_card(results, "me/adapter")
+    assert "{{ 7 * 7 }}, <b>" in card
+
+
+def test_the_card_is_written_beside_the_adapter(results, tmp_path, finished):
+    assert write_card(results, tmp_path).read_text() == render_card(results, tmp_path.name)
+    assert (finished.folder / "README.md").read_text() == render_card(results, "films-adapter")

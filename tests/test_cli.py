@@ -1,0 +1,226 @@
+"""The command line, as a user meets it: what is printed where, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from hf_reprogram.cli import main
+from hf_reprogram.methods import METHODS
+from tests import runs, words
+
+
+@pytest.fixture
+def cli(capsys):
+    """A function that runs a command and returns its exit code, stdout and stderr."""
+
+    def run(*arguments: str):
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(source_folder, csv_file, tmp_path):
+    """A short recipe as YAML; keys may be replaced."""
+
+    def write(**changes):
+        values = {
+            "source": source_folder("bert"),
+            "method": {"name": "warp", "num_prompts": 2},
+            "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "max_train": 48},
+            "training": {"learning_rate": 3e-2, "num_train_epochs": 1, "per_device_train_batch_size": 16},
+            "baselines": ["majority"],
+            **changes,
+        }
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+def assert_refused(outcome, *named: str):
+    """Exit code 2, one sentence on stderr that names the values, and nothing else."""
+    code, out, err = outcome
+    assert code == 2
+    assert out == ""
+    assert err.startswith("hf-reprogram: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for value in named:
+        assert value in err
+
+
+def test_methods_lists_every_method_with_its_paper(cli):
+    code, out, _ = cli("methods")
+    assert code == 0
+    for name in METHODS.names():
+        assert f"{name}\n" in out
+        assert METHODS[name].info.title in out
+        assert METHODS[name].info.arxiv in out
+
+
+def test_help_names_every_command(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    for command in ("methods", "train", "evaluate", "predict", "inspect", "push"):
+        assert command in out
+
+
+# ----------------------------------------------------------------------------------------------------------- train
+
+
+def test_train_prints_the_table_and_where_the_adapter_is(cli, recipe_file, tmp_path):
+    code, out, _ = cli("train", recipe_file(), "--output", tmp_path / "run")
+    assert code == 0
+    assert "| majority class | 50.0" in out
+    assert "| WARP |" in out
+    assert f"in {tmp_path / 'run'}." in out
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_overrides_reach_the_run(cli, recipe_file, tmp_path):
+    code, _, _ = cli(
+        "train", recipe_file(), "--output", tmp_path / "run", "--quiet", "--set", "method.num_prompts=0", "--set", "seeds=[4]"
+    )  # fmt: skip
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert code == 0
+    assert results["trainable"] == 66
+    assert list(results["seeds"]) == ["4"]
+
+
+def test_a_run_is_resumed_when_asked_and_refused_otherwise(cli, recipe_file, tmp_path):
+    output = ("--output", tmp_path / "run", "--quiet")
+    assert cli("train", recipe_file(), *output)[0] == 0
+    before = runs.weights(tmp_path / "run")
+    assert_refused(cli("train", recipe_file(), *output), "holds a run already", "--resume")
+    assert cli("train", recipe_file(), *output, "--resume")[0] == 0
+    assert runs.weights(tmp_path / "run") == before
+
+
+def test_a_quiet_run_in_a_process_of_its_own_says_nothing_at_all(recipe_file, tmp_path):
+    """Not even when it ends at one class, or when a library would like to report something."""
+    data = runs.write_csv(tmp_path / "same.csv", 40, sentence=["the film"] * 40)
+    path = recipe_file(
+        task={"dataset": str(data), "text": "sentence", "label": "kind"},
+        method={"name": "warp", "num_prompts": 2, "verbalizer": {"bad": "plots", "good": "good"}},
+        baselines=["majority", "linear_probe"],
+    )
+    command = [sys.executable, "-m", "hf_reprogram", "train", str(path), "--output", str(tmp_path / "run"), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert "one answer" in results["seeds"]["0"]["warning"]
+
+
+def test_bad_input_in_a_process_of_its_own_is_one_line_and_exit_code_2(recipe_file):
+    command = [sys.executable, "-m", "hf_reprogram", "train", str(recipe_file(trainin={}))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert_refused((done.returncode, done.stdout, done.stderr), "'trainin': did you mean 'training'")
+
+
+BAD_RECIPES = [
+    ({"source": "nobody/nothing"}, "'nobody/nothing'", "network"),
+    ({"task": {"dataset": "nobody/nothing", "text": "a"}}, "'nobody/nothing'", "HF_REPROGRAM_DATA"),
+    ({"training": {"learning_rat": 1}}, "'learning_rat': did you mean 'learning_rate'"),
+    ({"training": {"lr_scheduler_type": "linaer"}}, "linaer"),
+    ({"training": {"num_train_epochs": "many"}}, "many"),
+    ({"training": {"learning_rate": "fast"}}, "fast"),
+    ({"method": {"name": "warp", "num_prompts": 80}}, "64 positions"),
+    ({"baselines": [{"prompt_tuning": {}}], "method": {"name": "warp", "num_prompts": 0}}, "prompt_tuning"),
+]
+
+
+@pytest.mark.parametrize(("changes", "named"), [(c, n) for c, *n in BAD_RECIPES], ids=lambda v: str(v)[:40])
+def test_a_recipe_that_cannot_work_is_one_line(changes, named, cli, recipe_file, tmp_path):
+    outcome = cli("train", recipe_file(**changes), "--output", tmp_path / "run", "--quiet")
+    assert_refused(outcome, *named)
+    assert not list(tmp_path.rglob("fit.json"))  # before any time was spent
+
+
+def test_a_missing_recipe_is_one_line(cli, tmp_path):
+    assert_refused(cli("train", tmp_path / "nowhere.yaml"), "nowhere.yaml", "No such file")
+
+
+# ------------------------------------------------------------------------------------------------ evaluate, predict
+
+
+def test_evaluate_prints_json(cli, finished):
+    code, out, _ = cli("evaluate", finished.folder, "--quiet")
+    best = finished.results["seeds"][str(finished.results["best_seed"])]
+    assert code == 0
+    assert json.loads(out)["accuracy"] == best["test"]["accuracy"]
+    _, out, _ = cli("evaluate", finished.folder, "--quiet", "--split", "validation", "--set", "task.metrics=[f1]")
+    assert set(json.loads(out)) == {"task", "split", "examples", "f1"}
+
+
+def records(outcome) -> list[dict]:
+    code, out, _ = outcome
+    assert code == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_predict_takes_a_text_or_a_text_and_its_pair(cli, finished):
+    (record,) = records(cli("predict", finished.folder, "the film was good", "--quiet"))
+    assert set(record) == {"text", "label", "score"}
+    (record,) = records(cli("predict", finished.folder, "the film", "was good", "--quiet"))
+    assert set(record) == {"text", "text_pair", "label", "score"}
+    assert (record["text"], record["text_pair"]) == ("the film", "was good")
+
+
+def test_predict_reads_a_file_or_standard_input(cli, finished, tmp_path, monkeypatch):
+    texts, _ = words.texts(4)
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    from_file = records(cli("predict", finished.folder, "--file", tmp_path / "texts.txt", "--quiet"))
+    assert [record["text"] for record in from_file] == texts
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts)))
+    assert records(cli("predict", finished.folder, "--file", "-", "--quiet")) == from_file
+
+
+def test_predict_keeps_other_alphabets_readable(cli, finished):
+    _, out, _ = cli("predict", finished.folder, "schöner Film 電影", "--quiet")
+    assert "schöner Film 電影" in out
+
+
+def test_predict_refuses_what_it_cannot_read(cli, finished, tmp_path):
+    assert_refused(cli("predict", finished.folder), "--file")
+    assert_refused(cli("predict", finished.folder, "a", "--file", "b"), "--file")
+    assert_refused(cli("predict", finished.folder, "one", "two", "three", "--quiet"), "pair")
+    assert_refused(cli("predict", finished.folder, "--file", tmp_path / "nowhere.txt"), "nowhere.txt")
+    (tmp_path / "latin.txt").write_bytes(b"\xe9t\xe9")
+    assert_refused(cli("predict", finished.folder, "--file", tmp_path / "latin.txt"), "latin.txt")
+    assert_refused(cli("predict", tmp_path / "nothing", "a", "--quiet"), "nothing")
+
+
+# ---------------------------------------------------------------------------------------------------- inspect, push
+
+
+def test_inspect_prints_text_or_json(cli, finished):
+    code, out, _ = cli("inspect", finished.folder)
+    assert code == 0
+    assert "trained numbers: 162" in out
+    code, out, _ = cli("inspect", finished.folder, "--json", "--top", "2")
+    found = json.loads(out)
+    assert found["trainable"] == 162
+    assert [len(tokens) for tokens in found["prompts"]] == [2, 2, 2]
+
+
+def test_push_refuses_a_folder_without_an_adapter(cli, tmp_path):
+    assert_refused(cli("push", tmp_path, "me/adapter"), "holds no adapter", "config.json")
+
+
+def test_push_without_a_network_is_one_line(cli, finished):
+    assert_refused(cli("push", finished.folder, "me/adapter"), "Pushing to 'me/adapter' failed")

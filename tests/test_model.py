@@ -1,0 +1,154 @@
+"""The wrapper and its config: what goes in, what comes out, what is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from transformers import AutoConfig
+
+from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
+from hf_reprogram.model import adapter_bytes
+from tests import tiny
+
+
+@pytest.fixture
+def adapter(source_folder):
+    return tiny.make_adapter(source_folder("bert"), prompt_init="normal")
+
+
+def test_the_config_is_plain_data_that_survives_a_folder(adapter, tmp_path):
+    model, _ = adapter
+    model.config.save_pretrained(tmp_path)
+    again = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(again, ReprogramConfig)
+    for name in ("source", "transform", "mapping", "method", "problem_type", "id2label", "label2id"):
+        assert getattr(again, name) == getattr(model.config, name)
+    assert model.config.method["name"] == "warp"
+    assert set(model.config.source) == {"name", "kind", "revision", "dtype", "fingerprint"}
+
+
+def test_a_config_without_parts_is_refused(adapter):
+    source = adapter[0].source
+    with pytest.raises(InputError, match="The config names no transform"):
+        ReprogrammedModel(ReprogramConfig(), source)
+    with pytest.raises(InputError, match="The config names no mapping"):
+        ReprogrammedModel(ReprogramConfig(transform=adapter[0].config.transform, mapping={"width": 3}), source)
+
+
+def test_token_types_are_accepted_and_ignored(adapter):
+    model, processor = adapter
+    batch = tiny.batch_of(processor)
+    with torch.no_grad():
+        expected = model(**batch).logits
+        assert torch.equal(model(**batch, token_type_ids=torch.ones_like(batch["input_ids"])).logits, expected)
+
+
+def test_the_state_is_theta_and_omega(adapter):
+    model, _ = adapter
+    names = {"transform.prompts", "mapping.weight", "mapping.bias"}
+    assert set(model.state_dict()) == set(model.trainable()) == names
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == names
+    assert model.num_trainable() == 3 * 32 + 2 * 33
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(RuntimeError, match=r"mapping\.bias"):
+        model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "mapping.bias"})
+
+
+def test_without_labels_there_is_no_loss(adapter):
+    model, processor = adapter
+    assert model(**tiny.batch_of(processor)).loss is None
+
+
+def test_the_trainer_evaluates_logits_alone(adapter, tmp_path):
+    model, processor = adapter
+    data = tiny.tokenized(processor, 10)
+    output = tiny.trainer_for(model, processor, data, tmp_path).predict(data)
+    assert output.predictions.shape == (10, 2)
+    assert "test_loss" in output.metrics
+
+
+def test_saving_over_an_adapter_replaces_it(adapter, tmp_path):
+    model, _ = adapter
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.transform.prompts.add_(1)
+    model.save_pretrained(tmp_path)
+    again = ReprogrammedModel.from_pretrained(tmp_path)
+    assert torch.equal(again.transform.prompts, model.transform.prompts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert adapter_bytes(tmp_path) == (tmp_path / "model.safetensors").stat().st_size
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """The Hub as transformers' models see it: a list of (repository, files, options), one for every upload."""
+    done = []
+
+    def upload(_self, folder, repo_id, **options):
+        done.append((repo_id, {path.name for path in Path(folder).iterdir()}, options))
+
+    api = SimpleNamespace(create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id))
+    monkeypatch.setattr("transformers.utils.hub.hf_api", lambda *_, **__: api)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("---\n---\n"))
+    monkeypatch.setattr(ReprogrammedModel, "_upload_modified_files", upload)
+    return done
+
+
+def test_a_model_pushes_theta_omega_and_its_config_alone(adapter, uploads):
+    adapter[0].push_to_hub("me/adapter", commit_message="Hello", create_pr=True)
+    ((repo_id, files, options),) = uploads
+    assert repo_id == "me/adapter"
+    assert files == {"config.json", "model.safetensors", "README.md"}
+    assert (options["commit_message"], options["create_pr"]) == ("Hello", True)
+
+
+def test_saving_can_push_what_it_saved(adapter, uploads, tmp_path):
+    adapter[0].save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/adapter", commit_message="Hello")
+    ((repo_id, files, options),) = uploads
+    assert (repo_id, options["commit_message"]) == ("me/adapter", "Hello")
+    assert files == {"config.json", "model.safetensors", "README.md"}
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_source_options_reach_the_source(adapter, tmp_path):
+    model, processor = adapter
+    model.save_pretrained(tmp_path)
+    eager = ReprogrammedModel.from_pretrained(tmp_path, attn_implementation="eager")
+    assert eager.source.model.config._attn_implementation == "eager"
+    half = ReprogrammedModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half.source.embedding.weight.dtype == torch.bfloat16
+    assert half.transform.prompts.dtype == torch.float32
+    batch = tiny.batch_of(processor)
+    with torch.no_grad():
+        torch.testing.assert_close(eager(**batch).logits, model.eval()(**batch).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_given_its_loaded_source_does_not_load_another(adapter, tmp_path):
+    model, _ = adapter
+    model.save_pretrained(tmp_path)
+    again = ReprogrammedModel.from_pretrained(tmp_path, source=model.source)
+    assert again.source is model.source
+
+
+def test_training_mode_reaches_the_parts_and_not_the_source(adapter):
+    model = adapter[0].train()
+    assert model.transform.training
+    assert model.mapping.training
+    assert not any(module.training for module in model.source.modules())
+
+
+def test_code_named_by_a_checkpoint_is_not_run(adapter, tmp_path):
+    model, _ = adapter
+    model.save_pretrained(tmp_path)
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ReprogrammedModel.from_pretrained(tmp_path)
+    assert not ran.exists()
