@@ -1,8 +1,8 @@
 """Make `AutoConfig`, the `AutoModelFor...` classes and `pipeline` know reprogrammed models.
 
 Registering means importing transformers' auto classes and torch, which takes seconds, while `import hf_reprogram` should
-take none. So registration waits for whoever imports `transformers.models.auto.modeling_auto`, which every auto class and
-pipeline goes through: a finder at the head of `sys.meta_path` lets the import run as usual and registers right after it.
+take none. So registration waits for whoever imports one of the two modules that hold the auto classes: a finder at the
+head of `sys.meta_path` lets that import run as usual and registers right after it.
 """
 
 from __future__ import annotations
@@ -11,49 +11,64 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 
-_MODULE = "transformers.models.auto.modeling_auto"
+
+def _register_config() -> None:
+    from transformers.models.auto.configuration_auto import AutoConfig
+
+    from .config import ReprogramConfig
+
+    AutoConfig.register(ReprogramConfig.model_type, ReprogramConfig, exist_ok=True)
 
 
-def register() -> None:
-    """Register the config and the model with transformers' auto classes; again is harmless."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+def _register_model() -> None:
+    from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
     from .config import ReprogramConfig
     from .model import ReprogrammedModel
 
-    AutoConfig.register(ReprogramConfig.model_type, ReprogramConfig, exist_ok=True)
     AutoModelForSequenceClassification.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 
 
+_AFTER = {
+    "transformers.models.auto.configuration_auto": _register_config,
+    "transformers.models.auto.modeling_auto": _register_model,
+}
+
+
 class _RegisterAfterImport(MetaPathFinder):
-    """Wraps the loader of one module, once."""
+    """Wraps the loaders of the two modules; it looks the real ones up with itself switched off."""
+
+    busy = False
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != _MODULE:
+        if fullname not in _AFTER or self.busy:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
+        self.busy = True
+        try:
+            spec = find_spec(fullname)
+        finally:
+            self.busy = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Loader(spec.loader, _AFTER[fullname])
         return spec
 
 
 class _Loader(Loader):
-    def __init__(self, loader):
-        self.loader = loader
+    def __init__(self, loader, then):
+        self.loader, self.then = loader, then
 
     def create_module(self, spec):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
         self.loader.exec_module(module)
-        sys.modules.setdefault(module.__name__, module)
-        register()
+        self.then()
 
 
 def register_when_imported() -> None:
-    """Register now if the auto classes are there already, else when they come."""
-    if _MODULE in sys.modules:
-        register()
-    elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
+    """Register what is there already, and the rest when it comes."""
+    for name, register in _AFTER.items():
+        if name in sys.modules:
+            register()
+    if not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisterAfterImport())

@@ -98,6 +98,8 @@ def predict(
 
     if bool(text) == bool(file):
         raise InputError("Give either a text (and its pair) or --file.")
+    if text and len(text) > 2:
+        raise InputError(f"There are {len(text)} texts: give one and its pair, and put texts with spaces in quotes.")
     if text:
         lines = ["\t".join(text)]
     else:
@@ -131,11 +133,18 @@ def push(
     revision: Annotated[Optional[str], typer.Option(help="Branch to push to.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload a reprogramming adapter",
+    source: Annotated[
+        Optional[str], typer.Option(help="Hub id of the source, if it was a local copy in training.")
+    ] = None,
 ) -> None:
     """Push an adapter, its tokenizer, card and results to the Hub."""
     from .hub.push import push_adapter
 
-    typer.echo(push_adapter(adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message))
+    typer.echo(
+        push_adapter(
+            adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message, source=source
+        )
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

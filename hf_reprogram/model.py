@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
@@ -25,6 +26,7 @@ from .transforms.base import InputTransform
 
 # What may be passed on to the Hub when an adapter is fetched, and to the source's own `from_pretrained`.
 _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
+_BOTH = ("token", "cache_dir", "local_files_only")
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
 
 
@@ -61,6 +63,9 @@ class ReprogrammedModel(PreTrainedModel):
         self.transform.check(source.spec)
         self.mapping.check(source.spec)
         self.source = source
+        device = source.embedding.weight.device
+        self.transform.to(device)
+        self.mapping.to(device)
         self.register_state_dict_post_hook(_drop_source)
         self.register_load_state_dict_post_hook(_forgive_missing_source)
 
@@ -156,7 +161,12 @@ class ReprogrammedModel(PreTrainedModel):
         weights = str(cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub))
         state = _read(weights)
         for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}
+        if kwargs.get("torch_dtype") not in (None, "auto"):
+            for_source["dtype"] = kwargs["torch_dtype"]
+        for_source.update({name: hub[name] for name in _BOTH if name in hub})
         for_source.update(source_kwargs or {})
+        if not getattr(config, "source", None):
+            raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")
         model = cls(config, restore_source(config.source, source, **for_source))
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         found = {name: tensor.shape for name, tensor in state.items()}
@@ -168,6 +178,14 @@ class ReprogrammedModel(PreTrainedModel):
             )
         model.load_state_dict(state)
         return model.eval()
+
+
+def to_accelerator(module: nn.Module) -> nn.Module:
+    """Move a module to the accelerator if there is one and the source was not placed by a device map."""
+    placed = any(hasattr(part, "hf_device_map") for part in module.modules())
+    if torch.accelerator.is_available() and not placed:
+        module.to(torch.accelerator.current_accelerator())
+    return module
 
 
 def _build(registry, options: dict[str, Any] | None, kind: str) -> Any:

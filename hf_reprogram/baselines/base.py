@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..tasks.load import Task
-from ..training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 
 @dataclass
@@ -39,9 +41,7 @@ class Setting:
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The method's `TrainingArguments` with the baseline's own on top."""
-        from ..methods import METHODS
-
-        return {**METHODS[self.recipe.method["name"]].training, **self.recipe.training, **options}
+        return {**self.recipe.training_arguments, **options}
 
 
 @dataclass
@@ -55,6 +55,26 @@ class Outcome:
     chosen: dict[str, Any] | None = None
 
 
+HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+
+
+def hub_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What says where the recipe's source is, so that a baseline starts from the same commit."""
+    return {name: value for name, value in recipe.source_kwargs.items() if name in HUB_ARGUMENTS}
+
+
+def plain_tokenizer(recipe: Recipe, max_tokens: int) -> Any:
+    """The source's own tokenizer, with a padding token and a length limit."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
+    return tokenizer
+
+
 class Baseline(ABC):
     """A baseline with the options in its `Options` dataclass; whatever it chooses, it chooses on validation."""
 
@@ -63,6 +83,9 @@ class Baseline(ABC):
 
     def __init__(self, options: Any):
         self.options = options
+
+    def check(self, recipe: Recipe) -> None:  # noqa: B027 - most have nothing to check
+        """Raise `InputError` if this baseline cannot stand beside `recipe`; called before anything is trained."""
 
     @abstractmethod
     def run(self, setting: Setting) -> Outcome:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from ..sources.text import max_tokens
 from ..tasks.metrics import score
 from ..training.fit import Fit, decide, fit, tokenize
-from .base import Baseline, Outcome, Setting
-from .linear_probe import plain_tokenizer
+from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 
 
 @dataclass
@@ -34,17 +34,16 @@ class FromScratch(Baseline):
         """See `Baseline.run`."""
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        name = setting.recipe.source["name"]
-        config = AutoConfig.from_pretrained(name, num_labels=max(1, len(setting.task.labels)))
-        config.problem_type = setting.task.problem_type
-        tokenizer = plain_tokenizer(name, config.max_position_embeddings)
+        recipe, task = setting.recipe, setting.task
+        config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
+        config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
+
+        def make_model() -> Any:
+            return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+
+        tokenizer = plain_tokenizer(recipe, max_tokens(make_model()))
         config.pad_token_id = tokenizer.pad_token_id
-        return best_of(
-            setting,
-            tokenizer,
-            lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32),
-            [{"learning_rate": rate} for rate in self.options.learning_rate],
-        )
+        return best_of(setting, tokenizer, make_model, [{"learning_rate": rate} for rate in self.options.learning_rate])
 
 
 def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[str, Any]]) -> Outcome:

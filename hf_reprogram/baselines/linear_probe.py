@@ -11,10 +11,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import unknown
+from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..tasks.metrics import score
 from ..training.fit import tokenize
-from .base import Baseline, Outcome, Setting
+from .base import Baseline, Outcome, Setting, plain_tokenizer
 
 
 @dataclass
@@ -44,8 +45,9 @@ class LinearProbe(Baseline):
         """See `Baseline.run`."""
         started = time.perf_counter()
         recipe, task = setting.recipe, setting.task
-        source, reference = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
-        processor = plain_tokenizer(reference["name"], source.spec.max_tokens)
+        source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
+        to_accelerator(source)
+        processor = plain_tokenizer(recipe, source.spec.max_tokens)
         data = tokenize(setting.splits, processor, task.options.max_length)
         which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
         strengths = self.options.strengths
@@ -82,18 +84,6 @@ def _linear(regression: bool, strength: float) -> Any:
 
     model = Ridge(alpha=1 / strength) if regression else LogisticRegression(C=strength, max_iter=2000)
     return make_pipeline(StandardScaler(), model)
-
-
-def plain_tokenizer(name: str, max_tokens: int) -> Any:
-    """The source's own tokenizer, with a padding token and a length limit."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name)
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
-    return tokenizer
 
 
 @torch.no_grad()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from ..errors import InputError
-from .base import Baseline, Outcome, Setting
+from ..sources.text import max_tokens
+from ..training.recipe import Recipe
+from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 from .finetuning import best_of
-from .linear_probe import plain_tokenizer
 
 
 @dataclass
@@ -30,33 +32,34 @@ class PromptTuning(Baseline):
     title = "PEFT prompt tuning"
     Options = PromptTuningOptions
 
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        if find_spec("peft") is None:
+            raise InputError("The baseline prompt_tuning needs peft: pip install 'hf_reprogram[baselines]'.")
+        if recipe.method.get("num_prompts") == 0:
+            raise InputError("The baseline prompt_tuning needs prompts: leave it out where num_prompts is 0.")
+
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
-        try:
-            from peft import PromptTuningConfig, TaskType, get_peft_model
-        except ImportError as error:
-            raise InputError("The baseline prompt_tuning needs peft: pip install 'hf_reprogram[baselines]'.") from error
+        from peft import PromptTuningConfig, TaskType, get_peft_model
         from transformers import AutoModelForSequenceClassification
 
-        if setting.num_prompts < 1:
-            raise InputError("The baseline prompt_tuning needs at least 1 prompt: leave it out where num_prompts is 0.")
-        name = setting.recipe.source["name"]
+        recipe, task = setting.recipe, setting.task
+
+        def make_source() -> Any:
+            return AutoModelForSequenceClassification.from_pretrained(
+                recipe.source["name"],
+                num_labels=max(1, len(task.labels)),
+                problem_type=task.problem_type,
+                dtype=torch.float32,
+                **hub_arguments(recipe),
+            )
 
         def make_model() -> Any:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name,
-                num_labels=max(1, len(setting.task.labels)),
-                problem_type=setting.task.problem_type,
-                dtype=torch.float32,
-            )
+            model = make_source()
             model.config.pad_token_id = tokenizer.pad_token_id
-            return get_peft_model(
-                model, PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=setting.num_prompts)
-            )
+            prompts = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=setting.num_prompts)
+            return get_peft_model(model, prompts)
 
-        from transformers import AutoConfig
-
-        limit = AutoConfig.from_pretrained(name).max_position_embeddings
-        tokenizer = plain_tokenizer(name, limit - setting.num_prompts)
-        grid = [{"learning_rate": rate} for rate in self.options.learning_rate]
-        return best_of(setting, tokenizer, make_model, grid)
+        tokenizer = plain_tokenizer(recipe, max_tokens(make_source()) - setting.num_prompts)
+        return best_of(setting, tokenizer, make_model, [{"learning_rate": rate} for rate in self.options.learning_rate])

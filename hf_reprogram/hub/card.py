@@ -63,7 +63,7 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
 
     method, task, source = results["method"], results["task"], results["source"]
     info = METHODS[method["name"]].info
-    on_hub = "/" in task["dataset"] and not Path(task["dataset"]).exists()
+    on_hub = task["on_hub"] and "/" in task["dataset"]
     base = {"base_model": source["name"], "base_model_relation": "adapter"} if "/" in source["name"] else {}
     evaluations = [
         EvalResult(
@@ -71,7 +71,7 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
             dataset_type=task["dataset"] if on_hub else "custom",
             dataset_name=task["title"],
             dataset_config=task["name"],
-            dataset_split="test",
+            dataset_split=task["test_split"],
             metric_type=_HUB_METRICS.get(metric, metric),
             metric_name=f"{metric}, mean of {results['test'][metric]['n']} seeds",
             metric_value=round(results["test"][metric]["mean"], 4),
@@ -112,14 +112,14 @@ def _note(results: dict[str, Any]) -> str:
 def _data(task: dict[str, Any]) -> str:
     sizes = ", ".join(f"{size:,} {name}" for name, size in task["sizes"].items())
     name = f"`{task['dataset']}`{f' ({task_name})' if (task_name := task['name']) else ''}"
-    labels = f" Labels: {', '.join(task['labels'])}." if task["labels"] else " The label is a number."
+    labels = f" Labels: {' '.join(', '.join(task['labels']).split())}." if task["labels"] else " The label is a number."
     return f"{name}: {sizes} examples.{labels}"
 
 
 def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
     method = {key: value for key, value in results["method"].items() if value is not None}
     chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
-    return [(key, f"`{value}`") for key, value in {**chosen, **results["training"]}.items()]
+    return [(key, f"`{value}`".replace("|", "\\|")) for key, value in {**chosen, **results["training"]}.items()]
 
 
 def _sweep(results: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ FILES = (
     "special_tokens_map.json",
     "README.md",
     "results.json",
-    "recipe.json",
     "*.png",
 )
 
@@ -31,6 +30,7 @@ def push_adapter(
     revision: str | None = None,
     create_pr: bool = False,
     message: str = "Upload a reprogramming adapter",
+    source: str | None = None,
 ) -> str:
     """Upload an adapter, its tokenizer, card and results; returns the address of the commit.
 
@@ -38,44 +38,49 @@ def push_adapter(
         folder: as written by `train` or `save_pretrained`.
         repo_id: "owner/name".
         private, revision, create_pr, message: as for `HfApi.upload_folder`.
+        source: Hub id of the source, to record where the adapter was trained on a local copy.
 
     Raises:
         InputError: the folder holds no adapter, or the Hub cannot be reached or refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     folder = Path(folder)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{str(folder)!r} holds no adapter: {name} is missing.")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = source or config.get("source", {}).get("name", "")
+    if Path(name).is_absolute() or Path(name).is_dir() or name.count("/") > 1:
+        raise InputError(
+            f"The adapter's source is the folder {name!r}, which nobody else has: say with source=owner/name what it is on the "
+            "Hub."
+        )
     if repo_id.count("/") != 1:
         raise InputError(f"{repo_id!r} is not a repository: write owner/name.")
     api = HfApi()
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if (folder / "results.json").is_file():  # the card says how to load it from where it will be
+        texts = {"config.json": json.dumps({**config, "source": {**config["source"], "name": name}}, indent=2)}
+        if (folder / "recipe.json").is_file():
+            recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+            texts["recipe.json"] = json.dumps({**recipe, "source": {**recipe["source"], "name": name}}, indent=2)
+        if (folder / "results.json").is_file():  # the card says how to load the adapter from where it will be
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            card = render_card(results, repo_id)
-        else:
-            card = None
-        commit = api.upload_folder(
-            folder_path=folder,
-            repo_id=repo_id,
-            allow_patterns=list(FILES),
-            ignore_patterns=["README.md"] if card else None,
+            results["source"]["name"] = name
+            texts["README.md"] = render_card(results, repo_id)
+        commit = api.create_commit(
+            repo_id,
+            [
+                CommitOperationAdd(path.name, texts[path.name].encode() if path.name in texts else str(path))
+                for pattern in FILES
+                for path in sorted(folder.glob(pattern))
+            ],
+            commit_message=message,
             revision=revision,
             create_pr=create_pr,
-            commit_message=message,
         )
-        if card:
-            api.upload_file(
-                path_or_fileobj=card.encode(),
-                path_in_repo="README.md",
-                repo_id=repo_id,
-                revision=commit.pr_revision if create_pr else revision,
-                commit_message="Model card",
-            )
     except (HfHubHTTPError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(

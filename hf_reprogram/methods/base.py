@@ -51,6 +51,10 @@ class Method(ABC):
     def __init__(self, options: Any):
         self.options = options
 
+    def arguments(self) -> dict[str, Any]:
+        """The paper's `TrainingArguments` for these options."""
+        return dict(self.training)
+
     @abstractmethod
     def compose(self, source: Source, processor: Any, num_labels: int) -> Parts:
         """The two parts for a source, and the processor for the target's data."""

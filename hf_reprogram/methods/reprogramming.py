@@ -83,7 +83,12 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str
     Returns:
         The labels whose rows were copied; the others keep their fresh start.
     """
-    config = ReprogramConfig.from_pretrained(adapter)
+    try:
+        config = ReprogramConfig.from_pretrained(adapter)
+    except (OSError, ValueError) as error:
+        raise InputError(f"init_from={os.fspath(adapter)!r} holds no adapter: train it first.") from error
+    if not config.source:
+        raise InputError(f"init_from={os.fspath(adapter)!r} is not an adapter of hf_reprogram.")
     if not same_fingerprint(config.source["fingerprint"], model.config.source["fingerprint"]):
         raise InputError(
             f"init_from={os.fspath(adapter)!r} was trained on {config.source['name']!r}, not on this source: its prompts mean "

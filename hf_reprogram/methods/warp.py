@@ -83,11 +83,15 @@ class Warp(Method):
 
     options: WarpOptions
 
+    def arguments(self) -> dict[str, Any]:
+        """The paper's settings; the class vectors alone (K = 0) take a tenth of the learning rate."""
+        return {**self.training, "learning_rate": 1e-3 if self.options.num_prompts else 1e-4}
+
     def compose(self, source: Source, processor: Any, num_labels: int) -> Parts:
         """Put the template into the tokenizer and read where it says."""
         options, spec = self.options, source.spec
         reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
-        if reads not in spec.widths:
+        if reads not in set(spec.widths) - {"tokens"}:
             raise InputError(
                 f"reads={reads!r} is not something a {spec.kind} source offers: choose one of "
                 f"{', '.join(sorted(set(spec.widths) - {'tokens'}))}."
@@ -151,7 +155,9 @@ class Warp(Method):
 
 def _words_of_labels(verbalizer: dict[str, str], labels: list[str]) -> list[str]:
     """The verbalizer's words in the order of the labels."""
-    for label in verbalizer:
+    for label, word in verbalizer.items():
+        if not isinstance(word, str):
+            raise InputError(f"The verbalizer's word for {label!r} is {word!r}, not text: put it in quotes.")
         if label not in labels:
             raise unknown("label in the verbalizer", label, labels)
     for label in labels:

@@ -7,9 +7,11 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import InputError
+from ..options import from_dict
 from .base import Source, same_fingerprint
 from .text import KINDS, TextSource
 
@@ -65,6 +67,7 @@ def load_source(
         name = os.fspath(source)
         model, kind = _from_pretrained(name, kind, source_kwargs)
         config, found = model.config, TextSource(model, kind)
+    _check_embeddings(found)
     reference = SourceReference(
         name=name,
         kind=found.spec.kind,
@@ -83,7 +86,7 @@ def restore_source(
     Raises:
         InputError: the source cannot be found, or its embedding weights are others than those recorded.
     """
-    reference = SourceReference(**recorded)
+    reference = from_dict(SourceReference, recorded, "key of the adapter's source")
     if source is None:
         if not reference.name:
             raise InputError(
@@ -102,6 +105,28 @@ def restore_source(
             f"{_describe(reference.fingerprint)}; pass the original with source=."
         )
     return found
+
+
+@torch.no_grad()
+def _check_embeddings(source: Source) -> None:
+    """Refuse an architecture that does not give the same states for token ids and for their embeddings.
+
+    Some families do more than look a word up where they embed ids, and would silently do less with embeddings.
+    """
+    model = source.model
+    ids = torch.arange(5, 8, device=source.embedding.weight.device)[None] % source.spec.vocab_size
+    mask = torch.ones_like(ids)
+    inputs = {"inputs_embeds": source.embed(ids), "attention_mask": mask, "mask_position": mask[:, 0]}
+    try:
+        theirs = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        ours = {reads: source(inputs, reads) for reads in source.spec.widths}["tokens"]
+        same = torch.allclose(ours.float(), theirs.float(), rtol=1e-2, atol=1e-2)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{type(model).__name__} cannot be read as a {source.spec.kind} source: {error}") from error
+    if not same:
+        raise InputError(
+            f"{type(model).__name__} is not supported: given embeddings instead of token ids it computes something else."
+        )
 
 
 def _describe(fingerprint: dict[str, Any]) -> str:
@@ -144,6 +169,8 @@ def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn
     """A model, and the names of weights that its checkpoint lacks; a pooler, which is never read, is not counted."""
     try:
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
+    except TypeError as error:
+        raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
     return model, sorted(key for key in info["missing_keys"] if not re.search(r"(^|\.)pooler\.", key))
@@ -161,14 +188,15 @@ def _kind(architectures: list[str], config: Any) -> str:
         value = mapping.get(config.model_type, ())
         return {value} if isinstance(value, str) else set(value)
 
-    for architecture in architectures:
+    supported = not getattr(config, "is_encoder_decoder", False)
+    for architecture in architectures if supported else ():
         if architecture in names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or architecture.endswith("ForPreTraining"):
             if names(MODEL_FOR_MASKED_LM_MAPPING_NAMES):
                 return "masked_lm"
         elif architecture in names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
             return "causal_lm"
     has_text_head = names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    if config.model_type in MODEL_MAPPING_NAMES and has_text_head and not getattr(config, "is_encoder_decoder", False):
+    if supported and config.model_type in MODEL_MAPPING_NAMES and has_text_head:
         only_causal = not names(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
         return "causal_lm" if only_causal else "encoder"
     raise InputError(

@@ -5,6 +5,7 @@ Both are exact up to rounding; `tests/sources/test_reading.py` compares them wit
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 
 # Families whose encoder layers are laid out as BERT's (post-norm, `attention.self`, `attention.output`).
 BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "data2vec-text"}
+
+
+# The shortcuts below put hooks on the shared model for the length of one call, so calls take turns.
+PATCHING = threading.RLock()
 
 
 def gather(hidden: Tensor, position: Tensor) -> Tensor:
@@ -59,12 +64,17 @@ def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Ten
 def can_read_last_layer(model: Any) -> bool:
     """Whether `bert_layer_at` computes what this encoder's last layer would at one position."""
     config = model.config
+    if config.model_type not in BERT_LIKE:
+        return False
+    layer = model.encoder.layer[-1]
+    attention = layer.attention.self
+    touched = (attention.key, attention.value)
     return (
-        config.model_type in BERT_LIKE
-        and not getattr(config, "is_decoder", False)
+        not getattr(config, "is_decoder", False)
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and config._attn_implementation in ("eager", "sdpa")
-        and type(model.encoder.layer[-1].attention.self.value) is nn.Linear  # not quantized
+        and all(type(module) is nn.Linear for module in touched)  # neither quantized nor wrapped in an adapter
+        and not any(hasattr(module, "_hf_hook") for module in (layer, *touched))  # nor moved by accelerate
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .base import Source, SourceSpec
-from .reading import can_read_last_layer, gather, last_layer_at, only_at, stop_before
+from .reading import PATCHING, can_read_last_layer, gather, last_layer_at, only_at, stop_before
 from .text_cache import TextCache
 
 KINDS = ("masked_lm", "encoder", "causal_lm")
@@ -41,7 +41,7 @@ class TextSource(Source):
             family=config.model_type,
             embedding_width=self.embedding.weight.shape[1],
             vocab_size=self.embedding.weight.shape[0],
-            max_tokens=_max_tokens(config),
+            max_tokens=max_tokens(model),
             widths=widths,
         )
         self.text_cache: TextCache | None = None
@@ -106,7 +106,7 @@ class TextSource(Source):
 
     def _at(self, arguments: dict[str, Any], position: Tensor, through_head: bool) -> Tensor:
         """State at one position a row (batch, width), through the masked-LM head's transform if asked."""
-        with ExitStack() as stack:
+        with PATCHING, ExitStack() as stack:
             if can_read_last_layer(self.base):
                 stack.enter_context(last_layer_at(self.base, position))
             else:
@@ -136,12 +136,14 @@ def _end(mask: Tensor, last: bool) -> Tensor:
     return (attended * index).argmax(1) if last else attended.long().argmax(1)
 
 
-def _max_tokens(config: Any) -> int:
+def max_tokens(model: Any) -> int:
     """The longest input the position embeddings allow; RoBERTa and its kin lose the rows up to the padding index."""
+    config = model.config
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "data2vec-text", "longformer", "esm", "mpnet"):
-        positions -= config.pad_token_id + 1
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return positions - module.padding_idx - 1
     return positions
 
 
-__all__ = ["KINDS", "TextSource", "gather", "mean_over_tokens"]
+__all__ = ["KINDS", "TextSource", "gather", "max_tokens", "mean_over_tokens"]

@@ -71,10 +71,13 @@ class TaskOptions:
             self.text = [self.text]
         if self.text is not None and not 1 <= len(self.text) <= 2:
             raise InputError(f"task.text names {len(self.text)} columns: give one, or two for pairs.")
-        if self.few_shot is not None and self.few_shot < 1:
+        if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
             raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
         if not 0 < self.validation_share < 1:
             raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
+        for name in self.labels or ():
+            if isinstance(name, bool):
+                raise InputError(f"task.labels holds {name!r}, which YAML reads from yes and no: put it in quotes.")
         for name in self.metrics or ():
             if name not in METRICS:
                 raise unknown("metric", name, METRICS)
@@ -101,6 +104,7 @@ class Task:
     labels: list[str]
     metrics: list[str]
     average: str
+    test_split: str
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -156,7 +160,14 @@ def load_task(options: TaskOptions) -> Task:
             f"task.text is missing: which columns of {options.dataset!r} hold the text? {_columns(splits)}"
         )
     train = _split(splits, options.train_split, options)
+    _check_metrics(options, known)
     test_name = options.test_split or (known.test_split if known else ("test" if "test" in splits else None))
+    named = [name for name in (options.train_split, options.validation_split, test_name) if name]
+    if len(set(named)) < len(named):
+        raise InputError(
+            f"The splits {', '.join(named)} (train, validation, test) must differ, as nothing may be selected on test: leave "
+            "task.validation_split out to carve it from train."
+        )
     raw = {
         "train": train,
         "test": _split(splits, test_name, options) if test_name else None,
@@ -184,9 +195,7 @@ def load_task(options: TaskOptions) -> Task:
             f"{options.split_seed})."
         )
     if options.few_shot is not None:
-        notes.append(
-            f"{options.few_shot} examples a class for training and as many for validation, drawn with the seed."
-        )
+        notes.append(_few_shot_note(np.asarray(ready["train"]["label"]), options.few_shot, names))
     if options.max_test is not None and len(ready["test"]) > options.max_test:
         ready["test"] = _at_most(ready["test"], options.max_test, options.split_seed)
         notes.append(f"{options.max_test} test examples were drawn.")
@@ -200,9 +209,24 @@ def load_task(options: TaskOptions) -> Task:
         validation=ready.get("validation"),
         labels=names,
         metrics=list(options.metrics or (known.metrics if known else default)),
+        test_split=test_name or "carved from train",
         average=known.average if known else ("binary" if len(names) == 2 else "macro"),
         notes=notes,
     )
+
+
+def _few_shot_note(labels: np.ndarray, shots: int, names: list[str]) -> str:
+    few = {names[label]: count // 2 for label, count in enumerate(np.bincount(labels)) if count < 2 * shots}
+    fewer = f" ({', '.join(f'{count} of {name}' for name, count in few.items())})" if few else ""
+    return f"{shots} examples a class{fewer} for training and as many for validation, drawn with the seed."
+
+
+def _check_metrics(options: TaskOptions, known: KnownTask | None) -> None:
+    """Metrics must fit the kind of label."""
+    regression = options.regression if options.regression is not None else bool(known and not known.labels)
+    for name in options.metrics or ():
+        if (METRICS[name][1] == "float64") != regression:
+            raise InputError(f"The metric {name!r} does not fit a {'regression' if regression else 'classification'}.")
 
 
 def _load(options: TaskOptions) -> Any:
@@ -211,7 +235,7 @@ def _load(options: TaskOptions) -> Any:
 
     path = Path(options.dataset)
     mirror = os.environ.get("HF_REPROGRAM_DATA")
-    if mirror:
+    if mirror and not path.exists():
         bare = ALIASES.get(options.dataset, options.dataset).split("/")[-1]
         local = Path(mirror, bare, *([options.name] if options.name else []))
         if local.is_dir():
@@ -222,13 +246,17 @@ def _load(options: TaskOptions) -> Any:
                 raise InputError(
                     f"The file {options.dataset!r} is none of {', '.join(sorted(FILE_FORMATS))}: convert it to one of them."
                 )
-            extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
+            extra: dict[str, Any] = {}
+            if FILE_FORMATS[path.suffix] == "csv":  # only an empty field is missing: "null" and "None" are words
+                extra = {"sep": "\t" if path.suffix == ".tsv" else ",", "keep_default_na": False, "na_values": [""]}
             return load_dataset(FILE_FORMATS[path.suffix], data_files={"train": str(path)}, **extra)
         return load_dataset(ALIASES.get(options.dataset, options.dataset), options.name, revision=options.revision)
     except InputError:
         raise
     except Exception as error:  # datasets raises many types for "not found", and none in common
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "empty" in reason.lower() or path.is_file():
+            raise InputError(f"The file {options.dataset!r} is empty or cannot be read as data: {reason}") from error
         raise InputError(
             f"The data set {options.dataset!r}{f', {options.name!r}' if options.name else ''} is neither a file or folder "
             f"here nor one that can be fetched from the Hub now ({reason}): check its spelling and the network, or point "
@@ -281,7 +309,7 @@ def _label_names(options: TaskOptions, known: KnownTask | None, train: Any) -> t
                 "task.regression: true to predict them."
             )
         if values and all(isinstance(value, int | float) for value in values):
-            names = [str(index) for index in range(int(max(values)) + 1)]
+            names = [str(int(value)) for value in values]
         else:
             names = [str(value) for value in values]
     if len(names) < 2:
@@ -319,14 +347,20 @@ def _prepare(
 
 def _label(value: Any, names: list[str], regression: bool, row: int, split: str) -> float | int:
     if regression:
-        if value is None or not np.isfinite(float(value)):
+        try:
+            finite = value is not None and np.isfinite(float(value))
+        except ValueError:
+            finite = False
+        if not finite:
             raise InputError(
                 f"Row {row} of the {split} split has the label {value!r}: a regression needs a finite number."
             )
         return float(value)
-    if isinstance(value, str) and value in names:
-        return names.index(value)
-    if isinstance(value, bool | int | float) and value == int(value) and 0 <= value < len(names):
+    number = isinstance(value, bool | int | float) and np.isfinite(value) and value == int(value)
+    name = str(int(value)) if number else value
+    if isinstance(name, str) and name in names:  # a name comes before a position: labels 1 and 2 named "1" and "2"
+        return names.index(name)
+    if number and 0 <= value < len(names):
         return int(value)
     raise InputError(
         f"Row {row} of the {split} split has the label {value!r}, outside the {len(names)} names "

@@ -17,16 +17,20 @@ from .predict import predict_logits
 from .recipe import apply_overrides, load_recipe, make_recipe
 
 
-def load_adapter(adapter: str | os.PathLike, source: str | None = None) -> tuple[Any, Any]:
-    """An adapter's model and processor."""
+def load_adapter(
+    adapter: str | os.PathLike, source: str | None = None, source_kwargs: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """An adapter's model, on the accelerator if there is one, and its processor."""
     from transformers import AutoTokenizer
 
-    from ..model import ReprogrammedModel
+    from ..model import ReprogrammedModel, to_accelerator
 
     try:
-        model = ReprogrammedModel.from_pretrained(adapter, source=source)
-        return model, AutoTokenizer.from_pretrained(adapter)
-    except OSError as error:
+        model = ReprogrammedModel.from_pretrained(adapter, source=source, source_kwargs=source_kwargs)
+        return to_accelerator(model), AutoTokenizer.from_pretrained(adapter)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
         raise InputError(f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}") from error
 
 
@@ -43,14 +47,13 @@ def evaluate_adapter(
     if recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
-        path = Path(adapter) / "recipe.json"
-        if not path.exists():
+        values = _recorded(adapter, "recipe.json")
+        if values is None:
             raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
-        values = json.loads(path.read_text(encoding="utf-8"))
         apply_overrides(values, overrides)
         chosen = make_recipe(values)
     options = chosen.task_options
-    model, processor = load_adapter(adapter, source)
+    model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
     task = load_task(options)
     if not task.regression and model.label_names != task.labels:
         raise InputError(
@@ -65,10 +68,17 @@ def evaluate_adapter(
     return {"task": task.title, "split": split, "examples": len(examples), **metrics}
 
 
+def _recorded(adapter: str, name: str) -> dict[str, Any] | None:
+    """A JSON file that a run left beside its adapter, in a folder or on the Hub; None if there is none."""
+    from transformers.utils import cached_file
+
+    path = cached_file(adapter, name, _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+
+
 def _seed(adapter: str) -> int:
     """The seed whose run an adapter is, which drew its few-shot validation examples."""
-    path = Path(adapter) / "results.json"
-    return json.loads(path.read_text(encoding="utf-8"))["best_seed"] if path.exists() else 0
+    return (_recorded(adapter, "results.json") or {"best_seed": 0})["best_seed"]
 
 
 def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:

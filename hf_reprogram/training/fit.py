@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..tasks.load import Task
 from ..tasks.metrics import score
 from .callbacks import QuietLog
@@ -21,7 +22,6 @@ DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the re
     "save_strategy": "epoch",
     "logging_strategy": "epoch",
     "load_best_model_at_end": True,
-    "greater_is_better": True,
     "save_total_limit": 1,
     "per_device_eval_batch_size": 64,
     "train_sampling_strategy": "group_by_length",
@@ -79,7 +79,10 @@ def fit(
 
     on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # bf16 on a CPU is refused unless this is said
     settings = {**DEFAULTS, **on_cpu, "metric_for_best_model": task.metrics[0], **arguments}
-    args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
+    try:
+        args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
 
     def compute_metrics(output) -> dict[str, float]:
         return score(task.metrics, decide(output.predictions, task), output.label_ids, task.average)
@@ -110,9 +113,15 @@ def fit(
     )
 
 
+class Diverged(InputError):
+    """A run whose numbers are no longer finite."""
+
+
 def decide(logits: Any, task: Task) -> np.ndarray:
     """Class indices (n,) from logits (n, classes), or numbers (n,) for a regression."""
     logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float64)
+    if not np.isfinite(logits).all():
+        raise Diverged("Training diverged, the logits hold NaN or infinities: lower training.learning_rate.")
     return logits.reshape(-1) if task.regression else logits.argmax(-1)
 
 
@@ -120,6 +129,11 @@ def tokenize(splits: Any, processor: Any, max_length: int | None) -> dict[str, A
     """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted."""
     pair = "text_pair" in splits["train"].column_names
     limit = min(max_length or processor.model_max_length, processor.model_max_length)
+    fixed = processor.num_special_tokens_to_add(pair)
+    if limit <= fixed:
+        raise InputError(
+            f"max_length is {limit}, but the template alone takes {fixed} tokens: give more, or use fewer prompts."
+        )
 
     def encode(batch):
         texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
@@ -143,6 +157,8 @@ def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
         entry = epochs.setdefault(record["epoch"], {"epoch": record["epoch"]})
         for key, value in record.items():
             if key in ("loss", "eval_loss") or (key.startswith("eval_") and key.split("_")[1] not in _TIMINGS):
+                if not np.isfinite(value):
+                    continue
                 entry[key.removeprefix("eval_") if key != "eval_loss" else key] = float(value)
     return [epochs[epoch] for epoch in sorted(epochs) if len(epochs[epoch]) > 1]
 

@@ -88,9 +88,11 @@ class Recipe:
             raise InputError(f"seeds is {self.seeds!r}: give a list of whole numbers, such as [0, 1, 2].")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
-        for name, _ in self.baseline_list():
-            BASELINES[name]
+        for name, options in self.baseline_list():
+            BASELINES[name](from_dict(BASELINES[name].Options, options, f"option of {name}")).check(self)
         for key, values in self.sweep.items():
+            if key.partition(".")[0] not in ("method", "training"):
+                raise InputError(f"sweep.{key} cannot be swept: keys of method and training can.")
             if not isinstance(values, list) or not values:
                 raise InputError(f"sweep.{key} is {values!r}: give a list of values to try.")
             for value in values:
@@ -105,6 +107,15 @@ class Recipe:
     def method_options(self) -> dict[str, Any]:
         """The method's options."""
         return {key: value for key, value in self.method.items() if key != "name"}
+
+    @property
+    def training_arguments(self) -> dict[str, Any]:
+        """The recipe's `TrainingArguments` over the method's."""
+        from ..methods import METHODS
+
+        method = METHODS[self.method["name"]]
+        options = from_dict(method.Options, self.method_options, f"option of {self.method['name']}")
+        return {**method(options).arguments(), **self.training}
 
     @property
     def task_options(self) -> TaskOptions:

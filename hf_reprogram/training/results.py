@@ -78,5 +78,10 @@ def markdown(table: list[dict[str, str]]) -> str:
     """A Markdown table; columns after the first are aligned to the right."""
     head = list(table[0])
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += ["| " + " | ".join(row[name] for name in head) + " |" for row in table]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in table]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of its table cell."""
+    return " ".join(text.split()).replace("|", "\\|")

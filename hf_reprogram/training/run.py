@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..files import write_json
 from ..options import from_dict
 from ..tasks.load import Task, load_task
 from ..tasks.metrics import score
+from .fit import Diverged, decide, fit, tokenize
+from .predict import predict_logits
 from .recipe import Recipe
 from .results import one_class_advice, summarize, versions
 
@@ -44,7 +47,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
 
     if quiet:
         silence()
-    process = PartialState()
+    process = PartialState(cpu=not torch.accelerator.is_available())  # else two CPU processes do not know of each other
     output = Path(recipe.output or "runs/run")
     with process.main_process_first():
         _claim(output, recipe, resume or not process.is_main_process)
@@ -55,6 +58,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     for seed in recipe.seeds:
         folder = _run(recipe, task, seed, output, process, resume, quiet)
         runs.append((seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
+    beside = _baselines(recipe, task, output, runs[0][2]["num_prompts"], process, quiet)
     if not process.is_main_process:
         return {}
     metric = task.metrics[0]
@@ -67,6 +71,8 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             "name": task.options.name,
             "labels": task.labels,
             "metrics": task.metrics,
+            "on_hub": not Path(task.options.dataset).exists(),
+            "test_split": task.test_split,
             "pair": "text_pair" in task.test.column_names,
             "sizes": {name: len(split) for name, split in task.splits(recipe.seeds[0]).items()},
             "notes": task.notes,
@@ -82,7 +88,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         "adapter_bytes": best[2]["adapter_bytes"],
         "seconds": summarize([{"train": result["seconds"]} for *_, result in runs])["train"],
         "sweep": sweep,
-        "baselines": _baselines(recipe, task, output, runs[0][2]["num_prompts"], resume, quiet),
+        "baselines": beside,
         "versions": versions(),
         "wall_seconds": time.perf_counter() - started,
     }
@@ -118,25 +124,24 @@ def silence() -> None:
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
-    mine = {key: value for key, value in asdict(recipe).items() if key != "output"}
-    mine = json.loads(json.dumps(mine))
+    mine = json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "output"}))
     path = output / "recipe.json"
-    if path.exists():
+    if path.exists() and (output / "runs").exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
             raise InputError(
                 f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output."
             )
-        different = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
+        # Other baselines may be asked for later: they stand beside a run and do not change it.
+        different = sorted(key for key in {*mine, *theirs} - {"baselines"} if mine.get(key) != theirs.get(key))
         if different:
             raise InputError(
-                f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose another "
-                "output."
+                f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose "
+                "another output."
             )
-    elif output.is_dir() and any(output.iterdir()):
+    elif not path.exists() and output.is_dir() and any(output.iterdir()):
         raise InputError(f"The folder {str(output)!r} is not empty and holds no run of ours: choose another output.")
-    else:
-        write_json(path, mine)
+    write_json(path, mine)
 
 
 # ------------------------------------------------------------------------------------------------------ single runs
@@ -150,10 +155,16 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
     table, candidates = [], []
     for index, choice in enumerate(grid):
         candidate = recipe.with_values(choice)
-        folder = _run(candidate, task, recipe.seeds[0], output, process, resume, quiet, name=f"sweep-{index}")
+        try:
+            folder = _run(candidate, task, recipe.seeds[0], output, process, resume, quiet, name=f"sweep-{index}")
+        except Diverged:
+            table.append({"values": choice, "validation": None})
+            continue
         validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
         table.append({"values": choice, "validation": validation})
         candidates.append((validation[task.metrics[0]], -index, candidate, folder))
+    if not candidates:
+        raise Diverged("Training diverged with every value of the sweep: try smaller learning rates.")
     _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
     first = output / "runs" / f"seed-{recipe.seeds[0]}"
     if process.is_main_process and not (first / "fit.json").exists():
@@ -170,10 +181,8 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder."""
     from transformers import set_seed
 
-    from ..methods import METHODS
     from ..methods.reprogramming import reprogram
     from ..model import adapter_bytes
-    from .fit import fit, tokenize
 
     folder = output / "runs" / (name or f"seed-{seed}")
     done = (folder / "fit.json").exists()
@@ -181,20 +190,19 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     if done:
         return folder
     set_seed(seed)
-    source_kwargs = recipe.source_kwargs
     model, processor = reprogram(
         recipe.source["name"],
         method=recipe.method["name"],
         labels=task.labels or None,
         problem_type=task.problem_type,
         source_kind=recipe.source.get("kind"),
-        source_kwargs=source_kwargs,
+        source_kwargs=recipe.source_kwargs,
         init_from=recipe.init_from,
         **recipe.method_options,
     )
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
-    arguments = {**METHODS[recipe.method["name"]].training, **recipe.training}
+    arguments = recipe.training_arguments
     data = tokenize(task.splits(seed), processor, task.options.max_length)
     result = fit(
         model,
@@ -210,7 +218,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     if process.is_main_process:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        advice = one_class_advice(result.predictions, arguments["learning_rate"], task)
+        advice = one_class_advice(result.predictions, result.trainer.args.learning_rate, task)
         if advice and not quiet:
             warnings.warn(advice, stacklevel=2)
         write_json(
@@ -250,19 +258,17 @@ def _short(name: str) -> str:
 
 def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, quiet: bool) -> dict[str, Any]:
     """Score a finished run on test, once: kept in `test.json`."""
-    from ..model import ReprogrammedModel
-    from .predict import predict_logits
+    from ..model import ReprogrammedModel, to_accelerator
 
     result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     path = folder / "test.json"
     if not path.exists() and process.is_main_process:
         from transformers import AutoTokenizer
 
-        from .fit import decide, tokenize
-
         model = ReprogrammedModel.from_pretrained(
             folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
         )
+        to_accelerator(model)
         processor = AutoTokenizer.from_pretrained(folder)
         data = tokenize({"train": task.test, "test": task.test}, processor, task.options.max_length)["test"]
         logits = predict_logits(model, processor, data, bf16=bool(recipe.training.get("bf16")), quiet=quiet)
@@ -293,8 +299,8 @@ def _publish(folder: Path, output: Path) -> None:
         temporary.replace(output / name)
 
 
-def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resume: bool, quiet: bool) -> dict[str, Any]:
-    """Run every baseline on every seed; each one's result is kept as it comes."""
+def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, process, quiet: bool) -> dict[str, Any]:
+    """Run every baseline on every seed, in all processes; each one's result is kept as it comes."""
     from ..baselines import BASELINES
     from ..baselines.base import Setting
 
@@ -305,20 +311,17 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
         records: list[dict[str, Any]] = []
         for seed in recipe.seeds:
             path = output / "baselines" / f"{name}-{seed}.json"
-            if not path.exists():
+            done = path.exists()
+            process.wait_for_everyone()
+            if not done:
                 splits = task.splits(seed)
                 scratch = output / "baselines" / f"{name}-{seed}"
                 chosen = records[0]["chosen"] if records else None
                 outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, chosen))
-                shutil.rmtree(scratch, ignore_errors=True)
-                record: dict[str, Any] = {
-                    "trainable": outcome.trainable,
-                    "seconds": outcome.seconds,
-                    "chosen": outcome.chosen,
-                }
-                for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
-                    record[split] = score(task.metrics, predictions, np.asarray(splits[split]["label"]), task.average)
-                write_json(path, record)
+                if process.is_main_process:
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    write_json(path, _outcome(outcome, task, splits))
+                process.wait_for_everyone()
             records.append(json.loads(path.read_text(encoding="utf-8")))
         found[name] = {
             "title": kind.title,
@@ -329,3 +332,11 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, resum
             "chosen": [record["chosen"] for record in records],
         }
     return found
+
+
+def _outcome(outcome: Any, task: Task, splits: Any) -> dict[str, Any]:
+    """A baseline's record for one seed."""
+    record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
+    for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
+        record[split] = score(task.metrics, predictions, np.asarray(splits[split]["label"]), task.average)
+    return record

@@ -137,6 +137,8 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
     backend.no_truncation()  # a saved tokenizer would keep the last call's limits
     backend.no_padding()
     prefix, suffix = special_frame(tokenizer)
+    if backend.token_to_id(SLOT.format(0)) is not None or tokenizer.mask_token in prefix + suffix:
+        raise InputError("This tokenizer has a prompt template already: give the source's own tokenizer.")
     separator = tokenizer.sep_token or tokenizer.eos_token if "[SEP]" in template.pieces else None
     fixed = len(prefix) + len(suffix) + template.num_prompts + template.has_mask + (separator is not None)
     if fixed >= max_tokens:
@@ -165,6 +167,8 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
     backend.post_processor = processor
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     if "pad_token" not in special:
+        if not special:
+            raise InputError(f"{type(tokenizer).__name__} has no special token to pad with: set its pad_token first.")
         special["pad_token"] = special.get("eos_token") or special.get("unk_token") or next(iter(special.values()))
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=backend,
