@@ -93,6 +93,8 @@ class TextSource(Source):
                 f"The input is {mask.shape[1]} tokens long, prompt included, but {self.spec.family} has "
                 f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
             )
+        inputs, back = _pad_right(inputs)
+        mask = inputs["attention_mask"]
         if self.text_cache is not None and reads == "last" and inputs.get("text_ids") is not None:
             return self.text_cache.read_last(self.base, inputs)
         arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
@@ -100,7 +102,9 @@ class TextSource(Source):
             arguments.update(position_ids=_positions(mask), use_cache=False)
         if reads in ("tokens", "features"):
             hidden = self.base(**arguments).last_hidden_state
-            return hidden if reads == "tokens" else mean_over_tokens(hidden, mask)
+            if reads == "features":
+                return mean_over_tokens(hidden, mask)
+            return hidden if back is None else _reorder(hidden, back)
         position = inputs["mask_position"] if reads == "mask" else _end(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 
@@ -116,6 +120,34 @@ class TextSource(Source):
             caught = stack.enter_context(stop_before(self._decoder(self.model)))
             self.model(**arguments)
             return caught()[:, 0]
+
+
+def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
+    """The inputs with all padding on the right, and the order that undoes it (None if it was there already).
+
+    Encoders count positions from the left end of the row, so that padding there would move every token.
+    """
+    mask = inputs["attention_mask"]
+    if bool((mask[:, 0] != 0).all()):
+        return inputs, None
+    order = (mask == 0).long().argsort(dim=1, stable=True)
+    back = order.argsort(1)
+    moved: dict[str, Any] = {
+        name: _reorder(inputs[name], order)
+        for name in ("inputs_embeds", "attention_mask", "text_ids")
+        if name in inputs
+    }
+    moved |= {
+        name: back.gather(1, inputs[name][:, None])[:, 0] for name in ("mask_position", "first_slot") if name in inputs
+    }
+    return {**inputs, **moved}, back
+
+
+def _reorder(rows: Tensor, order: Tensor) -> Tensor:
+    """`rows` (batch, tokens, ...) with each row's tokens in another `order` (batch, tokens)."""
+    if rows.dim() == 2:
+        return rows.gather(1, order)
+    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1]))
 
 
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
