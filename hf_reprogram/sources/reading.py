@@ -48,7 +48,7 @@ def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Ten
     query = attention.query(row).view(batch, heads, size)
     key_weight = attention.key.weight.view(heads, size, width).to(query.dtype)
     scores = torch.einsum("bhs,hsw->bhw", query, key_weight) @ hidden.to(query.dtype).transpose(1, 2)
-    scores = scores.float() * attention.scaling
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * attention.scaling
     if mask is not None:
         mask = mask[:, 0, :1]  # (batch, 1, tokens): every query sees the same tokens
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask

@@ -102,6 +102,7 @@ def fit(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
     seconds = time.perf_counter() - started
+    trainer.args.train_sampling_strategy = "random"  # grouping by length would also reorder what is predicted
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
     predictions = decide(output.predictions, task)
     return Fit(
