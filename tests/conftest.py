@@ -13,8 +13,12 @@ os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] = _cache = tempfile.mkdt
 os.environ.pop("HF_REPROGRAM_DATA", None)
 
 import pytest
+from hypothesis import settings
 
 from tests import runs, tiny
+
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 
 
 def pytest_unconfigure():

@@ -223,4 +223,6 @@ def test_push_refuses_a_folder_without_an_adapter(cli, tmp_path):
 
 
 def test_push_without_a_network_is_one_line(cli, finished):
-    assert_refused(cli("push", finished.folder, "me/adapter"), "Pushing to 'me/adapter' failed")
+    assert_refused(cli("push", finished.folder, "me/adapter"), "source=owner/name")
+    outcome = cli("push", finished.folder, "me/adapter", "--source", "owner/name")
+    assert_refused(outcome, "Pushing to 'me/adapter' failed")

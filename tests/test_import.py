@@ -28,10 +28,10 @@ def test_the_command_line_answers_for_help_without_torch():
 
 OURS_FIRST = """
 import sys, hf_reprogram
-from transformers import AutoTokenizer
-print(type(AutoTokenizer.from_pretrained(sys.argv[1])).__name__)
 from transformers import AutoConfig
 print(type(AutoConfig.from_pretrained(sys.argv[1])).__name__)
+from transformers import AutoTokenizer
+print(type(AutoTokenizer.from_pretrained(sys.argv[1])).__name__)
 from transformers import AutoModelForSequenceClassification
 print(type(AutoModelForSequenceClassification.from_pretrained(sys.argv[1])).__name__)
 from transformers import pipeline
@@ -47,7 +47,7 @@ print(type(AutoModelForSequenceClassification.from_pretrained(sys.argv[1])).__na
 
 def test_an_adapter_loads_when_we_are_imported_first(finished):
     names = python(OURS_FIRST, str(finished.folder)).splitlines()
-    assert names == ["TokenizersBackend", "ReprogramConfig", "ReprogrammedModel", "ReprogrammedModel"]
+    assert names == ["ReprogramConfig", "TokenizersBackend", "ReprogrammedModel", "ReprogrammedModel"]
 
 
 def test_an_adapter_loads_when_the_auto_classes_are_imported_first(finished):
@@ -56,7 +56,7 @@ def test_an_adapter_loads_when_the_auto_classes_are_imported_first(finished):
 
 def test_registering_again_is_harmless():
     hf_reprogram.auto.register_when_imported()
-    hf_reprogram.auto.register()
+    hf_reprogram.auto.register_when_imported()
 
 
 def test_the_public_names_are_there_and_no_others():

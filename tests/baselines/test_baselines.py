@@ -10,7 +10,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.options import from_dict
@@ -119,11 +118,6 @@ def test_prompt_tuning_trains_as_many_prompts_and_a_head(family, setting):
     assert 3 * 32 + 2 * 32 <= outcome.trainable <= 3 * 32 + 2 * 33
     assert len(outcome.test) == 48
     assert outcome.chosen == {"learning_rate": 1e-2}
-
-
-def test_prompt_tuning_without_prompts_is_refused(setting):
-    with pytest.raises(InputError, match="at least 1 prompt"):
-        run("prompt_tuning", setting(num_prompts=0))
 
 
 def test_a_third_party_baseline_is_run_by_its_name(source_folder, csv_file, tmp_path):

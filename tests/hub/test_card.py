@@ -24,7 +24,9 @@ def results(finished):
 def hub_results(results):
     """The same, as if source and data had come from the Hub."""
     results["source"].update(name=ON_THE_HUB, revision="722cf37b1afa9454edce342e7895e588b6ff1d59")
-    results["task"].update(dataset="nyu-mll/glue", name="sst2", title="sst2", notes=["A note on the data."])
+    results["task"].update(
+        dataset="nyu-mll/glue", name="sst2", title="sst2", notes=["A note on the data."], on_hub=True, test_split="validation"
+    )  # fmt: skip
     results["sweep"] = [
         {"values": {"training.learning_rate": rate}, "validation": {"accuracy": rate * 10}} for rate in (0.01, 0.03)
     ]
@@ -88,7 +90,7 @@ def test_scores_are_evaluation_results(hub_results):
     (entry,) = ModelCard(render_card(hub_results, "me/adapter")).data.eval_results
     assert entry.metric_type == "accuracy"
     assert entry.metric_value == pytest.approx(hub_results["test"]["accuracy"]["mean"], abs=1e-4)
-    assert (entry.dataset_type, entry.dataset_config, entry.dataset_split) == ("nyu-mll/glue", "sst2", "test")
+    assert (entry.dataset_type, entry.dataset_config, entry.dataset_split) == ("nyu-mll/glue", "sst2", "validation")
 
 
 def test_metrics_are_called_as_on_the_hub(hub_results):
@@ -121,9 +123,11 @@ def test_pairs_are_shown_as_pairs(results):
 
 
 def test_names_with_markup_stay_text(results):
-    results["task"]["labels"] = ["{{ 7 * 7 }}", "<b>"]
+    results["task"]["labels"] = ["{{ 7 * 7 }}", "a\nb"]
+    results["method"]["template"] = "1 $A | $B"
     card = render_card(results, "me/adapter")
-    assert "{{ 7 * 7 }}, <b>" in card
+    assert "{{ 7 * 7 }}, a b" in card
+    assert r"| method.template | `1 $A \| $B` |" in card
 
 
 def test_the_card_is_written_beside_the_adapter(results, tmp_path, finished):

@@ -122,6 +122,14 @@ def test_another_number_of_prompts_is_refused_with_both_templates(first_stage, s
         tiny.make_adapter(source_folder("bert"), num_prompts=5, init_from=first_stage[1])
 
 
+def test_what_holds_no_adapter_is_refused(source_folder, tmp_path):
+    for folder in (str(tmp_path), source_folder("bert"), "nobody/nothing"):
+        with pytest.raises(InputError) as refused:
+            tiny.make_adapter(source_folder("bert"), init_from=folder)
+        assert folder in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
 def test_another_source_is_refused(first_stage, source_folder):
     with pytest.raises(InputError, match="its prompts mean nothing here"):
         tiny.make_adapter(source_folder("roberta"), init_from=first_stage[1])

@@ -38,6 +38,8 @@ def test_training_defaults_are_the_papers_and_valid(tmp_path):
     assert (args.per_device_train_batch_size, args.max_grad_norm) == (8, 1.0)
     assert args.get_warmup_steps(1000) == 60
     assert WarpOptions().num_prompts == 20
+    assert Warp(WarpOptions(num_prompts=8)).arguments() == Warp.training
+    assert Warp(WarpOptions(num_prompts=0)).arguments() == {**Warp.training, "learning_rate": 1e-4}
 
 
 @pytest.mark.parametrize(("prompts", "template"), [(20, "5 $A 5 [MASK] 5 $B 5"), (8, "2 $A 2 [MASK] 2 $B 2")])
@@ -168,6 +170,8 @@ def test_a_regression_has_one_output_and_the_mean_squared_error(source_folder):
         ({"prompt_init": "words_"}, "'words_': did you mean 'words'"),
         ({"init_words": []}, "init_words is empty"),
         ({"num_promts": 8}, "option of warp 'num_promts': did you mean 'num_prompts'"),
+        ({"reads": "tokens"}, "reads='tokens' is not something"),
+        ({"verbalizer": {"bad": False, "good": True}}, "word for 'bad' is False, not text"),
         ({"reads": "masks"}, "reads='masks' is not something a masked_lm source offers"),
         ({"reads": "first", "template": "1 $A [MASK] $B"}, "do not go together"),
         ({"reads": "mask", "template": "1 $A $B"}, "do not go together"),

@@ -20,7 +20,7 @@ def test_a_fingerprint_is_plain_data_that_survives_json():
     assert found["dtype"] == "float32"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, WEIGHT.numel() - 1))
 def test_one_changed_number_is_noticed_in_the_same_dtype(index):
     changed = WEIGHT.clone()

@@ -132,6 +132,20 @@ def test_a_wider_source_is_refused(source_folder, tmp_path):
     assert "x 32" in str(refused.value)
 
 
+def test_a_family_that_embeds_ids_in_another_way_is_refused():
+    """Given embeddings, such a model would silently compute something else than it was trained for."""
+    model = tiny.make_model("bert-encoder")
+    plain = model.forward
+    model.forward = lambda input_ids=None, **inputs: plain(
+        inputs_embeds=2 * model.get_input_embeddings()(input_ids)
+        if input_ids is not None
+        else inputs.pop("inputs_embeds"),
+        **inputs,
+    )
+    with pytest.raises(InputError, match="given embeddings instead of token ids it computes something else"):
+        load_source(model)
+
+
 def test_an_adapter_on_a_model_without_a_name_asks_for_it(tmp_path):
     model, processor = tiny.make_adapter(tiny.make_model("bert"), processor=tiny.FAMILIES["bert"].tokenizer())
     model.save_pretrained(tmp_path)

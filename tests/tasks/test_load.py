@@ -70,6 +70,24 @@ def test_labels_declared_by_the_data_are_taken(tmp_path):
     assert load_task(TaskOptions(dataset=str(tmp_path / "data.parquet"), text=["sentence"])).labels == names
 
 
+def test_labels_that_are_numbers_are_named_by_them_whatever_they_start_at(tmp_path):
+    data = {"sentence": columns(30)["sentence"], "label": [1 + i % 2 for i in range(30)]}
+    path = write(tmp_path / "data.csv", data)
+    for labels in (None, ["1", "2"], [1, 2]):
+        task = load_task(TaskOptions(dataset=str(path), text=["sentence"], labels=labels))
+        assert task.labels == ["1", "2"]
+        assert {*zip(task.train["text"], task.train["label"], strict=True)} <= {
+            *zip(data["sentence"], (label - 1 for label in data["label"]), strict=True)
+        }
+
+
+def test_words_that_look_like_missing_values_are_words(tmp_path):
+    texts = ["null", "None", "NA", "nan", "good", ""] * 4
+    path = write(tmp_path / "data.csv", {"sentence": texts, "label": [0, 1] * 12})
+    task = load_task(TaskOptions(dataset=str(path), text=["sentence"]))
+    assert {*task.train["text"], *task.test["text"]} == {*texts}
+
+
 def test_given_label_names_fix_the_order(tmp_path):
     path = write(tmp_path / "data.csv", columns(20))
     task = load_task(TaskOptions(dataset=str(path), text=["sentence"], label="kind", labels=["good", "bad"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 
 from hf_reprogram import InputError
 from hf_reprogram.tasks.load import TaskOptions, load_task
@@ -102,7 +102,8 @@ def test_an_empty_split(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_REPROGRAM_DATA", str(tmp_path))
     (tmp_path / "mine").mkdir()
     for split, rows in (("train", TWENTY), ("test", [])):
-        table = Dataset.from_dict({"text": ["a"] * len(rows), "label": rows})
+        features = Features({"text": Value("string"), "label": Value("int64")})
+        table = Dataset.from_dict({"text": ["a"] * len(rows), "label": rows}, features=features)
         table.to_parquet(tmp_path / "mine" / f"{split}.parquet")
     assert "The split 'test' of 'me/mine' is empty" in refused(dataset="me/mine", text="text")
 
@@ -129,13 +130,13 @@ def test_a_missing_split_is_refused_with_the_nearest(parquet):
 def test_selecting_on_the_test_split_is_refused(tmp_path):
     for split in ("train", "validation", "test"):
         Dataset.from_dict({"text": ["a"] * 20, "label": TWENTY}).to_csv(tmp_path / f"{split}.csv")
-    assert "'test'" in refused(dataset=str(tmp_path), text="text", validation_split="test")
+    assert "train, test, test" in refused(dataset=str(tmp_path), text="text", validation_split="test")
     sentence = refused(dataset=str(tmp_path), text="text", validation_split="validation", test_split="validation")
-    assert "'validation'" in sentence
+    assert "(train, validation, test) must differ, as nothing may be selected on test" in sentence
 
 
 def test_training_on_the_test_split_is_refused(parquet):
-    assert "'train'" in refused(dataset=parquet(TWENTY), text="text", test_split="train")
+    assert "must differ" in refused(dataset=parquet(TWENTY), text="text", test_split="train")
 
 
 def test_selecting_on_the_official_validation_split_of_a_known_task_is_refused(tmp_path, monkeypatch):
@@ -145,7 +146,7 @@ def test_selecting_on_the_official_validation_split_of_a_known_task_is_refused(t
     for split in ("train", "validation"):
         table = Dataset.from_dict({"sentence": ["a"] * 20, "label": TWENTY})
         table.to_parquet(tmp_path / "glue" / "sst2" / f"{split}.parquet")
-    assert "'validation'" in refused(dataset="nyu-mll/glue", name="sst2", validation_split="validation")
+    assert "must differ" in refused(dataset="nyu-mll/glue", name="sst2", validation_split="validation")
 
 
 def test_few_shot_of_a_regression(parquet):
@@ -163,6 +164,27 @@ def test_a_file_of_another_kind(tmp_path):
     assert "data.xlsx' is none of .csv" in refused(dataset=str(tmp_path / "data.xlsx"), text="text")
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_a_damaged_file(suffix, tmp_path):
+    (tmp_path / f"data{suffix}").write_bytes(b"PAR1\xff\x00\x01")
+    sentence = refused(dataset=str(tmp_path / f"data{suffix}"), text="text")
+    assert f"data{suffix}" in sentence
+    assert "neither a file or folder" not in sentence
+
+
+def test_a_damaged_file_of_the_mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_REPROGRAM_DATA", str(tmp_path))
+    (tmp_path / "glue" / "rte").mkdir(parents=True)
+    (tmp_path / "glue" / "rte" / "train.parquet").write_bytes(b"PAR1")
+    assert "glue" in refused(dataset="nyu-mll/glue", name="rte")
+
+
+@pytest.mark.parametrize(("metric", "regression"), [("pearson", False), ("accuracy", True)])
+def test_a_metric_of_the_other_kind_of_label(metric, regression, parquet):
+    sentence = refused(dataset=parquet(TWENTY), text="text", metrics=[metric], regression=regression)
+    assert f"The metric {metric!r} does not fit a {'regression' if regression else 'classification'}" in sentence
+
+
 def test_a_mirror_without_the_files(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_REPROGRAM_DATA", str(tmp_path))
     (tmp_path / "glue" / "rte").mkdir(parents=True)
@@ -178,6 +200,8 @@ def test_a_mirror_without_the_files(tmp_path, monkeypatch):
         ({"dataset": "x", "few_shot": 0}, "few_shot is 0"),
         ({"dataset": "x", "validation_share": 1.5}, "validation_share is 1.5"),
         ({"dataset": "x", "metrics": ["acuracy"]}, "'acuracy': did you mean 'accuracy'"),
+        ({"dataset": "x", "labels": [True, False]}, "labels holds True"),
+        ({"dataset": "x", "few_shot": 2.5}, "few_shot is 2.5"),
         ({"dataset": "x", "max_train": 0}, "max_train is 0"),
         ({"dataset": "x", "max_test": 0}, "max_test is 0"),
         ({"dataset": "x", "max_length": 0}, "max_length is 0"),

@@ -23,7 +23,7 @@ CLASSIFICATION = {
 REGRESSION = {"pearson": lambda p, r: stats.pearsonr(p, r)[0], "spearman": lambda p, r: stats.spearmanr(p, r)[0]}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
 def test_classification_metrics_equal_scikit_learns(pairs):
     predictions, references = (np.array(side) for side in zip(*pairs, strict=True))
@@ -39,7 +39,7 @@ def test_f1_can_be_averaged_over_classes():
     assert score(["f1"], predictions, references, average="macro")["f1"] == pytest.approx(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=30))
 def test_correlations_equal_scipys_and_are_zero_where_a_side_is_constant(pairs):
     predictions, references = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))

@@ -17,7 +17,7 @@ from tests import runs
 ROOT = Path(__file__).parents[2]
 # The same examples in every step: drawn at random, since grouping by length depends on the batch of one process.
 COMMON = {
-    "learning_rate": 3e-2, "num_train_epochs": 2, "train_sampling_strategy": "random", "ddp_backend": "gloo",
+    "learning_rate": 3e-2, "num_train_epochs": 2, "train_sampling_strategy": "random", 
 }  # fmt: skip
 
 

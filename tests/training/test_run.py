@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import warnings
 from dataclasses import replace
@@ -149,6 +150,23 @@ def test_training_that_learns_does_not_warn(finished, tmp_path):
     assert "warning" not in results["seeds"]["0"]
 
 
+def test_training_that_diverges_is_one_sentence(source_folder, csv_file, tmp_path):
+    with pytest.raises(InputError, match="Training diverged") as refused:
+        runs.run(
+            source_folder("bert"), csv_file, tmp_path / "run", training={"learning_rate": 1e38, "max_grad_norm": 0}
+        )
+    assert "learning_rate" in str(refused.value)
+
+
+def test_a_sweep_passes_over_values_that_diverge(source_folder, csv_file, tmp_path):
+    sweep = {"training.learning_rate": [1e38, 3e-2]}
+    training = {"max_grad_norm": 0, "num_train_epochs": 1}
+    results = runs.run(source_folder("bert"), csv_file, tmp_path / "run", sweep=sweep, training=training)
+    assert results["sweep"][0]["validation"] is None
+    assert results["training"]["learning_rate"] == 3e-2
+    assert "| 1e+38 |" in (tmp_path / "run" / "README.md").read_text()
+
+
 # ------------------------------------------------------------------------------------------------ other kinds of runs
 
 
@@ -208,11 +226,25 @@ def test_a_folder_with_the_run_of_another_recipe_is_refused_with_what_differs(fi
         train(other, resume=True, quiet=True)
 
 
+def test_another_baseline_may_join_a_finished_run(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "films-adapter")
+    more = replace(finished.recipe, output=str(tmp_path / "films-adapter"), baselines=["majority"])
+    results = train(more, resume=True, quiet=True)
+    assert list(results["baselines"]) == ["majority"]
+    assert runs.without_clocks(results["seeds"]) == runs.without_clocks(finished.results["seeds"])
+
+
 def test_a_folder_with_something_else_is_refused(source_folder, csv_file, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="is not empty and holds no run of ours"):
         runs.run(source_folder("bert"), csv_file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_misspelt_source_leaves_no_folder_that_blocks_the_next_try(source_folder, csv_file, tmp_path):
+    with pytest.raises(InputError, match="'nobody/nothing'"):
+        runs.run("nobody/nothing", csv_file, tmp_path / "run")
+    runs.run(source_folder("bert"), csv_file, tmp_path / "run", training={"num_train_epochs": 1})
 
 
 def test_bad_data_leaves_no_folder_that_blocks_the_next_try(source_folder, csv_file, tmp_path):

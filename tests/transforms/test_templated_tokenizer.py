@@ -137,7 +137,7 @@ def special_ids(name: str, ids: list[int], first: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", words.TOKENIZERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.text(max_size=60), pair=st.none() | st.text(max_size=30), most=st.integers(10, 64))
 def test_any_text_leaves_every_slot_and_one_mask(name, text, pair, most):
     tokenizer, first = templated(name)
@@ -187,6 +187,12 @@ def test_a_template_that_leaves_no_room_for_the_text_is_refused_with_the_limit(p
     else:
         with pytest.raises(InputError, match=rf"takes {prompts + 3} tokens .* 64 positions.* fewer than 61 prompts"):
             templated("wordpiece", template)
+
+
+def test_a_template_on_top_of_a_template_is_refused():
+    tokenizer, _ = templated("wordpiece")
+    with pytest.raises(InputError, match="has a prompt template already"):
+        apply_template(tokenizer, Template.parse("1 $A $B"), LIMIT)
 
 
 def test_a_tokenizer_without_a_fast_backend_is_refused():
