@@ -61,23 +61,20 @@ def results(folder: str) -> str:
         task, k = re.fullmatch(r"(.+)_k(\d+)", path.stem).groups()  # type: ignore[union-attr]
         runs.setdefault(task, {})[int(k)] = json.loads(path.read_text(encoding="utf-8"))
     counts = sorted({k for found in runs.values() for k in found})
+    ran = {name: e["title"] for found in runs.values() for r in found.values() for name, e in r["baselines"].items()}
+    titles = {name: ran[name] for name in BASELINES if name in ran}
     rows = []
     for task, found in runs.items():
         whole = max(found.values(), key=lambda result: len(result["baselines"]))
         metric = whole["task"]["metrics"][0]
         row = {"task": f"{task} ({metric})", "train": f"{whole['task']['sizes']['train']:,}"}
-        for name in BASELINES:
+        for name, title in titles.items():
             entry = whole["baselines"].get(name)
-            title = entry["title"] if entry else _titles(runs).get(name, name)
             row[title] = plus_minus(entry["test"][metric]) if entry else ""
         for k in counts:
             row[f"WARP K={k}"] = plus_minus(found[k]["test"][metric]) if k in found else ""
         rows.append(row)
     return markdown(rows) if rows else ""
-
-
-def _titles(runs: dict[str, dict[int, Any]]) -> dict[str, str]:
-    return {n: e["title"] for found in runs.values() for r in found.values() for n, e in r["baselines"].items()}
 
 
 def benchmarks() -> str:

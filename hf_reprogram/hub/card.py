@@ -38,6 +38,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         method_sentence=f"A frozen {source['name']} reprogrammed with {method['name'].upper()} ({info.authors} {info.year}).",
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
+        source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
         trainable=f"{results['trainable']:,}",
         adapter_bytes=f"{results['adapter_bytes']:,}",
         repo_id=repo_id,
@@ -90,6 +91,10 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
     )
 
 
+_SOURCE_SENTENCE = {
+    True: "The source is fetched by its own name. To use a copy of it, load the model with",
+    False: "The source is not on the Hub by this name: have a copy of it, and load the model with",
+}
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 

@@ -81,10 +81,11 @@ def test_labels_that_are_numbers_are_named_by_them_whatever_they_start_at(tmp_pa
         }
 
 
-def test_words_that_look_like_missing_values_are_words(tmp_path):
+@pytest.mark.parametrize("folder", [False, True])
+def test_words_that_look_like_missing_values_are_words(folder, tmp_path):
     texts = ["null", "None", "NA", "nan", "good", ""] * 4
-    path = write(tmp_path / "data.csv", {"sentence": texts, "label": [0, 1] * 12})
-    task = load_task(TaskOptions(dataset=str(path), text=["sentence"]))
+    path = write(tmp_path / "train.csv", {"sentence": texts, "label": [0, 1] * 12})
+    task = load_task(TaskOptions(dataset=str(tmp_path if folder else path), text=["sentence"]))
     assert {*task.train["text"], *task.test["text"]} == {*texts}
 
 
