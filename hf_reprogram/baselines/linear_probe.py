@@ -49,7 +49,11 @@ class LinearProbe(Baseline):
         to_accelerator(source)
         processor = plain_tokenizer(recipe, source.spec.max_tokens)
         data = tokenize(setting.splits, processor, task.options.max_length)
-        which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
+        which = (
+            [self.options.reads]
+            if self.options.reads
+            else [reads for reads in ("features", "first", "last") if reads in source.spec.widths]
+        )
         strengths = self.options.strengths
         if setting.chosen:
             which, strengths = [setting.chosen["reads"]], [setting.chosen["strength"]]

@@ -132,7 +132,7 @@ def _sweep(results: dict[str, Any]) -> str:
     table = [
         {
             **{key: str(value) for key, value in entry["values"].items()},
-            metric: f"{100 * entry['validation'][metric]:.1f}",
+            metric: f"{100 * entry['validation'][metric]:.1f}" if entry["validation"] else "diverged",
         }
         for entry in results["sweep"]
     ]

@@ -65,7 +65,10 @@ def push_adapter(
         texts = {"config.json": json.dumps({**config, "source": {**config["source"], "name": name}}, indent=2)}
         if (folder / "recipe.json").is_file():
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-            texts["recipe.json"] = json.dumps({**recipe, "source": {**recipe["source"], "name": name}}, indent=2)
+            recipe["source"]["name"] = name
+            recipe["task"]["dataset"] = _without_folder(recipe["task"]["dataset"])
+            recipe["init_from"] = recipe["init_from"] and _without_folder(recipe["init_from"])
+            texts["recipe.json"] = json.dumps(recipe, indent=2)
         if (folder / "results.json").is_file():  # the card says how to load the adapter from where it will be
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             results["source"]["name"] = name
@@ -87,3 +90,8 @@ def push_adapter(
             f"Pushing to {repo_id!r} failed ({reason}): check the name, your login and the network."
         ) from error
     return str(commit.pr_url or commit.commit_url)
+
+
+def _without_folder(name: str) -> str:
+    """A local path by its last part, a Hub id as it is."""
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

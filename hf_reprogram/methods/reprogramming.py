@@ -140,7 +140,10 @@ def _processor(name: str, source_kwargs: dict[str, Any]) -> Any:
         )
     passed_on = {k: v for k, v in source_kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
     try:
-        return AutoTokenizer.from_pretrained(name, **passed_on)
+        tokenizer = AutoTokenizer.from_pretrained(name, **passed_on)
+        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without one
+            raise ValueError("its vocabulary is empty")
+        return tokenizer
     except (OSError, ValueError) as error:
         raise InputError(
             f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=..."

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import InputError
@@ -171,7 +172,7 @@ def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
     except TypeError as error:
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _not_found(name, error) from error
     return model, sorted(key for key in info["missing_keys"] if not re.search(r"(^|\.)pooler\.", key))
 

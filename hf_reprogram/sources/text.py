@@ -31,7 +31,9 @@ class TextSource(Source):
         super().__init__(model)
         config = model.config
         hidden = config.hidden_size
-        widths = {"features": hidden, "tokens": hidden, "first": hidden, "last": hidden}
+        widths = {"features": hidden, "tokens": hidden, "last": hidden}
+        if kind != "causal_lm":  # its first token has seen nothing
+            widths["first"] = hidden
         if kind == "masked_lm":
             widths["mask"] = self._decoder(model).weight.shape[1]
         elif kind == "encoder":

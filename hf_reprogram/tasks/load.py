@@ -73,6 +73,10 @@ class TaskOptions:
             raise InputError(f"task.text names {len(self.text)} columns: give one, or two for pairs.")
         if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
             raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
+        for key in ("max_train", "max_test", "max_length", "validation_max"):
+            value = getattr(self, key)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"task.{key} is {value!r}: give a whole number, 1 or more.")
         if not 0 < self.validation_share < 1:
             raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
         for name in self.labels or ():
@@ -129,8 +133,6 @@ class Task:
         options, pool = self.options, self.train
         labels = np.asarray(pool["label"])
         if options.few_shot is not None:
-            if self.regression:
-                raise InputError("task.few_shot draws examples a class, and a regression has none: use task.max_train.")
             chosen, held_out = few_shot(labels, options.few_shot, seed, self.labels)
             train, validation = pool.select(chosen), pool.select(held_out)
         elif self.validation is not None:
@@ -176,6 +178,8 @@ def load_task(options: TaskOptions) -> Task:
     if known is None and options.validation_split is None and "validation" in splits and test_name != "validation":
         raw["validation"] = splits["validation"]
     names, regression = _label_names(options, known, train)
+    if regression and options.few_shot is not None:
+        raise InputError("task.few_shot draws examples a class, and a regression has none: use task.max_train.")
     ready = {
         split: _prepare(data, text, options, known, names, regression, split)
         for split, data in raw.items()
@@ -234,33 +238,39 @@ def _load(options: TaskOptions) -> Any:
     from datasets import load_dataset
 
     path = Path(options.dataset)
+    words = {"keep_default_na": False, "na_values": [""]}  # of csv: only an empty field is missing, "None" is a word
     mirror = os.environ.get("HF_REPROGRAM_DATA")
-    if mirror and not path.exists():
-        bare = ALIASES.get(options.dataset, options.dataset).split("/")[-1]
-        local = Path(mirror, bare, *([options.name] if options.name else []))
-        if local.is_dir():
-            return load_dataset("parquet", data_files=_parquet_splits(local))
     try:
+        if mirror and not path.exists():
+            bare = ALIASES.get(options.dataset, options.dataset).split("/")[-1]
+            local = Path(mirror, bare, *([options.name] if options.name else []))
+            if local.is_dir():
+                return load_dataset("parquet", data_files=_parquet_splits(local))
         if path.is_file():
-            if path.suffix not in FILE_FORMATS:
+            kind = FILE_FORMATS.get(path.suffix)
+            if kind is None:
                 raise InputError(
                     f"The file {options.dataset!r} is none of {', '.join(sorted(FILE_FORMATS))}: convert it to one of them."
                 )
-            extra: dict[str, Any] = {}
-            if FILE_FORMATS[path.suffix] == "csv":  # only an empty field is missing: "null" and "None" are words
-                extra = {"sep": "\t" if path.suffix == ".tsv" else ",", "keep_default_na": False, "na_values": [""]}
-            return load_dataset(FILE_FORMATS[path.suffix], data_files={"train": str(path)}, **extra)
+            extra = {**words, "sep": "\t" if path.suffix == ".tsv" else ","} if kind == "csv" else {}
+            return load_dataset(kind, data_files={"train": str(path)}, **extra)
+        if path.is_dir() and any(path.rglob("*.csv")):
+            return load_dataset("csv", data_dir=str(path), **words)
         return load_dataset(ALIASES.get(options.dataset, options.dataset), options.name, revision=options.revision)
     except InputError:
         raise
     except Exception as error:  # datasets raises many types for "not found", and none in common
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "empty" in reason.lower() or path.is_file():
-            raise InputError(f"The file {options.dataset!r} is empty or cannot be read as data: {reason}") from error
+        called = f"{options.dataset!r}{f', {options.name!r}' if options.name else ''}"
+        if nothing := re.search(r'"(\w+)" corresponds to no data', reason):
+            raise InputError(
+                f"The split {nothing[1]!r} of {called} is empty: there is nothing to learn or score."
+            ) from error
+        if path.exists():
+            raise InputError(f"The data in {called} is empty or cannot be read: {reason}") from error
         raise InputError(
-            f"The data set {options.dataset!r}{f', {options.name!r}' if options.name else ''} is neither a file or folder "
-            f"here nor one that can be fetched from the Hub now ({reason}): check its spelling and the network, or point "
-            "HF_REPROGRAM_DATA at a local copy."
+            f"The data set {called} is neither a file or folder here nor one that can be fetched from the Hub now ({reason}): "
+            "check its spelling and the network, or point HF_REPROGRAM_DATA at a local copy."
         ) from error
 
 
@@ -302,7 +312,10 @@ def _label_names(options: TaskOptions, known: KnownTask | None, train: Any) -> t
     elif isinstance(train.features[options.label], ClassLabel):
         names = list(train.features[options.label].names)
     else:
-        values = sorted({value for value in train[options.label] if value is not None}, key=lambda v: (str(type(v)), v))
+        values = sorted(
+            {value for value in train[options.label] if value is not None and value == value},
+            key=lambda v: (str(type(v)), v),
+        )
         if any(isinstance(value, float) and not float(value).is_integer() for value in values):
             raise InputError(
                 f"The column {options.label!r} holds numbers such as {next(v for v in values if v != int(v))}: set "

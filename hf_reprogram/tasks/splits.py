@@ -52,6 +52,8 @@ def carve(labels: np.ndarray, share: float, most: int, seed: int, stratify: bool
         Two disjoint index arrays, sorted.
     """
     size = min(most, max(1, round(share * len(labels))))
+    if size >= len(labels):
+        raise InputError(f"{len(labels)} training examples are too few to carve {size} for validation.")
     random = np.random.default_rng(seed)
     if not stratify:
         chosen = random.permutation(len(labels))[:size]

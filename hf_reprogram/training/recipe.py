@@ -62,6 +62,15 @@ class Recipe:
         from ..baselines import BASELINES
         from ..methods import METHODS
 
+        for section in ("source", "method"):
+            if not isinstance(getattr(self, section), str | dict):
+                raise InputError(
+                    f"The recipe's {section} is {getattr(self, section)!r}: write its name, or {{name: NAME, ...}}."
+                )
+        if not isinstance(self.baselines, list):
+            raise InputError(f"baselines is {self.baselines!r}: give a list of names.")
+        if self.cache_text is not None and (isinstance(self.cache_text, str) or not self.cache_text > 0):
+            raise InputError(f"cache_text is {self.cache_text!r}: give GiB of memory, more than 0.")
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         for section, value in (("source", self.source), ("method", self.method)):
@@ -84,7 +93,13 @@ class Recipe:
                 raise InputError(f"training.{key} is set by the run itself: leave it out of the recipe.")
             if key not in known:
                 raise unknown("key of training", key, known)
-        if not isinstance(self.seeds, list) or not self.seeds or not all(isinstance(seed, int) for seed in self.seeds):
+            if known[key] is not None and isinstance(self.training[key], str):
+                raise InputError(f"training.{key} is {self.training[key]!r}: give a number such as {known[key]}.")
+        if (
+            not isinstance(self.seeds, list)
+            or not self.seeds
+            or not all(type(seed) is int and seed >= 0 for seed in self.seeds)
+        ):
             raise InputError(f"seeds is {self.seeds!r}: give a list of whole numbers, such as [0, 1, 2].")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
@@ -130,6 +145,8 @@ class Recipe:
                 found.append((entry, {}))
             elif isinstance(entry, dict) and len(entry) == 1:
                 name, options = next(iter(entry.items()))
+                if not isinstance(options, dict | None):
+                    raise InputError(f"The baseline {name!r} has the options {options!r}: write {{option: value}}.")
                 found.append((name, dict(options or {})))
             else:
                 raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
@@ -157,6 +174,8 @@ def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> 
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"The recipe {os.fspath(path)!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"The recipe {os.fspath(path)!r} is not text in UTF-8.") from error
     values = read_yaml(text, os.fspath(path))
     if not isinstance(values, dict):
         raise InputError(f"The recipe {os.fspath(path)!r} is not a mapping of keys to values.")
@@ -215,7 +234,12 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 @cache
-def _training_fields() -> frozenset[str]:
+def _training_fields() -> dict[str, Any]:
+    """Names of `TrainingArguments`, with the default of those that are numbers."""
     from transformers import TrainingArguments
 
-    return frozenset(field.name for field in fields(TrainingArguments) if field.init)
+    return {
+        field.name: field.default if type(field.default) in (int, float) else None
+        for field in fields(TrainingArguments)
+        if field.init
+    }

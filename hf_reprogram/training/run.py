@@ -67,7 +67,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     results = {
         "task": {
             "title": task.title,
-            "dataset": task.options.dataset,
+            "dataset": _short(task.options.dataset),
             "name": task.options.name,
             "labels": task.labels,
             "metrics": task.metrics,
@@ -120,6 +120,7 @@ def silence() -> None:
     huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
 
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -252,8 +253,8 @@ def _identity(reference: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(name: str) -> str:
-    """A source's name for the record: a Hub id as it is, a folder by its own name."""
-    return Path(name).name if Path(name).is_dir() else name
+    """A name for the record: a Hub id as it is, a folder or file by its own name, without where it lay."""
+    return Path(name).name if Path(name).exists() else name
 
 
 def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, quiet: bool) -> dict[str, Any]:

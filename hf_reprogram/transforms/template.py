@@ -120,7 +120,7 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
         InputError: the tokenizer is not a fast one, lacks the mask token the template asks for, or the template alone
             fills the source's positions.
     """
-    from tokenizers import AddedToken
+    from tokenizers import AddedToken, normalizers
     from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
@@ -134,6 +134,9 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
             "the state of the first or the last token."
         )
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    if type(backend.model).__name__ == "Unigram":  # its pieces include the special tokens: a text must not spell them
+        apart = [normalizers.Replace(token, f"{token[0]} {token[1:]}") for token in tokenizer.all_special_tokens]
+        backend.normalizer = normalizers.Sequence([*apart, *([backend.normalizer] if backend.normalizer else [])])
     backend.no_truncation()  # a saved tokenizer would keep the last call's limits
     backend.no_padding()
     prefix, suffix = special_frame(tokenizer)
