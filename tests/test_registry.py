@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -97,12 +98,15 @@ def test_json_is_readable_and_never_nan(tmp_path):
     assert not (tmp_path / "b.json").exists()
 
 
-def test_a_stage_moves_its_files_at_the_end_and_the_last_one_last(tmp_path):
+def test_a_stage_moves_its_files_at_the_end_and_the_last_one_last(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("old")
+    moved, replace = [], os.replace
+    monkeypatch.setattr("os.replace", lambda old, new: moved.append(new.name) or replace(old, new))
     with staged(tmp_path, last="config.json") as stage:
         (stage / "config.json").write_text("new")
         (stage / "weights").write_text("new")
         assert (tmp_path / "config.json").read_text() == "old"
+    assert moved == ["weights", "config.json"]
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"config.json": "new", "weights": "new"}
 
 

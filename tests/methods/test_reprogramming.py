@@ -117,6 +117,15 @@ def test_a_regression_takes_the_prompts_alone(first_stage, source_folder):
     assert start_from(model, folder) == []
 
 
+def test_a_class_takes_nothing_from_a_regression_that_has_its_name(source_folder, tmp_path):
+    first, _ = tiny.make_adapter(source_folder("bert"), labels=None, problem_type="regression")
+    first.save_pretrained(tmp_path)
+    (name,) = first.label_names
+    second, _ = tiny.make_adapter(source_folder("bert"), labels=[name, "other"])
+    assert start_from(second, tmp_path) == []
+    assert not torch.equal(second.mapping.weight[0], first.mapping.weight[0])
+
+
 def test_another_number_of_prompts_is_refused_with_both_templates(first_stage, source_folder):
     with pytest.raises(InputError, match=r"'1 \$A 1 \[MASK\] 1 \$B'.*'2 \$A 1 \[MASK\] 1 \$B 1'"):
         tiny.make_adapter(source_folder("bert"), num_prompts=5, init_from=first_stage[1])

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from hf_reprogram import InputError, ReprogrammedModel
+from hf_reprogram.tasks.load import Task
 from hf_reprogram.training.evaluate import evaluate_adapter, load_adapter, predict_texts
 from hf_reprogram.training.predict import predict_logits
 from tests import runs, tiny, words
@@ -29,10 +30,13 @@ def test_the_adapters_own_task_gives_the_runs_scores(split, finished):
     assert found["split"] == split
 
 
-def test_a_few_shot_validation_is_the_published_seeds_own(source_folder, csv_file, tmp_path):
+def test_a_few_shot_validation_is_the_published_seeds_own(source_folder, csv_file, tmp_path, monkeypatch):
     """Another seed's draw could hold this seed's training examples."""
     results = runs.run(source_folder("bert"), csv_file, tmp_path / "run", seeds=[5], task={"few_shot": 10})
+    seeds, splits = [], Task.splits
+    monkeypatch.setattr(Task, "splits", lambda task, seed: seeds.append(seed) or splits(task, seed))
     assert evaluate(tmp_path / "run", "validation")["accuracy"] == results["seeds"]["5"]["validation"]["accuracy"]
+    assert seeds == [5]
 
 
 def test_another_task_and_overrides(finished, tmp_path):

@@ -167,6 +167,25 @@ def test_the_original_tokenizer_stays_as_it_is(name):
     assert original(TEXT, PAIR)["input_ids"] == ids
 
 
+def test_limits_that_the_original_was_saved_with_are_not_taken_over():
+    original = words.wordpiece()
+    original.backend_tokenizer.enable_truncation(8)
+    original.backend_tokenizer.enable_padding(length=8)
+    tokenizer, _ = apply_template(original, Template.parse("1 $A $B"), LIMIT)
+    assert tokenizer.backend_tokenizer.truncation is None
+    assert tokenizer.backend_tokenizer.padding is None
+
+
+@pytest.mark.parametrize("name", words.TOKENIZERS)
+def test_offsets_point_at_the_words_without_the_space_before(name):
+    tokenizer, _ = templated(name)
+    offsets = tokenizer(TEXT, return_offsets_mapping=True)["offset_mapping"]
+    found = [
+        TEXT[start:end].strip() if "llama" in name or "unigram" in name else TEXT[start:end] for start, end in offsets
+    ]
+    assert [word for word in found if word] == TEXT.split()
+
+
 def test_a_shorter_limit_of_the_tokenizer_is_kept():
     short = BertTokenizer(vocab=MADE["wordpiece"].get_vocab(), model_max_length=32)
     assert apply_template(short, Template.parse("2 $A $B"), LIMIT)[0].model_max_length == 32
