@@ -251,6 +251,7 @@ def test_activation_checkpointing_through_training_arguments(source_folder, tmp_
         tiny.trainer_for(
             model, processor, tiny.tokenized(processor), tmp_path / "run", activation_checkpointing=checkpointing
         ).train()
+        assert any("forward" in module.__dict__ for module in model.source.modules()) == checkpointing
         weights.append(model.transform.prompts.detach())
     torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
 

@@ -10,9 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import pipeline
 
 from hf_reprogram import InputError
+from hf_reprogram.sources.text_cache import TextCache
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.run import train
 from tests import runs
@@ -198,16 +201,24 @@ def test_pairs_few_shot_and_two_stages(source_folder, finished, tmp_path):
     data = runs.write_csv(tmp_path / "data.csv", 60, other=texts)
     results = runs.run(
         source_folder("bert"), data, tmp_path / "run", task={"text": ["sentence", "other"], "few_shot": 6},
-        init_from=str(finished.folder),
+        init_from=str(finished.folder), training={"learning_rate": 1e-9, "num_train_epochs": 1},
     )  # fmt: skip
+    first, second = (load_file(folder / "model.safetensors") for folder in (finished.folder, tmp_path / "run"))
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=0, atol=1e-6)
     assert results["task"]["pair"]
     assert results["task"]["sizes"]["train"] == results["task"]["sizes"]["validation"] == 12
 
 
-def test_a_causal_source_with_its_text_cached_gives_the_results_of_one_without(source_folder, csv_file, tmp_path):
+def test_a_causal_source_with_its_text_cached_gives_the_results_of_one_without(
+    source_folder, csv_file, tmp_path, monkeypatch
+):
+    reads, read_last = [], TextCache.read_last
+    monkeypatch.setattr(TextCache, "read_last", lambda *args: reads.append(1) or read_last(*args))
     found = [
         runs.run(source_folder("gpt2"), csv_file, tmp_path / str(cached), cache_text=cached) for cached in (None, 0.01)
     ]
+    assert len(reads) > 3 * 11  # every training step of the second run, and its validation
     losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"]] for results in found]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
     assert found[1]["validation"]["accuracy"] == pytest.approx(found[0]["validation"]["accuracy"], abs=0.06)
