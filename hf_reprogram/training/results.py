@@ -59,7 +59,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
     table = []
     for entry in results["baselines"].values():
         table.append(_row(entry["title"], entry, results["task"]["metrics"], ""))
-    name = results["method"]["name"].upper() if results["method"] else "adapter"
+    name = results["method"]["name"].upper()
     table.append(_row(name, results, results["task"]["metrics"], f"{results['adapter_bytes']:,}"))
     return table
 
