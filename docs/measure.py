@@ -41,7 +41,7 @@ def main() -> None:
             command += ["--output", str(output), "--set", f"source={arguments.sources / source}"]
             command += ["--set", f"method.num_prompts={k}"]
             if k != counts[0]:
-                command += ["--set", "baselines=[majority,linear_probe]"]
+                command += ["--set", "baselines=[majority]"]
             subprocess.run(command, check=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(output / "results.json", target)
