@@ -70,9 +70,9 @@ def results(folder: str) -> str:
         row = {"task": f"{task} ({metric})", "train": f"{whole['task']['sizes']['train']:,}"}
         for name, title in titles.items():
             entry = whole["baselines"].get(name)
-            row[title] = plus_minus(entry["test"][metric]) if entry else ""
+            row[title] = plus_minus(entry["test"][metric], metric) if entry else ""
         for k in counts:
-            row[f"WARP K={k}"] = plus_minus(found[k]["test"][metric]) if k in found else ""
+            row[f"WARP K={k}"] = plus_minus(found[k]["test"][metric], metric) if k in found else ""
         rows.append(row)
     return markdown(rows) if rows else ""
 

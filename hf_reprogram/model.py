@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
+from .losses import target_loss
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .options import from_dict
@@ -79,9 +79,10 @@ class ReprogrammedModel(PreTrainedModel):
         input_features: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (batch, labels), and the mean loss if `labels` (batch,) are given.
+        """Logits (batch, labels), or (batch, tokens, labels) with one label a token, and the loss if `labels` are given.
 
-        The inputs are those of the target's processor; which of them are used is up to the transform. Token types are
+        What labels are, and the loss, stands in `hf_reprogram.losses`. The inputs are those of the target's processor;
+        which of them are used is up to the transform. Token types are
         accepted, since tokenizers make them, and ignored: a template is one segment.
         """
         batch = {
@@ -92,8 +93,8 @@ class ReprogrammedModel(PreTrainedModel):
             "input_features": input_features,
         }
         inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)
-        logits = self.mapping(self.source(inputs, self.mapping.reads))
-        loss = None if labels is None else ForSequenceClassificationLoss(labels, logits, self.config)
+        logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
+        loss = None if labels is None else target_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     @property

@@ -12,6 +12,7 @@ from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Baseline, Outcome
 from hf_reprogram.mappings import MAPPINGS
 from hf_reprogram.mappings.base import OutputMapping
+from hf_reprogram.sources.base import Source
 from hf_reprogram.transforms import TRANSFORMS
 from hf_reprogram.transforms.base import InputTransform
 
@@ -60,7 +61,7 @@ class Cosine(OutputMapping):
         """Start with random directions."""
         nn.init.normal_(self.classes)
 
-    def forward(self, outputs: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, width) to (batch, labels)."""
         return 5 * nn.functional.cosine_similarity(outputs.float()[:, None], self.classes[None], dim=-1)
 

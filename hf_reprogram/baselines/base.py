@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +27,7 @@ class Setting:
         seed: of this run.
         folder: for checkpoints.
         quiet: no progress bars.
+        make: a fresh, untrained model of the method, and its processor.
         num_prompts: prompt slots of the method, for baselines that have prompts too.
         chosen: what the first seed's run chose on validation; the other seeds take it over, as the method's do.
     """
@@ -37,6 +39,7 @@ class Setting:
     folder: Path
     quiet: bool
     num_prompts: int
+    make: Callable[[], tuple[Any, Any]]
     chosen: dict[str, Any] | None = None
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -46,13 +49,22 @@ class Setting:
 
 @dataclass
 class Outcome:
-    """Predictions (class indices or numbers) for validation and test, trained numbers, and seconds of training."""
+    """What a baseline says of validation and test.
+
+    Attributes:
+        validation, test: logits, or anything that orders and decides alike; shapes as in `hf_reprogram.tasks.problems`.
+        trainable: trained numbers.
+        seconds: of training.
+        chosen: what validation chose.
+        labels: for one label a token, the labels of `validation` and `test`, as the baseline's own tokens have them.
+    """
 
     validation: np.ndarray
     test: np.ndarray
     trainable: int
     seconds: float
     chosen: dict[str, Any] | None = None
+    labels: dict[str, np.ndarray] | None = None
 
 
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..sources.text import max_tokens
-from ..tasks.metrics import score
-from ..training.fit import Fit, decide, fit, tokenize
+from ..training.encode import labels_of, tokenize
+from ..training.fit import Fit, fit
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 
 
@@ -54,7 +54,7 @@ def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[s
     from transformers import set_seed
 
     task = setting.task
-    data = tokenize(setting.splits, tokenizer, task.options.max_length)
+    data = tokenize(setting.splits, tokenizer, task.options.max_length, task.problem_type)
     best: tuple[float, dict[str, Any], Fit] | None = None
     seconds = 0.0
     for index, options in enumerate([setting.chosen] if setting.chosen else grid):
@@ -70,11 +70,12 @@ def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[s
             quiet=setting.quiet,
         )
         seconds += done.seconds
-        value = score(task.metrics[:1], done.predictions, data["validation"]["label"], task.average)[task.metrics[0]]
+        value = task.benefit(done.validation)
         if best is None or value > best[0]:
             best = (value, options, done)
     assert best is not None
     _, chosen, done = best
     output = done.trainer.predict(data["test"])
     trained = sum(p.numel() for p in done.trainer.model.parameters() if p.requires_grad)
-    return Outcome(done.predictions, decide(output.predictions, task), trained, seconds, chosen)
+    labels = {name: labels_of(data[name]) for name in ("validation", "test")} if task.per_token else None
+    return Outcome(done.logits, output.predictions, trained, seconds, chosen, labels)

@@ -13,9 +13,12 @@ from tqdm.auto import tqdm
 from ..errors import unknown
 from ..model import to_accelerator
 from ..sources.loading import load_source
-from ..tasks.metrics import score
-from ..training.fit import tokenize
+from ..tasks.problems import IGNORE
+from ..training.encode import labels_of, tokenize
 from .base import Baseline, Outcome, Setting, plain_tokenizer
+from .linear import LinearModel, best_linear
+
+MOST_TOKENS = 20_000
 
 
 @dataclass
@@ -23,16 +26,22 @@ class LinearProbeOptions:
     """Options of `linear_probe`.
 
     Attributes:
-        reads: "features" (mean over tokens), "first" or "last"; None tries all and chooses likewise.
+        reads: "features" (mean over tokens), "first" or "last"; None tries all and chooses likewise. With one label a
+            token, the state of every token is read.
+        tokens: "source": the text in the source's own tokens; "target": in those of the method, through its untrained
+            input transform.
         strengths: inverse L2 strengths to choose from on validation, on the first seed.
     """
 
     reads: str | None = None
+    tokens: str = "source"
     strengths: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
 
     def __post_init__(self):
         if self.reads not in (None, "features", "first", "last"):
             raise unknown("reads", self.reads, ("features", "first", "last"))
+        if self.tokens not in ("source", "target"):
+            raise unknown("tokens", self.tokens, ("source", "target"))
 
 
 class LinearProbe(Baseline):
@@ -45,56 +54,74 @@ class LinearProbe(Baseline):
         """See `Baseline.run`."""
         started = time.perf_counter()
         recipe, task = setting.recipe, setting.task
-        source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
-        to_accelerator(source)
-        processor = plain_tokenizer(recipe, source.spec.max_tokens)
-        data = tokenize(setting.splits, processor, task.options.max_length)
-        which = (
-            [self.options.reads]
-            if self.options.reads
-            else [reads for reads in ("features", "first", "last") if reads in source.spec.widths]
-        )
+        if self.options.tokens == "target":
+            model, processor = setting.make()
+            to_accelerator(model)
+            source, inputs_of = model.source, lambda batch: model.transform(batch, model.source)
+            model.eval()
+        else:
+            source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
+            to_accelerator(source)
+            processor = plain_tokenizer(recipe, source.spec.max_tokens)
+
+            def inputs_of(batch):
+                return {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
+
+        data = tokenize(setting.splits, processor, task.options.max_length, task.problem_type)
+        labels = {split: labels_of(data[split]) for split in data}
+        which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
+        which = ["tokens"] if task.per_token else [reads for reads in which if reads in source.spec.widths]
         strengths = self.options.strengths
         if setting.chosen:
-            which, strengths = [setting.chosen["reads"]], [setting.chosen["strength"]]
+            which, strengths = [setting.chosen["features"]], [setting.chosen["strength"]]
         features = {
-            split: extract(source, data[split], processor, which, setting.quiet)
+            split: extract(source, inputs_of, data[split], processor, which, setting.quiet)
             for split in ("train", "validation", "test")
         }
-        labels = {split: np.asarray(data[split]["label"]) for split in data}
-        best: tuple[float, dict[str, Any], Any] | None = None
-        for reads in which:
-            for strength in strengths:
-                model = _linear(task.regression, strength).fit(features["train"][reads], labels["train"])
-                predicted = model.predict(features["validation"][reads])
-                value = score(task.metrics[:1], predicted, labels["validation"], task.average)[task.metrics[0]]
-                if best is None or value > best[0]:
-                    best = (value, {"reads": reads, "strength": strength}, model)
-        assert best is not None
-        _, chosen, model = best
-        return Outcome(
-            model.predict(features["validation"][chosen["reads"]]),
-            model.predict(features["test"][chosen["reads"]]),
-            trainable=int(model[-1].coef_.size + np.size(model[-1].intercept_)),
-            seconds=time.perf_counter() - started,
-            chosen=chosen,
-        )
+        if not task.per_token:
+            chosen, model = best_linear(task, features, labels, strengths, len(task.labels) or 1)
+            logits = {split: model.logits(features[split][chosen["features"]]) for split in ("validation", "test")}
+            found = None
+        else:
+            chosen, model, logits = _per_token(task, features, labels, strengths, len(task.labels) or len(processor))
+            found = {split: labels[split] for split in logits}
+        seconds = time.perf_counter() - started
+        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
 
 
-def _linear(regression: bool, strength: float) -> Any:
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = Ridge(alpha=1 / strength) if regression else LogisticRegression(C=strength, max_iter=2000)
-    return make_pipeline(StandardScaler(), model)
+def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: int) -> Any:
+    """The probe on the state of every scored token, of which at most `MOST_TOKENS` are fitted."""
+    rows = np.flatnonzero(labels["train"].ravel() != IGNORE)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_TOKENS])
+    flat = {split: states["tokens"].reshape(-1, states["tokens"].shape[-1]) for split, states in features.items()}
+    best = None
+    for strength in strengths:
+        model = LinearModel(task, strength, outputs).fit(flat["train"][rows], labels["train"].ravel()[rows])
+        logits = {
+            split: model.logits(flat[split]).reshape(*labels[split].shape, outputs) for split in ("validation", "test")
+        }
+        value = task.benefit(task.score(logits["validation"], labels["validation"]))
+        if best is None or value > best[0]:
+            best = (value, {"features": "tokens", "strength": strength}, model, logits)
+    assert best is not None
+    return best[1:]
 
 
 @torch.no_grad()
 def extract(
-    source: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
+    source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
 ) -> dict[str, np.ndarray]:
-    """Frozen features (n, width) of tokenized examples by what is read, batched by length, in the order of `data`."""
+    """Frozen features by what is read, batched by length, in the order of `data`.
+
+    Args:
+        source: the frozen source.
+        inputs_of: from a batch of token ids to the source's inputs.
+        data: tokenized examples.
+        processor: pads them.
+        which: what to read: (n, width) each, and for "tokens" (n, tokens, width) with zeros after a row's end.
+        quiet: no progress bar.
+        batch_size: examples a batch.
+    """
     ids = data["input_ids"]
     order = np.argsort([len(row) for row in ids], kind="stable")
     out: dict[str, np.ndarray] = {}
@@ -102,8 +129,12 @@ def extract(
     for start in tqdm(range(0, len(order), batch_size), desc="Frozen features", disable=quiet, leave=False):
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
-        inputs = {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
+        inputs = inputs_of(batch)
         for reads in which:
             states = source(inputs, reads).float().cpu().numpy()
-            out.setdefault(reads, np.empty((len(order), states.shape[1]), np.float32))[rows] = states
+            if reads == "tokens":
+                shape: tuple[int, ...] = (len(order), max(map(len, ids)), states.shape[-1])
+                out.setdefault(reads, np.zeros(shape, np.float32))[rows, : states.shape[1]] = states
+            else:
+                out.setdefault(reads, np.empty((len(order), states.shape[1]), np.float32))[rows] = states
     return out

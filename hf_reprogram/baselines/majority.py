@@ -1,4 +1,4 @@
-"""The class that is most frequent in train; for a regression its mean."""
+"""The class that is most frequent in train; for a regression its mean, for several labels the share of each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..tasks.problems import IGNORE
+from ..training.encode import labels_of, tokenize
 from .base import Baseline, Outcome, Setting
 
 
@@ -24,7 +26,27 @@ class Majority(Baseline):
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
-        labels = np.asarray(setting.splits["train"]["label"])
-        value = labels.mean() if setting.task.regression else np.bincount(labels).argmax()
-        predicted = {name: np.full(len(setting.splits[name]), value) for name in ("validation", "test")}
-        return Outcome(predicted["validation"], predicted["test"], 0, time.perf_counter() - started)
+        task, labels = setting.task, None
+        if task.per_token:  # the letters or tokens are what there is to count
+            _, processor = setting.make()
+            data = tokenize(setting.splits, processor, task.options.max_length, task.problem_type)
+            labels = {name: labels_of(data[name]) for name in data}
+            train = labels.pop("train")
+            size = len(task.labels) or len(processor)
+            constant = _log_share(np.bincount(train[train != IGNORE], minlength=size))
+        elif task.regression:
+            constant = np.asarray(setting.splits["train"]["label"]).mean(keepdims=True)
+        elif task.problem_type == "multi_label_classification":
+            constant = np.nan_to_num(np.nanmean(np.asarray(setting.splits["train"]["label"], float), axis=0)) - 0.5
+        else:
+            constant = _log_share(np.bincount(setting.splits["train"]["label"], minlength=len(task.labels)))
+        shape = {
+            name: labels[name].shape if labels else (len(setting.splits[name]),) for name in ("validation", "test")
+        }
+        logits = {name: np.broadcast_to(constant, (*size, len(constant))) for name, size in shape.items()}
+        return Outcome(logits["validation"], logits["test"], 0, time.perf_counter() - started, labels=labels)
+
+
+def _log_share(counts: np.ndarray) -> np.ndarray:
+    """Log of each class's share, with one example more of each so that none is impossible."""
+    return np.log((counts + 1) / (counts + 1).sum())

@@ -13,6 +13,7 @@ formed: for a vocabulary of 30,522 tokens it would take 3.5 GiB.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from ..errors import InputError
 
 ATOM_CHUNK = 4096  # atoms correlated with the residuals at a time
 _BLOCK_ROWS, _BLOCK_NUMBERS = 1024, 2**26  # targets that advance together, and numbers in their orthonormal bases
-_NOISE = 32  # in units of the dtype's epsilon: what is smaller, beside a target of norm one, counts as zero
+NOISE = 32  # in units of the dtype's epsilon: what is smaller, beside a target of norm one, counts as zero
 
 
 class SparseCodes(NamedTuple):
@@ -106,7 +107,7 @@ class _Scaled(NamedTuple):
 
 def _scale(rows: Tensor, what: str) -> _Scaled:
     """The rows themselves, or if some are very large or small all of them divided by their largest number."""
-    peaks = torch.linalg.vector_norm(rows, math.inf, dim=1)
+    peaks = torch.maximum(rows.amax(1), -rows.amin(1))
     finite = peaks.isfinite()
     if not finite.all():
         raise InputError(
@@ -128,7 +129,7 @@ def _approximate(
     """Support (rows, steps), codes (rows, steps), errors (rows,) and number of atoms used (rows,) of a block of targets."""
     norms = torch.where(targets.inverse_norms > 0, 1 / targets.inverse_norms, 0)
     unit = targets.values * targets.inverse_norms.unsqueeze(1)
-    limits = torch.full_like(norms, _NOISE * torch.finfo(unit.dtype).eps)
+    limits = torch.full_like(norms, NOISE * torch.finfo(unit.dtype).eps)
     if tol is not None:
         limits = torch.maximum(limits, math.sqrt(tol) * targets.inverse_norms / targets.scales)
     support, codes, used = _pursue(atoms, unit, limits, steps)
@@ -172,7 +173,7 @@ def _pursue(atoms: _Scaled, targets: Tensor, limits: Tensor, steps: int) -> tupl
             fresh = fresh - (share.unsqueeze(1) @ known).squeeze(1)
             overlap = overlap + share
         height = torch.linalg.vector_norm(fresh, dim=1)
-        new = (height > math.sqrt(epsilon)) & (scores > _NOISE * epsilon)
+        new = (height > math.sqrt(epsilon)) & (scores > NOISE * epsilon)
         live, best, overlap, height = live[new], best[new], overlap[new], height[new]
         if not len(live):
             break
@@ -219,12 +220,20 @@ def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: flo
             f"Targets are {targets.dtype} on {targets.device} and atoms {atoms.dtype} on {atoms.device}: "
             "bring both to the same with targets.to(atoms)."
         )
+    check_limits(len(atoms), n_nonzero_coefs, tol)
+
+
+def check_limits(n_atoms: int, n_nonzero_coefs: int | None = None, tol: float | None = None) -> None:
+    """Refuse a way to stop that cannot be followed over so many atoms."""
     if (n_nonzero_coefs is None) == (tol is None):
         raise InputError(
             f"Got n_nonzero_coefs={n_nonzero_coefs} and tol={tol}: give one of them, the number of atoms for each target "
             "or the squared error to stop at."
         )
-    if n_nonzero_coefs is not None and not 1 <= n_nonzero_coefs <= len(atoms):
-        raise InputError(f"n_nonzero_coefs={n_nonzero_coefs} is not between 1 and the number of atoms, {len(atoms)}.")
+    if n_nonzero_coefs is not None and not (isinstance(n_nonzero_coefs, Integral) and 1 <= n_nonzero_coefs <= n_atoms):
+        raise InputError(
+            f"n_nonzero_coefs={n_nonzero_coefs} cannot be chosen from {n_atoms} atoms: "
+            f"give a whole number from 1 to {n_atoms}."
+        )
     if tol is not None and not 0 <= tol < math.inf:
         raise InputError(f"tol={tol} is not a squared error to stop at: give a number of at least 0.")

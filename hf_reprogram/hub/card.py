@@ -107,7 +107,7 @@ def _note(results: dict[str, Any]) -> str:
     seeds = len(results["seeds"])
     spread = f"Mean and sample deviation over {seeds} seeds, in percent" if seeds > 1 else "One seed, in percent"
     metric = results["task"]["metrics"][0]
-    validation = plus_minus(results["validation"][metric])
+    validation = plus_minus(results["validation"][metric], metric)
     return (
         f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
@@ -132,8 +132,12 @@ def _sweep(results: dict[str, Any]) -> str:
     table = [
         {
             **{key: str(value) for key, value in entry["values"].items()},
-            metric: f"{100 * entry['validation'][metric]:.1f}" if entry["validation"] else "diverged",
+            metric: _one(entry["validation"][metric], metric) if entry["validation"] else "diverged",
         }
         for entry in results["sweep"]
     ]
     return markdown(table) if table else ""
+
+
+def _one(value: float, metric: str) -> str:
+    return plus_minus({"mean": value, "std": 0.0, "n": 1}, metric)

@@ -7,5 +7,6 @@ MAPPINGS = Registry(
     {
         "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",
         "dense": "hf_reprogram.mappings.dense:Dense",
+        "label_map": "hf_reprogram.mappings.label_map:LabelMap",
     },
 )

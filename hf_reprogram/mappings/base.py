@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..sources.base import SourceSpec
+from ..sources.base import Source, SourceSpec
 
 
 class OutputMapping(nn.Module):
@@ -40,6 +40,9 @@ class OutputMapping(nn.Module):
                 "this adapter belongs to another source."
             )
 
-    def forward(self, outputs: Tensor) -> Tensor:
-        """Logits (batch, labels) from the source's outputs."""
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
+        """Logits (batch, labels), or (batch, tokens, labels), from the source's outputs.
+
+        The source is at hand for mappings that stand on its own output weights; most need only `outputs`.
+        """
         raise NotImplementedError  # pragma: no cover - the interface

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..sources.base import Source
 from .base import OutputMapping
 
 
@@ -38,6 +39,6 @@ class Dense(OutputMapping):
         """Start as a fresh linear layer."""
         self.linear.reset_parameters()
 
-    def forward(self, outputs: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, width) or (batch, tokens, width) to the same with labels in place of the width."""
         return self.linear(self.dropout(outputs.to(self.linear.weight.dtype)))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..sources.base import Source
 from .base import OutputMapping
 
 
@@ -45,6 +46,6 @@ class Verbalizer(OutputMapping):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
-    def forward(self, outputs: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, width) to (batch, labels)."""
         return F.linear(outputs.to(self.weight.dtype), self.weight, self.bias)

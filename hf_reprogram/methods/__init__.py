@@ -5,6 +5,7 @@ from ..registry import Registry
 METHODS = Registry(
     "method",
     {
+        "r2dl": "hf_reprogram.methods.r2dl:R2DL",
         "warp": "hf_reprogram.methods.warp:Warp",
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,20 +33,53 @@ class MethodInfo:
     pipeline_tag: str = "text-classification"
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is to be learned.
+
+    Attributes:
+        num_labels: outputs: classes, labels, 1 for a number, 0 where the processor's vocabulary decides (infilling).
+        problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification"
+            or "infilling".
+        texts: training texts, for methods that take a vocabulary from them.
+    """
+
+    num_labels: int
+    problem_type: str = "single_label_classification"
+    texts: Sequence[str] | None = None
+
+    @property
+    def per_token(self) -> bool:
+        """Whether there is a label a token."""
+        return self.problem_type in ("token_classification", "infilling")
+
+
 @dataclass
 class Parts:
-    """What a method composes: options of the two parts and the processor of the target's data."""
+    """What a method composes.
+
+    Attributes:
+        transform, mapping: `{"type": name, **options}` of the two parts.
+        processor: of the target's data.
+        labels: names of the outputs, where the processor decides them.
+    """
 
     transform: dict[str, Any]
     mapping: dict[str, Any]
     processor: Any
+    labels: list[str] | None = None
 
 
 class Method(ABC):
-    """A paper. `Options` is a dataclass of what a user may choose; `training` the paper's `TrainingArguments`."""
+    """A paper.
+
+    `Options` is a dataclass of what a user may choose, `training` the paper's `TrainingArguments`, and `problem_types`
+    what it can be trained for.
+    """
 
     info: ClassVar[MethodInfo]
     Options: ClassVar[type]
+    problem_types: ClassVar[tuple[str, ...]] = ("single_label_classification", "regression")
     training: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, options: Any):
@@ -56,8 +90,8 @@ class Method(ABC):
         return dict(self.training)
 
     @abstractmethod
-    def compose(self, source: Source, processor: Any, num_labels: int) -> Parts:
-        """The two parts for a source, and the processor for the target's data."""
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """The two parts for a source with its processor, and the processor for the target's data."""
 
     @abstractmethod
     def initialize(self, model: Any, processor: Any) -> None:

@@ -17,6 +17,10 @@ from ..options import from_dict
 from ..sources.base import same_fingerprint
 from ..sources.loading import load_source
 from . import METHODS
+from .base import Target
+
+# A config of transformers knows three problem types; a class a token is told by the logits' shape.
+_CONFIG_TYPES = {"token_classification": "single_label_classification", "infilling": "single_label_classification"}
 
 
 def reprogram(
@@ -25,6 +29,7 @@ def reprogram(
     labels: Sequence[str] | int | None = None,
     *,
     problem_type: str = "single_label_classification",
+    texts: Sequence[str] | None = None,
     processor: Any = None,
     source_kind: str | None = None,
     source_kwargs: dict[str, Any] | None = None,
@@ -36,10 +41,12 @@ def reprogram(
     Args:
         source: a Hub id, a folder, or a loaded model.
         method: a name from `hf-reprogram methods`.
-        labels: names of the target's classes, or how many; None or 1 for regression.
-        problem_type: "single_label_classification" or "regression".
+        labels: names of the target's classes, or how many; None or 1 for regression, None for infilling.
+        problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
+            "infilling"; not every method has all.
+        texts: training texts, for methods that take the target's vocabulary from them (SMILES, characters).
         processor: the source's tokenizer; loaded from the source's name if None.
-        source_kind: "masked_lm", "encoder" or "causal_lm", where the checkpoint should not decide.
+        source_kind: "masked_lm", "encoder", "causal_lm" or "classifier", where the checkpoint should not decide.
         source_kwargs: for the source's `from_pretrained` (dtype, revision, quantization_config, device_map, ...).
         init_from: an adapter, on the same source, to start from: its prompts, and its class vectors for the labels that
             have the same name (the paper's two-stage training, for example MNLI before RTE).
@@ -52,19 +59,24 @@ def reprogram(
         InputError: before any training, if something given cannot work.
     """
     chosen = METHODS[method]
+    if problem_type not in chosen.problem_types:
+        raise InputError(
+            f"The method {method!r} is not for a {problem_type.replace('_', ' ')}: it does {', '.join(chosen.problem_types)}."
+        )
     names = _label_names(labels, problem_type)
     values = from_dict(chosen.Options, options, f"option of {method}")
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
-    if processor is None:
+    if processor is None and frozen.spec.kind != "module":
         processor = _processor(reference["name"], source_kwargs or {})
     recipe = chosen(values)
-    parts = recipe.compose(frozen, processor, len(names))
+    parts = recipe.compose(frozen, processor, Target(len(names), problem_type, texts))
+    names = parts.labels or names
     settings: dict[str, Any] = dict(
         source=reference,
         transform=parts.transform,
         mapping=parts.mapping,
         method={"name": method, **asdict(values)},
-        problem_type=problem_type,
+        problem_type=_CONFIG_TYPES.get(problem_type, problem_type),
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
         **{name: getattr(parts.processor, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
@@ -116,14 +128,16 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str
 
 def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[str]:
     """Names of the outputs, checked."""
-    if problem_type not in ("single_label_classification", "regression"):
-        raise InputError(f"problem_type is {problem_type!r}: choose 'single_label_classification' or 'regression'.")
+    if problem_type == "infilling":
+        if labels is not None:
+            raise InputError("Infilling predicts the tokens of the target's vocabulary: leave labels out.")
+        return []
     if problem_type == "regression":
         if labels not in (None, 1):
             raise InputError(f"A regression has one output and no label names: leave labels={labels!r} out.")
         return ["value"]
     names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels or ()]
-    if len(names) < 2:
+    if len(names) < (1 if problem_type == "multi_label_classification" else 2):
         raise InputError(f"A classification needs at least 2 labels, not {len(names)}: name them in labels=[...].")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -20,8 +20,9 @@ import torch
 from ..errors import InputError, unknown
 from ..sources.base import Source
 from ..transforms.template import Template, apply_template
-from .base import Method, MethodInfo, Parts
+from .base import Method, MethodInfo, Parts, Target
 
+KINDS = ("masked_lm", "encoder", "causal_lm")
 PAPER_WORDS = ('"', "?", ".", ",", "!")
 
 
@@ -87,9 +88,14 @@ class Warp(Method):
         """The paper's settings; the class vectors alone (K = 0) take a tenth of the learning rate."""
         return {**self.training, "learning_rate": 1e-3 if self.options.num_prompts else 1e-4}
 
-    def compose(self, source: Source, processor: Any, num_labels: int) -> Parts:
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
         """Put the template into the tokenizer and read where it says."""
         options, spec = self.options, source.spec
+        if spec.kind not in KINDS:
+            raise InputError(
+                f"WARP puts prompts into a {', '.join(KINDS)} source, not into a {spec.kind}: say source_kind='encoder' to "
+                "leave its head out."
+            )
         reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
         if reads not in set(spec.widths) - {"tokens"}:
             raise InputError(
@@ -112,7 +118,7 @@ class Warp(Method):
             "first_slot_id": first_slot,
             "mask_token_id": templated.mask_token_id if template.has_mask else None,
         }
-        mapping = {"type": "verbalizer", "num_labels": num_labels, "width": spec.widths[reads], "reads": reads}
+        mapping = {"type": "verbalizer", "num_labels": target.num_labels, "width": spec.widths[reads], "reads": reads}
         return Parts(transform, mapping, templated)
 
     @torch.no_grad()

@@ -7,6 +7,8 @@ A source says what it is (`spec`) and answers `source(inputs, reads)`, computing
     "last"      last hidden state at the last token that is not padding                            (batch, width)
     "features"  last hidden states averaged over the tokens that are not padding                   (batch, width)
     "tokens"    last hidden states of all tokens                                           (batch, tokens, width)
+    "decoder"   what the masked-LM head's vocabulary decoder sees, for all tokens          (batch, tokens, width)
+    "logits"    logits of a classifier's own labels                                        (batch, labels)
 
 Frozen means three things, and `Source` keeps all of them: no weight requires a gradient, no module is ever in training
 mode (so no dropout and no running statistics), and the bytes of the weights never change.
@@ -30,7 +32,7 @@ class SourceSpec:
     """What a transform or mapping may know of a source.
 
     Attributes:
-        kind: "masked_lm", "encoder" or "causal_lm".
+        kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module".
         family: the source's own `model_type`, for example "roberta".
         embedding_width: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).
         vocab_size: rows of the input embedding.

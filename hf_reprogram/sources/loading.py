@@ -23,7 +23,7 @@ class SourceReference:
 
     Attributes:
         name: Hub id or folder; empty if the source was given as a model that was never loaded from anywhere.
-        kind: "masked_lm", "encoder" or "causal_lm".
+        kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module".
         revision: commit of the Hub repository.
         dtype: floating dtype the adapter was trained on, used again when it is loaded.
         fingerprint: of the embedding weights (`hf_reprogram.sources.base.fingerprint`).
@@ -43,7 +43,7 @@ def load_source(
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, or a `Source`.
-        kind: "masked_lm", "encoder" or "causal_lm"; read off the checkpoint's architecture if None.
+        kind: "masked_lm", "encoder", "causal_lm" or "classifier"; read off the checkpoint's architecture if None.
         source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...).
 
     Raises:
@@ -141,9 +141,20 @@ def _name(config: Any) -> str:
 
 def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[nn.Module, str]:
     """Load `name` with the auto class that fits `kind`."""
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSequenceClassification,
+    )
 
-    classes = {"masked_lm": AutoModelForMaskedLM, "encoder": AutoModel, "causal_lm": AutoModelForCausalLM}
+    classes = {
+        "masked_lm": AutoModelForMaskedLM,
+        "encoder": AutoModel,
+        "causal_lm": AutoModelForCausalLM,
+        "classifier": AutoModelForSequenceClassification,
+    }
     if kind is not None and kind not in classes:
         raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(KINDS)}.")
     passed_on = ("revision", "token", "trust_remote_code", "cache_dir", "local_files_only", "subfolder")
@@ -167,14 +178,15 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
 
 
 def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn.Module, list[str]]:
-    """A model, and the names of weights that its checkpoint lacks; a pooler, which is never read, is not counted."""
+    """A model, and the names of weights that its checkpoint lacks; a pooler is not counted where it is never read."""
     try:
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
     except TypeError as error:
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_found(name, error) from error
-    return model, sorted(key for key in info["missing_keys"] if not re.search(r"(^|\.)pooler\.", key))
+    read = auto_class.__name__ == "AutoModelForSequenceClassification"  # its logits come through the pooler
+    return model, sorted(key for key in info["missing_keys"] if read or not re.search(r"(^|\.)pooler\.", key))
 
 
 def _kind(architectures: list[str], config: Any) -> str:
@@ -182,6 +194,7 @@ def _kind(architectures: list[str], config: Any) -> str:
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         MODEL_MAPPING_NAMES,
     )
 
@@ -196,6 +209,8 @@ def _kind(architectures: list[str], config: Any) -> str:
                 return "masked_lm"
         elif architecture in names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
             return "causal_lm"
+        elif architecture in names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES):
+            return "classifier"
     has_text_head = names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     if supported and config.model_type in MODEL_MAPPING_NAMES and has_text_head:
         only_causal = not names(MODEL_FOR_MASKED_LM_MAPPING_NAMES)

@@ -1,4 +1,4 @@
-"""Frozen text models: masked LM, encoder (a masked LM without its head), causal LM."""
+"""Frozen text models: masked LM, encoder (a masked LM without its head), causal LM, classifier."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from .base import Source, SourceSpec
 from .reading import PATCHING, can_read_last_layer, gather, last_layer_at, only_at, stop_before
 from .text_cache import TextCache
 
-KINDS = ("masked_lm", "encoder", "causal_lm")
+KINDS = ("masked_lm", "encoder", "causal_lm", "classifier")
 
 
 class TextSource(Source):
     """A frozen `transformers` text model.
 
     Args:
-        model: `AutoModelForMaskedLM`, `AutoModel` or `AutoModelForCausalLM`, according to `kind`.
+        model: `AutoModelForMaskedLM`, `AutoModel`, `AutoModelForCausalLM` or `AutoModelForSequenceClassification`,
+            according to `kind`.
         kind: one of `KINDS`.
 
     `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens)
@@ -35,7 +36,9 @@ class TextSource(Source):
         if kind != "causal_lm":  # its first token has seen nothing
             widths["first"] = hidden
         if kind == "masked_lm":
-            widths["mask"] = self._decoder(model).weight.shape[1]
+            widths["mask"] = widths["decoder"] = self._decoder(model).weight.shape[1]
+        elif kind == "classifier":
+            widths["logits"] = config.num_labels
         elif kind == "encoder":
             widths["mask"] = hidden
         self.spec = SourceSpec(
@@ -102,6 +105,13 @@ class TextSource(Source):
         arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
         if self.spec.kind == "causal_lm":
             arguments.update(position_ids=_positions(mask), use_cache=False)
+        if reads == "logits":
+            return self.model(**arguments).logits
+        if reads == "decoder":
+            with PATCHING, stop_before(self._decoder(self.model)) as caught:
+                self.model(**arguments)
+            hidden = caught()
+            return hidden if back is None else _reorder(hidden, back)
         if reads in ("tokens", "features"):
             hidden = self.base(**arguments).last_hidden_state
             if reads == "features":

@@ -19,18 +19,31 @@ class KnownTask:
 
     Attributes:
         text: one or two columns.
-        labels: names by label value; empty for a regression.
+        labels: names by label value; empty for a regression, several labels and infilling.
         metrics: names from `hf_reprogram.tasks.metrics`; the first is the one selected on.
-        test_split: which official split is the test split.
+        test_split: which official split is the test split; None carves one.
+        train_split: which official split is trained on.
         average: how F1 is averaged, "binary" (of class 1) or "macro".
+        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+        label: the label column; several columns where there are several labels an example, the string of letters where
+            there is one a token, the string of marks for infilling.
+        scored: for one label a token, a column of as many 0 and 1: what is 0 is not scored.
+        marks: for infilling, the marks whose positions are hidden and guessed.
+        split: how validation and test are carved where the benchmark has none, see `TaskOptions`.
         prepare: turns an example into one whose `text` columns exist, if the data set has them in another form.
     """
 
     text: tuple[str, ...]
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
-    test_split: str = "validation"
+    test_split: str | None = "validation"
+    train_split: str = "train"
     average: str = "binary"
+    problem: str = "single_label_classification"
+    label: str | tuple[str, ...] = "label"
+    scored: str | None = None
+    marks: str = "1"
+    split: str = "seeded"
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
@@ -51,7 +64,7 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     (_GLUE, "cola"): KnownTask(("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
     (_GLUE, "mrpc"): KnownTask(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("accuracy", "f1")),
     (_GLUE, "qqp"): KnownTask(("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
-    (_GLUE, "stsb"): KnownTask(("sentence1", "sentence2"), (), ("pearson", "spearman")),
+    (_GLUE, "stsb"): KnownTask(("sentence1", "sentence2"), (), ("pearson", "spearman"), problem="regression"),
     (_GLUE, "mnli"): KnownTask(("premise", "hypothesis"), _NLI, ("accuracy",), test_split="validation_matched"),
     (_GLUE, "qnli"): KnownTask(("question", "sentence"), ("entailment", "not_entailment"), ("accuracy",)),
     (_GLUE, "rte"): KnownTask(("sentence1", "sentence2"), ("entailment", "not_entailment"), ("accuracy",)),

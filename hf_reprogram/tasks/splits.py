@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import InputError
@@ -67,3 +69,54 @@ def carve(labels: np.ndarray, share: float, most: int, seed: int, stratify: bool
             raise InputError(f"{len(labels)} training examples are too few to carve {size} for validation.")
     validation = np.sort(chosen)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+def draw(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Indices of `size` examples, shuffled, with the share of each class kept as nearly as whole numbers allow.
+
+    Args:
+        labels: (n,) class indices; all the same to draw without regard to classes.
+        size: how many.
+        seed: of the draw. A larger draw with the same seed holds the smaller one.
+
+    Raises:
+        InputError: there are fewer examples.
+    """
+    if size > len(labels):
+        raise InputError(f"{size} examples are to be drawn, but there are only {len(labels)}: ask for at most as many.")
+    random = np.random.default_rng(seed)
+    groups = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    rank = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group in groups])
+    return random.permutation(np.concatenate(groups)[np.argsort(rank, kind="stable")[:size]])
+
+
+def scaffold_split(smiles: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out about `size` molecules whose Murcko scaffolds the others do not have.
+
+    Groups of one scaffold are taken from the largest to the smallest; each goes whole to the first side while that has
+    room, else to the second: MoleculeNet's scaffold split (Wu et al. 2018, arXiv 1703.00564). A string that is no
+    molecule is a scaffold of its own.
+
+    Args:
+        smiles: (n,) molecules.
+        size: how many to hold out.
+
+    Returns:
+        Two disjoint index arrays, sorted.
+    """
+    from rdkit import Chem, RDLogger
+    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+
+    RDLogger.DisableLog("rdApp.*")
+    groups: dict[str, list[int]] = {}
+    for index, text in enumerate(smiles):
+        molecule = Chem.MolFromSmiles(text)
+        scaffold = f"?{text}" if molecule is None else MurckoScaffoldSmiles(mol=molecule)
+        groups.setdefault(scaffold, []).append(index)
+    kept: list[int] = []
+    held_out: list[int] = []
+    for group in sorted(groups.values(), key=lambda group: (-len(group), group[0])):
+        (kept if len(kept) + len(group) <= len(smiles) - size else held_out).extend(group)
+    if not kept or not held_out:
+        raise InputError(f"{len(smiles)} molecules of {len(groups)} scaffolds cannot be split by scaffold: use seeded.")
+    return np.sort(kept), np.sort(held_out)

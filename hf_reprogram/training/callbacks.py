@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from transformers.trainer_callback import ProgressCallback
+from dataclasses import asdict
+
+from transformers.trainer_callback import ProgressCallback, TrainerCallback
+
+
+class Schedule(TrainerCallback):
+    """Tells the input transform where training is, for those that change on the way (re-sparsifying, temperature).
+
+    The recipe runner adds it; in a script of your own: `Trainer(..., callbacks=[Schedule()])`.
+    """
+
+    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
+        """See `InputTransform.begin_epoch`."""
+        model.transform.begin_epoch(round(state.epoch or 0, 6))
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        """See `InputTransform.end_epoch`; the Trainer validates and saves after this."""
+        model.transform.end_epoch(model.source)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        """See `InputTransform.end_training`; the best checkpoint is loaded by now."""
+        model.transform.end_training(model.source)
+        model.config.transform = {"type": model.config.transform["type"], **asdict(model.transform.options)}
 
 
 class QuietLog(ProgressCallback):

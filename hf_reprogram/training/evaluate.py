@@ -11,8 +11,7 @@ import numpy as np
 
 from ..errors import InputError, unknown
 from ..tasks.load import load_task
-from ..tasks.metrics import score
-from .fit import decide, tokenize
+from .encode import labels_of, tokenize
 from .predict import predict_logits
 from .recipe import apply_overrides, load_recipe, make_recipe
 
@@ -55,16 +54,15 @@ def evaluate_adapter(
     options = chosen.task_options
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
     task = load_task(options)
-    if not task.regression and model.label_names != task.labels:
+    if task.labels and model.label_names != task.labels:
         raise InputError(
             f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
             "task.labels in the adapter's order."
         )
     examples = task.test if split == "test" else task.splits(_seed(adapter))["validation"]
-    data = tokenize({"train": examples, split: examples}, processor, options.max_length)[split]
+    data = tokenize({"train": examples, split: examples}, processor, options.max_length, task.problem_type)[split]
     bf16 = bool(chosen.training.get("bf16"))
-    predictions = decide(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), task)
-    metrics = score(task.metrics, predictions, np.asarray(examples["label"]), task.average)
+    metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
     return {"task": task.title, "split": split, "examples": len(examples), **metrics}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import torch
 
 from ..errors import InputError
 from ..tasks.load import Task
-from ..tasks.metrics import score
+from ..tasks.metrics import METRICS
+from ..tasks.problems import finite
 from .callbacks import QuietLog
+from .encode import collator
 
 DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the recipe's
     "eval_strategy": "epoch",
@@ -37,14 +40,14 @@ class Fit:
     Attributes:
         trainer: with the best model loaded.
         validation: metrics of that model on the validation split.
-        predictions: its predictions there: class indices, or numbers.
+        logits: its logits there.
         history: per epoch: `epoch`, `loss` (training), `eval_loss` and the metrics.
         seconds: wall-clock time of training, evaluation after every epoch included.
     """
 
     trainer: Any
     validation: dict[str, float]
-    predictions: np.ndarray
+    logits: np.ndarray
     history: list[dict[str, float]]
     seconds: float
 
@@ -58,6 +61,7 @@ def fit(
     *,
     folder: str | os.PathLike,
     seed: int,
+    callbacks: Sequence[Any] = (),
     resume: bool = False,
     quiet: bool = False,
 ) -> Fit:
@@ -71,21 +75,26 @@ def fit(
         arguments: fields of `TrainingArguments`.
         folder: for checkpoints.
         seed: of the data order and dropout.
+        callbacks: the method's own Trainer callbacks.
         resume: go on from the last whole checkpoint in `folder`.
         quiet: no progress bars and no log lines.
     """
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # bf16 on a CPU is refused unless this is said
-    settings = {**DEFAULTS, **on_cpu, "metric_for_best_model": task.metrics[0], **arguments}
+    select = {
+        "metric_for_best_model": task.metrics[0],
+        "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
+    }
+    settings = {**DEFAULTS, **on_cpu, **select, **arguments}
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
     except (ValueError, TypeError) as error:
         raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
 
     def compute_metrics(output) -> dict[str, float]:
-        return score(task.metrics, decide(output.predictions, task), output.label_ids, task.average)
+        return task.score(output.predictions, output.label_ids)
 
     trainer = Trainer(
         model,
@@ -93,8 +102,9 @@ def fit(
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         processing_class=processor,
-        data_collator=DataCollatorWithPadding(processor),
+        data_collator=collator(processor, task.per_token),
         compute_metrics=compute_metrics,
+        callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback if quiet else ProgressCallback)
     if not quiet:
@@ -104,49 +114,14 @@ def fit(
     seconds = time.perf_counter() - started
     trainer.args.train_sampling_strategy = "random"  # grouping by length would also reorder what is predicted
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
-    predictions = decide(output.predictions, task)
+    logits = finite(output.predictions)
     return Fit(
         trainer=trainer,
-        validation=score(task.metrics, predictions, output.label_ids, task.average),
-        predictions=predictions,
+        validation=task.score(logits, output.label_ids),
+        logits=logits,
         history=learning_curve(trainer.state.log_history),
         seconds=seconds,
     )
-
-
-class Diverged(InputError):
-    """A run whose numbers are no longer finite."""
-
-
-def decide(logits: Any, task: Task) -> np.ndarray:
-    """Class indices (n,) from logits (n, classes), or numbers (n,) for a regression."""
-    logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float64)
-    if not np.isfinite(logits).all():
-        raise Diverged("Training diverged, the logits hold NaN or infinities: lower training.learning_rate.")
-    return logits.reshape(-1) if task.regression else logits.argmax(-1)
-
-
-def tokenize(splits: Any, processor: Any, max_length: int | None) -> dict[str, Any]:
-    """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted."""
-    pair = "text_pair" in splits["train"].column_names
-    limit = min(max_length or processor.model_max_length, processor.model_max_length)
-    fixed = processor.num_special_tokens_to_add(pair)
-    if limit <= fixed:
-        raise InputError(
-            f"max_length is {limit}, but the template alone takes {fixed} tokens: give more, or use fewer prompts."
-        )
-
-    def encode(batch):
-        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
-        return processor(*texts, truncation=True, max_length=limit)
-
-    columns = ["text", "text_pair"] if pair else ["text"]
-    return {
-        name: split.map(
-            encode, batched=True, remove_columns=columns, desc=f"Tokenizing {name}", load_from_cache_file=False
-        )
-        for name, split in splits.items()
-    }
 
 
 def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:

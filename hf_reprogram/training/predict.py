@@ -13,7 +13,9 @@ from tqdm.auto import tqdm
 def predict_logits(
     model: Any, processor: Any, data: Any, *, batch_size: int = 64, bf16: bool = False, quiet: bool = False
 ) -> np.ndarray:
-    """Logits (n, labels) in the order of `data`, computed in batches of similar length.
+    """Logits (n, labels), or (n, tokens, labels) with zeros after a row's end, in the order of `data`.
+
+    They are computed in batches of similar length.
 
     Args:
         model: a `ReprogrammedModel`, in eval mode.
@@ -25,13 +27,18 @@ def predict_logits(
     """
     ids = data["input_ids"]
     order = np.argsort([len(row) for row in ids], kind="stable")
-    logits = np.empty((len(ids), model.config.num_labels), np.float32)
+    logits = np.empty(0)
     device = model.source.embedding.weight.device
     for start in tqdm(range(0, len(order), batch_size), desc="Predicting", disable=quiet, leave=False):
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits[rows] = (
-                model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
-            )
+            found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
+        if not logits.size:
+            tokens = [max(map(len, ids))] if found.dim() == 3 else []
+            logits = np.zeros((len(ids), *tokens, found.shape[-1]), np.float32)
+        if found.dim() == 3:
+            logits[rows, : found.shape[1]] = found
+        else:
+            logits[rows] = found
     return logits

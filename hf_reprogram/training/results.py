@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tasks.load import Task
+from ..tasks.metrics import METRICS
 
 
 def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -24,9 +25,10 @@ def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def one_class_advice(predictions: np.ndarray, learning_rate: float, task: Task) -> str | None:
+def one_class_advice(logits: np.ndarray, learning_rate: float, task: Task) -> str | None:
     """What to try when training ended at predicting one value for everything, else None."""
-    if len(np.unique(predictions)) > 1:
+    predictions = task.decide(logits)
+    if task.per_token or predictions.ndim > 1 or len(np.unique(predictions)) > 1:
         return None
     value = predictions[0] if task.regression else repr(task.labels[int(predictions[0])])
     return (
@@ -47,11 +49,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def plus_minus(entry: dict[str, float], percent: bool = True) -> str:
-    """A mean and a deviation as text such as "71.2 ± 0.8"; percentages for metrics, plain numbers otherwise."""
-    factor = 100 if percent else 1
-    spread = f" ± {factor * entry['std']:.1f}" if entry["n"] > 1 else ""
-    return f"{factor * entry['mean']:.1f}{spread}"
+def plus_minus(entry: dict[str, float], metric: str) -> str:
+    """A mean and a deviation as text such as "71.2 ± 0.8": percent, or for an error its own unit, as in "0.93 ± 0.04"."""
+    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    spread = f" ± {factor * entry['std']:.{digits}f}" if entry["n"] > 1 else ""
+    return f"{factor * entry['mean']:.{digits}f}{spread}"
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
@@ -67,7 +69,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
 def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> dict[str, str]:
     return {
         "": title,
-        **{metric: plus_minus(entry["test"][metric]) for metric in metrics},
+        **{metric: plus_minus(entry["test"][metric], metric) for metric in metrics},
         "trained numbers": f"{entry['trainable']:,}",
         "seconds": f"{entry['seconds']['mean']:.1f}",
         "bytes": size,

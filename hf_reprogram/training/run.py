@@ -15,6 +15,7 @@ import shutil
 import time
 import warnings
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from ..errors import InputError
 from ..files import write_json
 from ..options import from_dict
 from ..tasks.load import Task, load_task
-from ..tasks.metrics import score
-from .fit import Diverged, decide, fit, tokenize
+from ..tasks.problems import IGNORE, Diverged
+from .callbacks import Schedule
+from .encode import labels_of, tokenize
+from .fit import fit
 from .predict import predict_logits
 from .recipe import Recipe
 from .results import one_class_advice, summarize, versions
@@ -61,8 +64,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     beside = _baselines(recipe, task, output, runs[0][2]["num_prompts"], process, quiet)
     if not process.is_main_process:
         return {}
-    metric = task.metrics[0]
-    best = max(runs, key=lambda run: run[2]["validation"][metric])
+    best = max(runs, key=lambda run: task.benefit(run[2]["validation"]))
     _publish(best[1], output)
     results = {
         "task": {
@@ -163,7 +165,7 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
             continue
         validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
         table.append({"values": choice, "validation": validation})
-        candidates.append((validation[task.metrics[0]], -index, candidate, folder))
+        candidates.append((task.benefit(validation), -index, candidate, folder))
     if not candidates:
         raise Diverged("Training diverged with every value of the sweep: try smaller learning rates.")
     _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
@@ -180,9 +182,6 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
 
 def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, name: str | None = None) -> Path:
     """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder."""
-    from transformers import set_seed
-
-    from ..methods.reprogramming import reprogram
     from ..model import adapter_bytes
 
     folder = output / "runs" / (name or f"seed-{seed}")
@@ -190,21 +189,12 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     process.wait_for_everyone()
     if done:
         return folder
-    set_seed(seed)
-    model, processor = reprogram(
-        recipe.source["name"],
-        method=recipe.method["name"],
-        labels=task.labels or None,
-        problem_type=task.problem_type,
-        source_kind=recipe.source.get("kind"),
-        source_kwargs=recipe.source_kwargs,
-        init_from=recipe.init_from,
-        **recipe.method_options,
-    )
+    splits = task.splits(seed)
+    model, processor = _make(recipe, task, seed, splits)
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
     arguments = recipe.training_arguments
-    data = tokenize(task.splits(seed), processor, task.options.max_length)
+    data = tokenize(splits, processor, task.options.max_length, task.problem_type)
     result = fit(
         model,
         processor,
@@ -213,13 +203,14 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
         arguments,
         folder=folder / "checkpoints",
         seed=seed,
+        callbacks=[Schedule()],
         resume=resume,
         quiet=quiet,
     )
     if process.is_main_process:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        advice = one_class_advice(result.predictions, result.trainer.args.learning_rate, task)
+        advice = one_class_advice(result.logits, result.trainer.args.learning_rate, task)
         if advice and not quiet:
             warnings.warn(advice, stacklevel=2)
         write_json(
@@ -241,6 +232,26 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     process.wait_for_everyone()
     return folder
+
+
+def _make(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
+    """A fresh model of the recipe's method, and its processor; the same seed makes the same one."""
+    from transformers import set_seed
+
+    from ..methods.reprogramming import reprogram
+
+    set_seed(seed)
+    return reprogram(
+        recipe.source["name"],
+        method=recipe.method["name"],
+        labels=task.labels or None,
+        problem_type=task.problem_type,
+        texts=splits["train"]["text"],
+        source_kind=recipe.source.get("kind"),
+        source_kwargs=recipe.source_kwargs,
+        init_from=recipe.init_from,
+        **recipe.method_options,
+    )
 
 
 def _identity(reference: dict[str, Any]) -> dict[str, Any]:
@@ -271,15 +282,18 @@ def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, qu
         )
         to_accelerator(model)
         processor = AutoTokenizer.from_pretrained(folder)
-        data = tokenize({"train": task.test, "test": task.test}, processor, task.options.max_length)["test"]
+        splits = {"train": task.test, "test": task.test}
+        data = tokenize(splits, processor, task.options.max_length, task.problem_type)["test"]
         logits = predict_logits(model, processor, data, bf16=bool(recipe.training.get("bf16")), quiet=quiet)
-        predictions = decide(logits, task)
-        labels = np.asarray(task.test["label"])
-        record: dict[str, Any] = {"test": score(task.metrics, predictions, labels, task.average)}
-        if not task.regression:
+        labels = labels_of(data)
+        record: dict[str, Any] = {"test": task.score(logits, labels)}
+        if task.problem_type in ("single_label_classification", "token_classification"):
             from sklearn.metrics import confusion_matrix
 
-            record["confusion"] = confusion_matrix(labels, predictions, labels=range(len(task.labels))).tolist()
+            scored = labels != IGNORE
+            predictions = task.decide(logits)[scored]
+            counts = confusion_matrix(labels[scored], predictions, labels=range(len(task.labels)))
+            record["confusion"] = counts.tolist()
         write_json(path, record)
     process.wait_for_everyone()
     return {**result, **json.loads(path.read_text(encoding="utf-8"))}
@@ -316,9 +330,10 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, proce
             process.wait_for_everyone()
             if not done:
                 splits = task.splits(seed)
+                make = partial(_make, recipe, task, seed, splits)
                 scratch = output / "baselines" / f"{name}-{seed}"
                 chosen = records[0]["chosen"] if records else None
-                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, chosen))
+                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, make, chosen))
                 if process.is_main_process:
                     shutil.rmtree(scratch, ignore_errors=True)
                     write_json(path, _outcome(outcome, task, splits))
@@ -338,6 +353,7 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, proce
 def _outcome(outcome: Any, task: Task, splits: Any) -> dict[str, Any]:
     """A baseline's record for one seed."""
     record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
-    for split, predictions in (("validation", outcome.validation), ("test", outcome.test)):
-        record[split] = score(task.metrics, predictions, np.asarray(splits[split]["label"]), task.average)
+    for split, logits in (("validation", outcome.validation), ("test", outcome.test)):
+        labels = outcome.labels[split] if outcome.labels else np.asarray(splits[split]["label"])
+        record[split] = task.score(logits, labels)
     return record

@@ -5,6 +5,7 @@ from ..registry import Registry
 TRANSFORMS = Registry(
     "transform",
     {
+        "vocabulary": "hf_reprogram.transforms.vocabulary:Vocabulary",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

@@ -25,6 +25,15 @@ class InputTransform(nn.Module):
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if this transform does not fit a source; called once, before any training."""
 
+    def begin_epoch(self, epoch: float) -> None:
+        """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`."""
+
+    def end_epoch(self, source: Source) -> None:
+        """Called after an epoch, before validation and checkpoints."""
+
+    def end_training(self, source: Source) -> None:
+        """Called when training has ended and the best checkpoint is loaded; may change `options`."""
+
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""
         raise NotImplementedError  # pragma: no cover - the interface

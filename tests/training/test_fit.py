@@ -11,7 +11,8 @@ import torch
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.tasks.load import TaskOptions, load_task
 from hf_reprogram.training import fit as module
-from hf_reprogram.training.fit import decide, fit, last_whole_checkpoint, learning_curve, tokenize
+from hf_reprogram.training.encode import tokenize
+from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve
 from hf_reprogram.training.results import markdown, one_class_advice, plus_minus, rows, summarize
 from tests import tiny
 
@@ -117,10 +118,10 @@ def test_a_length_that_the_template_alone_exceeds_is_refused(source_folder):
 
 def test_decisions_are_the_largest_logit_or_the_number(task):
     logits = np.array([[0.1, 0.2], [3.0, -1.0]], np.float32)
-    assert decide(logits, task).tolist() == [1, 0]
-    assert decide((logits, "hidden"), task).tolist() == [1, 0]
-    task.labels = []
-    assert decide(logits[:, :1], task).tolist() == pytest.approx([0.1, 3.0])
+    assert task.decide(logits).tolist() == [1, 0]
+    assert task.decide((logits, "hidden")).tolist() == [1, 0]
+    task.problem_type = "regression"
+    assert task.decide(logits[:, :1]).tolist() == pytest.approx([0.1, 3.0])
 
 
 def test_the_learning_curve_has_one_record_an_epoch():

@@ -1,0 +1,92 @@
+"""A linear model on given features, for every kind of problem; its strength is chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tasks.load import Task
+
+
+class LinearModel:
+    """Logistic regression, ridge regression, or one logistic regression a label, on standardised features.
+
+    Args:
+        task: what is predicted.
+        strength: inverse L2 strength.
+        outputs: how many logits there are.
+    """
+
+    def __init__(self, task: Task, strength: float, outputs: int):
+        self.task, self.strength, self.outputs = task, strength, outputs
+        self.models: list[Any] = []
+
+    def fit(self, features: Any, labels: np.ndarray) -> LinearModel:
+        """Fit (n, width) features, dense or sparse, to labels shaped as in `hf_reprogram.tasks.problems`."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import MaxAbsScaler, StandardScaler
+
+        scaler = StandardScaler if isinstance(features, np.ndarray) else MaxAbsScaler  # which keeps zeros
+        columns = labels.T if labels.ndim == 2 else [labels]
+        self.models = []
+        for column in columns:
+            known = ~np.isnan(column.astype(float))
+            if self.task.regression:
+                model = make_pipeline(scaler(), Ridge(alpha=1 / self.strength))
+            elif len(np.unique(column[known])) < 2:  # nothing to learn: this label's logit is a constant
+                self.models.append(None)
+                continue
+            else:
+                model = make_pipeline(scaler(), LogisticRegression(C=self.strength, max_iter=2000))
+            target = column[known] if self.task.regression else column[known].astype(int)
+            self.models.append(model.fit(features[np.flatnonzero(known)], target))
+        return self
+
+    def logits(self, features: Any) -> np.ndarray:
+        """(n, outputs); a class that training lacked gets a logit that never wins."""
+        size = features.shape[0]
+        if self.task.regression:
+            return self.models[0].predict(features)[:, None]
+        if self.task.problem_type == "multi_label_classification":
+            rows = [np.zeros(size) if m is None else m.decision_function(features) for m in self.models]
+            return np.stack(rows, 1)
+        found = np.full((size, self.outputs), -1e3)
+        if self.models[0] is None:
+            return np.zeros((size, self.outputs))
+        found[:, self.models[0].classes_] = np.maximum(self.models[0].predict_log_proba(features), -1e3)
+        return found
+
+    @property
+    def trainable(self) -> int:
+        """How many numbers were fitted."""
+        return sum(int(m[-1].coef_.size + np.size(m[-1].intercept_)) for m in self.models if m is not None)
+
+
+def best_linear(
+    task: Task,
+    features: dict[str, dict[Any, Any]],
+    labels: dict[str, np.ndarray],
+    strengths: Sequence[float],
+    outputs: int,
+) -> tuple[dict[str, Any], LinearModel]:
+    """The features and the strength that are best on validation, and the model fitted with them.
+
+    Args:
+        task: what is predicted.
+        features: for "train" and "validation", the features by the name under which they are chosen.
+        labels: of the same splits.
+        strengths: to try.
+        outputs: how many logits there are.
+    """
+    best: tuple[float, dict[str, Any], LinearModel] | None = None
+    for which in features["train"]:
+        for strength in strengths:
+            model = LinearModel(task, strength, outputs).fit(features["train"][which], labels["train"])
+            value = task.benefit(task.score(model.logits(features["validation"][which]), labels["validation"]))
+            if best is None or value > best[0]:
+                best = (value, {"features": which, "strength": strength}, model)
+    assert best is not None
+    return best[1], best[2]

@@ -1,0 +1,96 @@
+"""Sparse coding as scikit-learn estimators: what they share, and `OMPCoder`, whose atoms are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .omp import check_limits, orthogonal_matching_pursuit
+
+FLOATS = [np.float64, np.float32]  # computed as they come; everything else becomes float64
+
+
+class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """`transform` and its inverse for an estimator whose `fit` leaves `components_` (n_atoms, n_features)."""
+
+    n_nonzero_coefs: int | None
+    components_: np.ndarray
+    n_features_in_: int
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes (n_samples, n_atoms) of the samples (n_samples, n_features), zero but for the atoms chosen.
+
+        For a dictionary of many thousand atoms `orthogonal_matching_pursuit` gives the same without the zeros.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=self.components_.dtype, order="C", reset=False)
+        found = orthogonal_matching_pursuit(tensor(self.components_), tensor(X), **self._limits(len(self.components_)))
+        return found.dense(len(self.components_)).numpy()
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Samples (n_samples, n_features) that the codes (n_samples, n_atoms) stand for."""
+        check_is_fitted(self)
+        return np.asarray(X) @ self.components_
+
+    def _limits(self, n_atoms: int) -> dict[str, Any]:
+        """When the pursuit of a sample ends; by default at a tenth as many atoms as there are features."""
+        k = self.n_nonzero_coefs
+        limits: dict[str, Any] = {
+            "n_nonzero_coefs": min(max(1, self.n_features_in_ // 10), n_atoms) if k is None else k
+        }
+        check_limits(n_atoms, **limits)
+        return limits
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class OMPCoder(SparseTransformer):
+    """Codes over given atoms by orthogonal matching pursuit: `OMPCoder(16).fit(atoms).transform(targets)`.
+
+    Source: Pati, Rezaiifar & Krishnaprasad 1993. scikit-learn's `SparseCoder` computes the same for atoms of norm one, and
+    forms the Gram matrix of the whole dictionary.
+
+    Args:
+        n_nonzero_coefs: atoms for each sample, 1 to n_atoms; by default a tenth of n_features, and at least one.
+        tol: instead of it, the squared error at which a sample has atoms enough.
+
+    Attributes:
+        components_: (n_atoms, n_features), the atoms as given to `fit`.
+        n_features_in_: their width.
+
+    Raises:
+        InputError: (in `fit`) both or neither valid of the two, or more atoms asked for than there are.
+    """
+
+    def __init__(self, n_nonzero_coefs: int | None = None, *, tol: float | None = None):
+        self.n_nonzero_coefs = n_nonzero_coefs
+        self.tol = tol
+
+    def fit(self, X: Any, y: Any = None) -> OMPCoder:
+        """Take the rows of X (n_atoms, n_features) as atoms, of any norm. y is ignored."""
+        self.components_ = validate_data(self, X, dtype=FLOATS, order="C", copy=True)
+        self._limits(len(self.components_))
+        return self
+
+    def _limits(self, n_atoms: int) -> dict[str, Any]:
+        if self.tol is None:
+            return super()._limits(n_atoms)
+        limits: dict[str, Any] = {"n_nonzero_coefs": self.n_nonzero_coefs, "tol": self.tol}
+        check_limits(n_atoms, **limits)
+        return limits
+
+
+def tensor(rows: np.ndarray) -> torch.Tensor:
+    """The same memory as a tensor, or a copy if it is read-only."""
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())

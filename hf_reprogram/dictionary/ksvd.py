@@ -1,0 +1,152 @@
+"""K-SVD: a dictionary learned from samples, so that few of its atoms make up each.
+
+    min over D, Gamma of |X - Gamma D|_F,   at most k numbers in each row of Gamma,   |d_j| = 1
+
+Source: Aharon, Elad & Bruckstein 2006, "K-SVD: an algorithm for designing overcomplete dictionaries for sparse
+representation". Codes by batch OMP and atoms by the approximate update of Rubinstein, Zibulevsky & Elad 2008: with E the
+residual of the samples that use atom j plus that atom's part in them, and g its codes there,
+
+    d_j <- E'g / |E'g|;   g <- E d_j
+
+one step of the power method where the original takes the largest singular vectors of E. Between two iterations atoms that
+repeat another (coherence above 0.99) or that three samples or fewer use give way to the samples represented worst.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .coder import FLOATS, SparseTransformer
+from .gram import batch_omp
+from .omp import NOISE, SparseCodes
+
+_COHERENCE, _RARE, _PATIENCE = 0.99, 3, 5
+
+
+class KSVD(SparseTransformer):
+    """Learn atoms of norm one by K-SVD; `transform` gives the codes of orthogonal matching pursuit over them.
+
+    Args:
+        n_components: atoms to learn; by default as many as there are features.
+        n_nonzero_coefs: atoms for each sample, 1 to n_components; by default a tenth of n_features, and at least one.
+        max_iter: the largest number of iterations.
+        tol: stop when five iterations together lower the error by less than this share; with 0, run all `max_iter`.
+        random_state: seed or generator for the choice of the samples to start from.
+
+    Attributes:
+        components_: (n_components, n_features), the atoms of the iteration with the lowest error.
+        error_: (n_iter_,), root mean square of `X - codes @ atoms` after each iteration.
+        n_iter_: iterations run.
+        n_features_in_: width of the samples.
+
+    Raises:
+        InputError: (in `fit`) a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        n_nonzero_coefs: int | None = None,
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ):
+        self.n_components = n_components
+        self.n_nonzero_coefs = n_nonzero_coefs
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> KSVD:
+        """Learn from the samples X (n_samples, n_features). y is ignored."""
+        X = validate_data(self, X, dtype=FLOATS, order="C", copy=True)
+        n_atoms = X.shape[1] if self.n_components is None else self.n_components
+        for name, value in (("n_components", n_atoms), ("max_iter", self.max_iter)):
+            if not isinstance(value, Integral) or value < 1:
+                raise InputError(f"{name}={value!r} is not a whole number of at least 1.")
+        if not isinstance(self.tol, Real) or not 0 <= self.tol < 1:
+            raise InputError(f"tol={self.tol!r} is not a share of the error: give a number from 0 to below 1.")
+        k = min(self._limits(n_atoms)["n_nonzero_coefs"], X.shape[1])
+        samples = torch.from_numpy(X)
+        scale = float(samples.abs().max()) or 1.0
+        samples /= scale
+        atoms = _start(samples, n_atoms, check_random_state(self.random_state))
+        # Where samples are few, "rarely" is not more than a quarter of an atom's fair share.
+        rare = min(_RARE, len(X) * k // (4 * n_atoms))
+        errors: list[float] = []
+        for _ in range(self.max_iter):
+            support, codes = batch_omp(atoms, samples, k)
+            residual = samples - SparseCodes(support, codes, codes).reconstruct(atoms)
+            _update(atoms, support, codes, residual)
+            errors.append(float(residual.square().mean().sqrt()))
+            if errors[-1] <= min(errors):
+                best = atoms.clone()
+            if errors[-1] < NOISE * torch.finfo(atoms.dtype).eps or self._stalled(errors):
+                break
+            _replace(atoms, samples, support[codes != 0], residual, rare)
+        self.components_ = best.numpy()
+        self.error_ = np.array(errors) * scale
+        self.n_iter_ = len(errors)
+        return self
+
+    def _stalled(self, errors: list[float]) -> bool:
+        """Whether the last iterations together gained less than `tol`."""
+        if self.tol == 0 or len(errors) <= _PATIENCE:
+            return False
+        return min(errors[-_PATIENCE:]) > (1 - self.tol) * min(errors[:-_PATIENCE])
+
+
+def _start(samples: Tensor, n_atoms: int, random: np.random.RandomState) -> Tensor:
+    """Samples drawn without repetition, made norm one; random directions for what is missing."""
+    order = torch.from_numpy(random.permutation(len(samples)))
+    sizable = torch.linalg.vector_norm(samples[order], dim=1) > torch.finfo(samples.dtype).eps
+    drawn = samples[order[sizable][:n_atoms]]
+    missing = torch.from_numpy(random.standard_normal((n_atoms - len(drawn), samples.shape[1]))).to(samples)
+    return F.normalize(torch.cat([drawn, missing]), dim=1)
+
+
+def _update(atoms: Tensor, support: Tensor, codes: Tensor, residual: Tensor) -> None:
+    """One approximate K-SVD step for each atom in turn; atoms, codes and residual change in place."""
+    numbers, k = codes.view(-1), codes.shape[1]
+    owner = torch.where(codes != 0, support, len(atoms)).view(-1)  # padding belongs to no atom
+    counts = owner.bincount(minlength=len(atoms) + 1).tolist()
+    for atom, places in enumerate(owner.argsort(stable=True).split(counts)[: len(atoms)]):
+        if not len(places):
+            continue
+        rows = places // k
+        part = torch.addr(residual[rows], numbers[places], atoms[atom])
+        direction = numbers[places] @ part
+        norm = float(torch.linalg.vector_norm(direction))
+        if norm < torch.finfo(codes.dtype).eps ** 2:  # nothing there, beside samples whose largest number is one
+            continue
+        direction /= norm
+        amounts = part @ direction
+        residual[rows] = part.addr_(amounts, direction, alpha=-1)
+        numbers[places], atoms[atom] = amounts, direction
+
+
+def _replace(atoms: Tensor, samples: Tensor, uses: Tensor, residual: Tensor, rare: int) -> None:
+    """Put the worst represented samples in the place of repeated and rarely used atoms.
+
+    Args:
+        atoms: (n_atoms, width), changed in place.
+        samples: (n_samples, width).
+        uses: (uses,), the atom of every number in the codes.
+        residual: (n_samples, width), of the samples.
+        rare: uses up to which an atom is replaced.
+    """
+    repeated = ((atoms @ atoms.T).abs().triu(1) > _COHERENCE).any(0)
+    poor = (repeated | (uses.bincount(minlength=len(atoms)) <= rare)).nonzero().squeeze(1)
+    left, worst = torch.linalg.vector_norm(residual, dim=1).topk(min(len(poor), len(samples)))
+    worst = worst[left > NOISE * torch.finfo(samples.dtype).eps]
+    atoms[poor[: len(worst)]] = F.normalize(samples[worst], dim=1)

@@ -1,0 +1,217 @@
+"""R2DL: representation reprogramming via dictionary learning (Vinod, Chen, Das 2020, arXiv 2012.03460; 2023, 2301.02120).
+
+    V_T = Theta V_S,  Theta row-sparse;     y = omega . mean_t f(V_T[ids])_t + b
+
+theta: sparse codes of the target's tokens over the source's.  omega: a linear layer on pooled features or on every token, or
+a map of a source classifier's labels.
+
+Theta starts as the s-sparse code, by orthogonal matching pursuit, of an initial table, and is then trained through the task's
+loss; with `alternating`, every epoch trains densely and is re-sparsified at its end.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import InputError, unknown
+from ..mappings.label_map import assign
+from ..sources.base import Source
+from ..transforms.target_tokenizers import KINDS, framed_tokenizer, target_tokenizer
+from .base import Method, MethodInfo, Parts, Target
+
+
+@dataclass
+class R2DLOptions:
+    """Options of R2DL.
+
+    Attributes:
+        tokenizer: "residues", "characters", "kmers", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or the Hub id
+            or folder of any fast tokenizer.
+        k: length of the k-mers.
+        alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
+        sparsity: s, source tokens a target token may combine; null for a free table.
+        init: the initial table: "random" (mean and deviation of the source's table) or "tokens" (the rows of as many
+            source tokens, drawn at random).
+        warmup_epochs: epochs of dense training before the sparse codes are found.
+        alternating: train densely and re-sparsify after every epoch.
+        atoms: "tokens" (the source's table), or "ksvd": `num_atoms` atoms learned from it by K-SVD.
+        num_atoms: of a learned dictionary.
+        mapping: "dense", or "label_map" for a source that is a classifier.
+        labels_per_class: of a label map, drawn at random; by default min(10, source labels / classes).
+        reads: what a dense layer sits on: "features" (mean over tokens), "first", "last", "mask" or "logits"; a label a
+            token always reads every token.
+        dropout: before the dense layer.
+    """
+
+    tokenizer: str = "characters"
+    k: int = 3
+    alphabet: list[str] | None = None
+    sparsity: int | None = 16
+    init: str = "random"
+    warmup_epochs: int = 0
+    alternating: bool = False
+    atoms: str = "tokens"
+    num_atoms: int = 256
+    mapping: str = "dense"
+    labels_per_class: int | None = None
+    reads: str | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if isinstance(self.alphabet, str):
+            self.alphabet = list(self.alphabet)
+        for name, choices in (
+            ("init", ("random", "tokens")),
+            ("atoms", ("tokens", "ksvd")),
+            ("mapping", ("dense", "label_map")),
+        ):
+            if getattr(self, name) not in choices:
+                raise unknown(name, getattr(self, name), choices)
+        if self.sparsity is not None and (not isinstance(self.sparsity, int) or self.sparsity < 1):
+            raise InputError(f"sparsity is {self.sparsity!r}: give at least 1 atom a token, or null for a free table.")
+        if self.sparsity is None and (self.alternating or self.warmup_epochs):
+            raise InputError(
+                "A free table has nothing to re-sparsify: give a sparsity, or leave warm-up and alternation out."
+            )
+
+
+class R2DL(Method):
+    """A vocabulary transform and a dense layer around a frozen text model."""
+
+    info = MethodInfo(
+        title="R2DL: Representation Reprogramming via Dictionary Learning",
+        authors="Vinod, Chen, Das",
+        year=2020,
+        arxiv="2012.03460",
+        source="masked LM, encoder, causal LM, classifier, or any module with an input embedding",
+        transform="vocabulary",
+        mapping="dense",
+        differs="in place of a dense Theta the table it spans is trained; codes are found by OMP",
+    )
+    Options = R2DLOptions
+    problem_types = (
+        "single_label_classification",
+        "regression",
+        "multi_label_classification",
+        "token_classification",
+    )
+    training = {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "num_train_epochs": 30,
+        "per_device_train_batch_size": 16,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.06,
+        "max_grad_norm": 1.0,
+    }
+
+    options: R2DLOptions
+
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """A tokenizer of the target's alphabet, the vocabulary transform, and what reads its states."""
+        tokenizer, special_ids = make_tokenizer(self.options, processor, source.spec.max_tokens, target)
+        return Parts(vocabulary(self.options, source, tokenizer, special_ids), self._mapping(source, target), tokenizer)
+
+    def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
+        options, widths = self.options, source.spec.widths
+        if options.mapping == "label_map":
+            if "logits" not in widths or target.problem_type != "single_label_classification":
+                raise InputError(
+                    f"A label map takes the labels of a source classifier to those of a classification; this is a "
+                    f"{source.spec.kind} source and a {target.problem_type.replace('_', ' ')}: use mapping='dense'."
+                )
+            groups = assign(target.num_labels, widths["logits"], labels_per_class=options.labels_per_class)
+            return {
+                "type": "label_map",
+                "num_labels": target.num_labels,
+                "width": widths["logits"],
+                "assignment": groups,
+            }
+        reads = "tokens" if target.per_token else options.reads or ("features" if "features" in widths else "logits")
+        if reads not in widths or (reads == "tokens") != target.per_token or reads == "mask":
+            raise InputError(
+                f"reads={reads!r} is not something a {source.spec.kind} source offers here: choose one of "
+                f"{', '.join(sorted(set(widths) - {'mask', 'tokens', 'decoder'}))}."
+            )
+        return {
+            "type": "dense",
+            "num_labels": target.num_labels,
+            "width": widths[reads],
+            "reads": reads,
+            "dropout": options.dropout,
+        }
+
+    def initialize(self, model: Any, processor: Any) -> None:
+        """An initial table, its nearest sparse Theta, and a fresh dense layer."""
+        initialize_vocabulary(self.options, model)
+        model.mapping.reset()
+
+
+def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target) -> tuple[Any, dict[int, int]]:
+    """The target's tokenizer and the source's id of each of its special tokens; options as in `R2DLOptions`."""
+    if options.tokenizer in KINDS:
+        return target_tokenizer(
+            processor,
+            options.tokenizer,
+            max_tokens,
+            texts=target.texts,
+            k=options.k,
+            alphabet=options.alphabet,
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        given = AutoTokenizer.from_pretrained(options.tokenizer)
+    except (OSError, ValueError) as error:
+        if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:
+            raise InputError(f"No tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error
+        raise unknown("target tokenizer", options.tokenizer, KINDS) from error
+    return framed_tokenizer(given, processor, max_tokens)
+
+
+def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[int, int]) -> dict[str, Any]:
+    """Options of the `vocabulary` transform for a tokenizer of the target."""
+    ordinary, unknown_id = min(special_ids), tokenizer.unk_token_id
+    if unknown_id != ordinary - 1:  # a given tokenizer's unknown token stands among the others and is one of them
+        unknown_id = None
+    return {
+        "type": "vocabulary",
+        "num_tokens": ordinary if unknown_id is None else unknown_id,
+        "width": source.spec.embedding_width,
+        "special_ids": {str(ours): theirs for ours, theirs in special_ids.items()},
+        "unknown_id": unknown_id,
+        "sparsity": options.sparsity,
+        "num_atoms": options.num_atoms if options.atoms == "ksvd" and options.sparsity is not None else None,
+        "warmup_epochs": options.warmup_epochs,
+        "alternating": options.alternating,
+    }
+
+
+@torch.no_grad()
+def initialize_vocabulary(options: Any, model: Any) -> float:
+    """Set theta to the nearest sparse code of an initial table; returns the relative error of the code."""
+    transform, source = model.transform, model.source
+    count, table = transform.options.num_tokens, source.embedding.weight
+    every = source.embed(torch.arange(len(table), device=table.device)).float()
+    if options.init == "tokens":
+        if count > len(table):
+            raise InputError(f"init='tokens' needs {count} source tokens, but there are {len(table)}: use 'random'.")
+        target = every[torch.randperm(len(table))[:count].to(table.device)]
+    else:
+        target = every.mean(0) + every.std(0) * torch.randn(count, every.shape[1]).to(table.device)
+    if transform.options.num_atoms is not None:
+        transform.atoms.copy_(learned_atoms(every, transform.options.num_atoms, options.sparsity))
+    return transform.fit_table(target, source)
+
+
+def learned_atoms(table: torch.Tensor, count: int, sparsity: int, most: int = 4096) -> torch.Tensor:
+    """A dictionary of `count` atoms in which the rows of a table are sparse, learned by K-SVD from `most` rows."""
+    from ..dictionary import KSVD
+
+    rows = table[torch.randperm(len(table))[:most].to(table.device)].cpu().numpy()
+    found = KSVD(n_components=count, n_nonzero_coefs=min(sparsity, count), random_state=0).fit(rows)
+    return torch.as_tensor(found.components_, dtype=torch.float32, device=table.device)

@@ -1,0 +1,115 @@
+"""From raw splits to token ids and labels, and from those to batches."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..tasks.problems import IGNORE
+
+
+def tokenize(
+    splits: Any, processor: Any, max_length: int | None, problem_type: str = "single_label_classification"
+) -> dict[str, Any]:
+    """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted.
+
+    Labels that stand one a letter become one a token: a token takes the label of its first letter, and special tokens
+    get `IGNORE`. For infilling the marked tokens are replaced by the mask, and their ids are the labels.
+
+    Args:
+        splits: `train` and others, with the columns of `hf_reprogram.tasks.prepare`.
+        processor: a fast tokenizer, the adapter's.
+        max_length: tokens; None for the tokenizer's own limit.
+        problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+
+    Raises:
+        InputError: the template alone is longer than `max_length`, or labels a letter meet a tokenizer without offsets.
+    """
+    pair = "text_pair" in splits["train"].column_names
+    limit = min(max_length or processor.model_max_length, processor.model_max_length)
+    fixed = processor.num_special_tokens_to_add(pair)
+    if limit <= fixed:
+        raise InputError(
+            f"max_length is {limit}, but the template alone takes {fixed} tokens: give more, or use fewer prompts."
+        )
+    align = _ALIGN.get(problem_type)
+    if align is not None and not processor.is_fast:
+        raise InputError(f"{type(processor).__name__} does not say which letters a token spans: use a fast tokenizer.")
+    cut: dict[str, int] = {}
+
+    def encode(batch, name):
+        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
+        found = processor(*texts, truncation=True, max_length=limit, return_offsets_mapping=align is not None)
+        cut[name] = cut.get(name, 0) + sum(bool(row.overflowing) for row in found.encodings or ())
+        if align is None:
+            return found
+        return align(found, batch["label"], processor)
+
+    columns = [*(["text", "text_pair"] if pair else ["text"]), *(["label"] if align else [])]
+    data = {
+        name: split.map(
+            encode,
+            batched=True,
+            fn_kwargs={"name": name},
+            remove_columns=columns,
+            desc=f"Tokenizing {name}",
+            load_from_cache_file=False,
+        )
+        for name, split in splits.items()
+    }
+    if limit == processor.model_max_length and any(cut.values()):
+        shares = ", ".join(f"{count / len(splits[name]):.1%} of {name}" for name, count in cut.items() if count)
+        warnings.warn(
+            f"Sequences longer than the {limit} tokens that the source and its tokenizer take were cut: {shares}.",
+            stacklevel=2,
+        )
+    return data
+
+
+def _label_tokens(found: Any, labels: list[list[int]], processor: Any) -> dict[str, Any]:
+    """A class a token, from a class a letter."""
+    ready: dict[str, Any] = {name: found[name] for name in ("input_ids", "attention_mask")}
+    ready["labels"] = [
+        [letters[start] if end > start else IGNORE for start, end in offsets]
+        for letters, offsets in zip(labels, found["offset_mapping"], strict=True)
+    ]
+    return ready
+
+
+def _hide_tokens(found: Any, marks: list[list[int]], processor: Any) -> dict[str, Any]:
+    """The mask in place of marked tokens, and their ids as labels; what the vocabulary does not know is not scored."""
+    special = set(processor.all_special_ids)
+    ready: dict[str, Any] = {"input_ids": [], "attention_mask": found["attention_mask"], "labels": []}
+    for ids, letters, offsets in zip(found["input_ids"], marks, found["offset_mapping"], strict=True):
+        hidden = [end > start and any(letters[start:end]) for start, end in offsets]
+        ready["input_ids"].append([processor.mask_token_id if hide else i for i, hide in zip(ids, hidden, strict=True)])
+        ready["labels"].append(
+            [i if hide and i not in special else IGNORE for i, hide in zip(ids, hidden, strict=True)]
+        )
+    return ready
+
+
+_ALIGN = {"token_classification": _label_tokens, "infilling": _hide_tokens}
+
+
+def labels_of(data: Any) -> np.ndarray:
+    """The labels of a tokenized split: (n,), (n, tasks), or (n, tokens) filled up with `IGNORE`."""
+    if "labels" not in data.column_names:
+        return np.asarray(data["label"])
+    rows = data["labels"]
+    labels = np.full((len(rows), max(map(len, rows))), IGNORE)
+    for row, values in zip(labels, rows, strict=True):
+        row[: len(values)] = values
+    return labels
+
+
+def collator(processor: Any, per_token: bool) -> Any:
+    """Dynamic padding of the inputs, and of the labels where there is one a token."""
+    from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
+
+    if per_token:
+        return DataCollatorForTokenClassification(processor, label_pad_token_id=IGNORE)
+    return DataCollatorWithPadding(processor)

@@ -1,0 +1,204 @@
+"""Vocabulary: target token embeddings as sparse combinations of source token embeddings.
+
+    V_T = Theta D            Theta (N_T, atoms), at most s non-zeros a row;  D (atoms, width)
+    E(ids)_t = V_T[ids_t]    for the target's own tokens
+               V_S[...]      for special tokens, which stay the source's
+               mean of V_T   for the unknown token
+
+The atoms D are the rows of the source's embedding table V_S, or a smaller dictionary learned from it. Theta is held as
+`codes` (N_T, s) on a fixed `support` (N_T, s) of atoms, and the codes are trained. During a dense warm-up, or throughout
+when alternating, a table `offset` (N_T, width) is trained beside them; after each such epoch codes and offset are put back
+to the nearest s-sparse Theta, so that every checkpoint is s-sparse, and when training ends the offset is gone.
+
+In place of a dense Theta (N_T, N_S) we train the table it spans: as V_S has full column rank, Theta V_S is any table, and
+the table has N_S / width times fewer numbers. `sparsity=None` is that free table alone.
+
+Source: R2DL (Vinod et al. 2020, arXiv 2012.03460; 2023, arXiv 2301.02120), whose survey form `V_S theta` with theta
+(width, width) is not what any working version computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..sources.base import Source, SourceSpec
+from .base import InputTransform
+
+
+@dataclass
+class VocabularyOptions:
+    """Options of `vocabulary`.
+
+    Attributes:
+        num_tokens: N_T, the target's ordinary tokens: ids 0 to N_T - 1.
+        width: of the source's word embedding.
+        special_ids: the source's id of each special token of the target, by target id as text (JSON has no other keys).
+        unknown_id: the target's unknown token, whose embedding is the mean of all.
+        sparsity: s, the most atoms a row of Theta may combine; None for a free table.
+        num_atoms: rows of a dictionary of its own; None if the atoms are the source's tokens.
+        warmup_epochs: epochs of dense training before the support is found.
+        alternating: whether every epoch trains densely and is re-sparsified at its end.
+    """
+
+    num_tokens: int
+    width: int
+    special_ids: dict[str, int] = field(default_factory=dict)
+    unknown_id: int | None = None
+    sparsity: int | None = 16
+    num_atoms: int | None = None
+    warmup_epochs: int = 0
+    alternating: bool = False
+
+    def __post_init__(self):
+        if self.sparsity is not None and self.sparsity < 1:
+            raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom a token, or null for a free table.")
+
+
+class Vocabulary(InputTransform):
+    """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
+
+    Options = VocabularyOptions
+
+    support: Tensor
+    atoms: Tensor
+
+    def __init__(self, options: VocabularyOptions):
+        super().__init__(options)
+        n, s = options.num_tokens, options.sparsity
+        if s is not None:
+            self.codes = nn.Parameter(torch.zeros(n, s))
+            self.register_buffer("support", torch.zeros(n, s, dtype=torch.long))
+        self.dense_phase = options.alternating or options.warmup_epochs > 0
+        if s is None or self.dense_phase:
+            self.offset = nn.Parameter(torch.zeros(n, options.width))
+        if options.num_atoms is not None:
+            self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
+        self._folded: tuple[Any, Tensor] | None = None
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must embed as wide as the table is, and have the special tokens and atoms it stands on."""
+        options = self.options
+        if spec.embedding_width != options.width:
+            raise InputError(
+                f"The vocabulary is {options.width} wide, but the source embeds {spec.embedding_width} wide: this adapter "
+                "belongs to another source."
+            )
+        atoms = options.num_atoms or spec.vocab_size
+        if options.sparsity is not None and options.sparsity > atoms:
+            raise InputError(f"sparsity is {options.sparsity}, but there are only {atoms} atoms: give at most as many.")
+
+    def dictionary(self, source: Source) -> Tensor:
+        """D (atoms, width) in float32, scaled as the source scales its embeddings."""
+        if self.options.num_atoms is not None:
+            return self.atoms
+        ids = torch.arange(source.spec.vocab_size, device=source.embedding.weight.device)
+        return source.embed(ids).detach().float()
+
+    def _atoms_of_support(self, source: Source) -> Tensor:
+        if self.options.num_atoms is not None:
+            return self.atoms[self.support]
+        return source.embed(self.support).detach().float()
+
+    def table(self, source: Source) -> Tensor:
+        """V_T (N_T, width), with a gradient to theta."""
+        parts = []
+        if self.options.sparsity is not None:
+            parts.append(torch.einsum("ns,nsw->nw", self.codes, self._atoms_of_support(source)))
+        if hasattr(
+            self, "offset"
+        ):  # after the warm-up it stays in the graph, without effect: processes agree on gradients
+            parts.append(self.offset if self.dense_phase or not parts else 0 * self.offset)
+        return sum(parts[1:], parts[0])
+
+    def _whole_table(self, source: Source) -> Tensor:
+        """Rows for every id of the target's tokenizer: ordinary tokens, the unknown one, special tokens."""
+        table = self.table(source)
+        special = {int(ours): theirs for ours, theirs in self.options.special_ids.items()}
+        last = max([self.options.num_tokens - 1, *special, self.options.unknown_id or 0])
+        extra = range(self.options.num_tokens, last + 1)
+        if not extra:
+            return table
+        ids = torch.tensor([special.get(i, 0) for i in extra], device=table.device)
+        rows = source.embed(ids).detach().float()
+        is_unknown = torch.tensor([i not in special for i in extra], device=table.device)[:, None]
+        return torch.cat([table, torch.where(is_unknown, table.mean(0, keepdim=True), rows)])
+
+    def folded(self, source: Source) -> Tensor:
+        """The whole table; without gradients it is computed once and kept until theta changes."""
+        if torch.is_grad_enabled():
+            self._folded = None
+            return self._whole_table(source)
+        state = [*self.parameters(), *self.buffers()]
+        key = [(value.data_ptr(), value._version, value.device) for value in state]
+        if self._folded is None or self._folded[0] != key:
+            self._folded = (key, self._whole_table(source))
+        return self._folded[1]
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).
+
+        Raises:
+            InputError: an id is past the target's vocabulary, so it did not come from the adapter's tokenizer.
+        """
+        ids = batch["input_ids"]
+        mask = batch.get("attention_mask")
+        table = self.folded(source)
+        if ids.numel() and int(ids.max()) >= len(table):
+            raise InputError(
+                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {len(table)}: tokenize with the "
+                "processor that came with this adapter."
+            )
+        embeds = nn.functional.embedding(ids, table).to(source.embedding.weight.dtype)
+        return {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+
+    # ------------------------------------------------------------------------------------------------- sparsity
+
+    @torch.no_grad()
+    def fit_table(self, target: Tensor, source: Source) -> float:
+        """Set theta to the nearest s-sparse Theta, found by orthogonal matching pursuit; the offset becomes zero.
+
+        Args:
+            target: (N_T, width), the table to come near.
+            source: whose tokens are the atoms.
+
+        Returns:
+            The relative error `|V_T - target| / |target|`; 0 for a free table.
+        """
+        if self.options.sparsity is None:
+            self.offset.copy_(target)
+            return 0.0
+        from ..dictionary import orthogonal_matching_pursuit
+
+        found = orthogonal_matching_pursuit(self.dictionary(source), target.float(), self.options.sparsity)
+        self.codes.copy_(found.codes)
+        self.support.copy_(found.support)
+        if hasattr(self, "offset"):
+            self.offset.zero_()
+        return float((self.table(source) - target).norm() / target.norm().clamp(min=1e-12))
+
+    def begin_epoch(self, epoch: float) -> None:
+        """Dense training in the warm-up, or in every epoch when alternating."""
+        self.dense_phase = self.options.alternating or epoch < self.options.warmup_epochs
+
+    def end_epoch(self, source: Source) -> None:
+        """The nearest s-sparse Theta, when alternating and at every epoch of the warm-up that could be its last."""
+        if self.options.sparsity is None or not hasattr(self, "offset"):
+            return
+        if self.dense_phase:
+            self.fit_table(self.table(source).detach(), source)
+        else:
+            with torch.no_grad():
+                self.offset.zero_()
+
+    def end_training(self, source: Source) -> None:
+        """From now on codes alone are theta."""
+        if self.options.sparsity is not None and hasattr(self, "offset"):
+            if self.offset.any():
+                self.fit_table(self.table(source).detach(), source)
+            del self.offset
+            self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
