@@ -21,12 +21,14 @@ def _register_config() -> None:
 
 
 def _register_model() -> None:
-    from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+    from transformers.models.auto import modeling_auto
 
     from .config import ReprogramConfig
     from .model import ReprogrammedModel
 
-    AutoModelForSequenceClassification.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
+    for name in ("SequenceClassification", "TokenClassification", "MaskedLM"):
+        auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
+        auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 
 
 _AFTER = {

@@ -6,8 +6,10 @@ BASELINES = Registry(
     "baseline",
     {
         "majority": "hf_reprogram.baselines.majority:Majority",
+        "counts": "hf_reprogram.baselines.counts:Counts",
         "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",
         "from_scratch": "hf_reprogram.baselines.finetuning:FromScratch",
+        "fine_tuning": "hf_reprogram.baselines.finetuning:FineTuning",
         "prompt_tuning": "hf_reprogram.baselines.prompt_tuning:PromptTuning",
     },
 )

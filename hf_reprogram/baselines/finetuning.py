@@ -1,4 +1,4 @@
-"""Training the whole network: the same architecture from scratch."""
+"""Training the whole network: the same architecture from scratch, and full fine-tuning of the source."""
 
 from __future__ import annotations
 
@@ -6,44 +6,135 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..sources.text import max_tokens
+from ..errors import unknown
+from ..losses import target_loss
+from ..sources.text import max_tokens, mean_over_tokens
 from ..training.encode import labels_of, tokenize
 from ..training.fit import Fit, fit
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 
 
 @dataclass
-class FromScratchOptions:
-    """Options of `from_scratch`: learning rates to choose from on validation, on the first seed."""
+class FineTuningOptions:
+    """Options of `from_scratch` and `fine_tuning`.
+
+    Attributes:
+        learning_rate: to choose from on validation, on the first seed.
+        tokens: "source": the text in the source's own tokens, under transformers' own classification head; "target": in
+            the tokens of the method, under the layer that reads the method's states.
+    """
 
     learning_rate: list[float] = field(default_factory=lambda: [1e-4, 5e-4])
+    tokens: str = "source"
 
     def __post_init__(self):
         if isinstance(self.learning_rate, int | float):
             self.learning_rate = [float(self.learning_rate)]
+        if self.tokens not in ("source", "target"):
+            raise unknown("tokens", self.tokens, ("source", "target"))
 
 
 class FromScratch(Baseline):
     """The source's architecture with fresh weights, all of them trained, for as many epochs as the method."""
 
     title = "from scratch"
-    Options = FromScratchOptions
+    Options = FineTuningOptions
+    pretrained = False
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
-        from transformers import AutoConfig, AutoModelForSequenceClassification
-
-        recipe, task = setting.recipe, setting.task
-        config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
-        config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
-
-        def make_model() -> Any:
-            return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-
-        tokenizer = plain_tokenizer(recipe, max_tokens(make_model()))
-        config.pad_token_id = tokenizer.pad_token_id
+        tokenizer, make_model = (_on_target_tokens if self.options.tokens == "target" else _on_source_tokens)(
+            setting, self.pretrained
+        )
         return best_of(setting, tokenizer, make_model, [{"learning_rate": rate} for rate in self.options.learning_rate])
+
+
+class FineTuning(FromScratch):
+    """The pretrained source with all of its weights trained, for as many epochs as the method."""
+
+    title = "fine-tuning"
+    pretrained = True
+
+
+def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
+    """The source's tokenizer, and a maker of transformers' own classifier."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    recipe, task = setting.recipe, setting.task
+    config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
+    config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
+
+    def make_model() -> Any:
+        if pretrained:
+            return AutoModelForSequenceClassification.from_pretrained(
+                recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe)
+            )
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+
+    tokenizer = plain_tokenizer(
+        recipe, max_tokens(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
+    )
+    config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer, make_model
+
+
+def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
+    """The method's tokenizer, and a maker of the network without its frozen parts."""
+    from transformers import AutoModel
+
+    _, tokenizer = setting.make()
+
+    def make_model() -> Any:
+        model, _ = setting.make()
+        base = model.source.base
+        table = None
+        if pretrained:
+            with torch.no_grad():
+                table = model.transform.folded(model.source)
+        else:
+            config = base.config
+            base = AutoModel.from_config(config, dtype=torch.float32)
+        return Whole(base, len(tokenizer), model.config.num_labels, setting.task, table)
+
+    return tokenizer, make_model
+
+
+class Whole(nn.Module):
+    """A network over the target's tokens, all of it trained: embedding, encoder, and a linear layer on its states.
+
+    Args:
+        base: the encoder, which is given embeddings.
+        num_tokens: of the target's tokenizer.
+        num_labels: outputs.
+        task: says whether there is a label a token; else the states are averaged over tokens.
+        table: initial embeddings (num_tokens, width); by default as the encoder's own start.
+    """
+
+    def __init__(self, base: Any, num_tokens: int, num_labels: int, task: Any, table: Tensor | None = None):
+        super().__init__()
+        own = base.get_input_embeddings().weight
+        self.embedding = nn.Embedding(num_tokens, own.shape[1])
+        nn.init.normal_(self.embedding.weight, std=float(own.detach().float().std()))
+        if table is not None:
+            self.embedding.weight.data[: len(table)] = table
+        self.base = base.float().requires_grad_(True)
+        own.requires_grad_(False)  # its words are not used, nor is a pooler
+        if getattr(base, "pooler", None) is not None:
+            base.pooler.requires_grad_(False)
+        self.head = nn.Linear(base.config.hidden_size, num_labels)
+        self.per_token, self.problem_type = task.per_token, task.problem_type
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """Logits, and the loss of `hf_reprogram.losses`."""
+        hidden = self.base(inputs_embeds=self.embedding(input_ids), attention_mask=attention_mask).last_hidden_state
+        logits = self.head(hidden if self.per_token else mean_over_tokens(hidden, attention_mask))
+        loss = None if labels is None else target_loss(logits, labels, self.problem_type)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[str, Any]]) -> Outcome:

@@ -22,6 +22,7 @@ class LinearModel:
     def __init__(self, task: Task, strength: float, outputs: int):
         self.task, self.strength, self.outputs = task, strength, outputs
         self.models: list[Any] = []
+        self.classes = np.empty(0)
 
     def fit(self, features: Any, labels: np.ndarray) -> LinearModel:
         """Fit (n, width) features, dense or sparse, to labels shaped as in `hf_reprogram.tasks.problems`."""
@@ -30,6 +31,7 @@ class LinearModel:
         from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
         scaler = StandardScaler if isinstance(features, np.ndarray) else MaxAbsScaler  # which keeps zeros
+        self.classes = np.unique(labels)
         columns = labels.T if labels.ndim == 2 else [labels]
         self.models = []
         for column in columns:
@@ -53,10 +55,11 @@ class LinearModel:
         if self.task.problem_type == "multi_label_classification":
             rows = [np.zeros(size) if m is None else m.decision_function(features) for m in self.models]
             return np.stack(rows, 1)
+        scores = np.zeros(size) if self.models[0] is None else self.models[0].decision_function(features)
+        if len(self.classes) == 2:
+            scores = np.stack([np.zeros(size), scores], 1)
         found = np.full((size, self.outputs), -1e3)
-        if self.models[0] is None:
-            return np.zeros((size, self.outputs))
-        found[:, self.models[0].classes_] = np.maximum(self.models[0].predict_log_proba(features), -1e3)
+        found[:, self.classes.astype(int)] = scores.reshape(size, -1)
         return found
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import unknown
+from ..errors import InputError, unknown
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..tasks.problems import IGNORE
@@ -71,6 +71,8 @@ class LinearProbe(Baseline):
         labels = {split: labels_of(data[split]) for split in data}
         which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
         which = ["tokens"] if task.per_token else [reads for reads in which if reads in source.spec.widths]
+        if not which:
+            raise InputError(f"A {source.spec.kind} source does not offer reads={self.options.reads!r}: leave it out.")
         strengths = self.options.strengths
         if setting.chosen:
             which, strengths = [setting.chosen["features"]], [setting.chosen["strength"]]

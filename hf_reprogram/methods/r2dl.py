@@ -161,6 +161,7 @@ def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target
             texts=target.texts,
             k=options.k,
             alphabet=options.alphabet,
+            spell_mask=target.problem_type == "infilling",
         )
     from transformers import AutoTokenizer
 
@@ -170,7 +171,7 @@ def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target
         if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:
             raise InputError(f"No tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error
         raise unknown("target tokenizer", options.tokenizer, KINDS) from error
-    return framed_tokenizer(given, processor, max_tokens)
+    return framed_tokenizer(given, processor, max_tokens, spell_mask=target.problem_type == "infilling")
 
 
 def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[int, int]) -> dict[str, Any]:

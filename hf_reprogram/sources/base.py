@@ -83,6 +83,10 @@ class Source(nn.Module):
         """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
         raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to take class vectors from.")
 
+    def fold_output(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """A map (vocabulary, n) of the vocabulary decoder's logits, folded with the decoder: weight (n, width), bias (n,)."""
+        raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to fold a token map with.")
+
     def checkpoint_activations(self, checkpoint, every_n_layers: int = 1) -> None:
         """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
 

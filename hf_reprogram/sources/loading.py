@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..errors import InputError
 from ..options import from_dict
 from .base import Source, same_fingerprint
+from .module import ModuleSource
 from .text import KINDS, TextSource
 
 
@@ -42,7 +44,8 @@ def load_source(
     """A frozen source and the plain data by which an adapter remembers it.
 
     Args:
-        source: a Hub id, a folder, a loaded `transformers` model, or a `Source`.
+        source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
+            (`hf_reprogram.sources.module`), or a `Source`.
         kind: "masked_lm", "encoder", "causal_lm" or "classifier"; read off the checkpoint's architecture if None.
         source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...).
 
@@ -52,23 +55,23 @@ def load_source(
     found: Source
     config: Any
     if isinstance(source, Source):
-        found, config, name = source, source.model.config, _name(source.model.config)
+        found, config = source, getattr(source.model, "config", None)
+        name = _name(config)
     elif isinstance(source, nn.Module):
         if source_kwargs:
             raise InputError(f"{', '.join(map(repr, source_kwargs))} cannot apply to a model that is loaded already.")
         config = getattr(source, "config", None)
         name = _name(config)
-        if config is None or not hasattr(source, "get_input_embeddings"):
-            raise InputError(
-                f"{type(source).__name__} is not a transformers text model: give a masked, encoder or causal "
-                "language model."
-            )
-        found = TextSource(source, kind or _kind([type(source).__name__], config))
+        if kind == "module" or not isinstance(source, PreTrainedModel):
+            found = ModuleSource(source)
+        else:
+            found = TextSource(source, kind or _kind([type(source).__name__], config))
     else:
         name = os.fspath(source)
         model, kind = _from_pretrained(name, kind, source_kwargs)
         config, found = model.config, TextSource(model, kind)
-    _check_embeddings(found)
+    if isinstance(found, TextSource):
+        _check_embeddings(found)
     reference = SourceReference(
         name=name,
         kind=found.spec.kind,

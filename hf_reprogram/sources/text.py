@@ -80,6 +80,16 @@ class TextSource(Source):
         rows = decoder.weight[ids].detach()
         return rows, rows.new_zeros(len(ids)) if bias is None else bias[ids].detach()
 
+    def fold_output(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Source.fold_output`: `(h W^T + b) G = h (G^T W)^T + b G`."""
+        if self.spec.kind != "masked_lm":
+            return super().fold_output(weight)
+        decoder = self._decoder(self.model)
+        rows = decoder.weight.detach().to(weight.dtype)
+        bias = getattr(decoder, "bias", None)
+        folded = weight.T @ rows
+        return folded, folded.new_zeros(len(folded)) if bias is None else bias.detach().to(weight.dtype) @ weight
+
     def cache_text(self, max_bytes: int) -> None:
         """See `Source.cache_text`."""
         if self.spec.kind != "causal_lm":

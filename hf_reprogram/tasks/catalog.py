@@ -1,15 +1,25 @@
-"""The tasks whose columns, labels and metrics are known: GLUE, and CB and COPA of SuperGLUE.
+"""The tasks whose columns, labels and metrics are known: language, molecules, peptides, proteins, antibodies and DNA.
 
 Where a benchmark hides the labels of its test split, the official validation split is the *test* split here, as in the
-papers' tables, and nothing is ever selected on it: a validation split is carved from train instead.
+papers' tables, and nothing is ever selected on it: a validation split is carved from train instead. Where it has no test
+split, one is carved too; molecules by scaffold.
 
-Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537).
+A data set of the Hub stands under its Hub id, and `ALIASES` and `HUB_NAMES` give it a short name. `moleculenet`,
+`peptides`, `proteins`, `antibodies` and `dna`/`splice` are not known to be on the Hub with these columns and splits: they
+have a short name alone and are found in the folder of `HF_REPROGRAM_DATA`, as NAME/CONFIGURATION/train.parquet and so
+on. To take such data from elsewhere, give its Hub id or file as `task.dataset`, and `task.text` and `task.label`.
+
+Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537), MoleculeNet (Wu et
+al. 2018, arXiv 1703.00564), NetSurfP-2.0's secondary structures with the test set NEW364 (Klausen et al. 2019; Elnaggar
+et al. 2021, arXiv 2007.06225), the antibody loops of RefineGNN (Jin et al. 2022, arXiv 2110.04624), splice junctions of
+UCI (Noordewier et al. 1991), and GUE's promoters and histone marks (Zhou et al. 2024, arXiv 2306.15006).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -57,7 +67,63 @@ def _copa(example: dict[str, Any]) -> dict[str, Any]:
 
 
 _NLI = ("entailment", "neutral", "contradiction")
-_GLUE, _SUPER_GLUE = "nyu-mll/glue", "aps/super_glue"
+_GLUE, _SUPER_GLUE, _GUE = "nyu-mll/glue", "aps/super_glue", "leannmlindsey/GUE"
+
+_TOX21 = (
+    "NR-AR", "NR-AR-LBD", "NR-AhR", "NR-Aromatase", "NR-ER", "NR-ER-LBD", "NR-PPAR-gamma",
+    "SR-ARE", "SR-ATAD5", "SR-HSE", "SR-MMP", "SR-p53",
+)  # fmt: skip
+_SIDER = (
+    "Hepatobiliary disorders",
+    "Metabolism and nutrition disorders",
+    "Product issues",
+    "Eye disorders",
+    "Investigations",
+    "Musculoskeletal and connective tissue disorders",
+    "Gastrointestinal disorders",
+    "Social circumstances",
+    "Immune system disorders",
+    "Reproductive system and breast disorders",
+    "Neoplasms benign, malignant and unspecified (incl cysts and polyps)",
+    "General disorders and administration site conditions",
+    "Endocrine disorders",
+    "Surgical and medical procedures",
+    "Vascular disorders",
+    "Blood and lymphatic system disorders",
+    "Skin and subcutaneous tissue disorders",
+    "Congenital, familial and genetic disorders",
+    "Infections and infestations",
+    "Respiratory, thoracic and mediastinal disorders",
+    "Psychiatric disorders",
+    "Renal and urinary disorders",
+    "Pregnancy, puerperium and perinatal conditions",
+    "Ear and labyrinth disorders",
+    "Cardiac disorders",
+    "Nervous system disorders",
+    "Injury, poisoning and procedural complications",
+)
+
+
+def _molecules(
+    label: str | tuple[str, ...],
+    labels: tuple[str, ...] = (),
+    metrics: tuple[str, ...] = ("roc_auc",),
+    problem: str = "multi_label_classification",
+) -> KnownTask:
+    """A data set of MoleculeNet: SMILES, no test split, split by scaffold."""
+    return KnownTask(("smiles",), labels, metrics, test_split=None, problem=problem, label=label, split="scaffold")
+
+
+def _antibodies(mark: str) -> KnownTask:
+    """One loop of an antibody's heavy chain, hidden and guessed; trained on what its authors call validation."""
+    columns: dict[str, Any] = {"label": "cdr", "marks": mark, "train_split": "validation", "test_split": "test"}
+    return KnownTask(("seq",), (), ("recovery", "perplexity"), problem="infilling", **columns)
+
+
+def _sequences(labels: tuple[str, ...], metrics: tuple[str, ...], test_split: str | None = "test") -> KnownTask:
+    """A class a peptide or a stretch of DNA."""
+    return KnownTask(("sequence",), labels, metrics, test_split=test_split)
+
 
 CATALOG: dict[tuple[str, str], KnownTask] = {
     (_GLUE, "sst2"): KnownTask(("sentence",), ("negative", "positive"), ("accuracy",)),
@@ -73,5 +139,53 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
         ("premise", "hypothesis"), ("entailment", "contradiction", "neutral"), ("accuracy", "f1"), average="macro"
     ),
     (_SUPER_GLUE, "copa"): KnownTask(("text", "text_pair"), ("choice1", "choice2"), ("accuracy",), prepare=_copa),
+    ("moleculenet", "bbbp"): _molecules(
+        "p_np", ("not_permeable", "permeable"), ("roc_auc", "accuracy"), "single_label_classification"
+    ),
+    ("moleculenet", "clintox"): _molecules(("FDA_APPROVED", "CT_TOX")),
+    ("moleculenet", "tox21"): _molecules(_TOX21),
+    ("moleculenet", "sider"): _molecules(_SIDER),
+    ("moleculenet", "hiv"): _molecules(
+        "HIV_active", ("inactive", "active"), ("roc_auc", "accuracy"), "single_label_classification"
+    ),
+    ("moleculenet", "esol"): _molecules(
+        "measured log solubility in mols per litre", metrics=("rmse", "pearson"), problem="regression"
+    ),
+    ("peptides", "amp"): _sequences(("not_antimicrobial", "antimicrobial"), ("accuracy", "roc_auc")),
+    ("peptides", "toxicity"): _sequences(("not_toxic", "toxic"), ("accuracy", "roc_auc")),
+    ("proteins", "secondary_structure"): KnownTask(
+        ("sequence",),
+        ("H", "E", "C"),
+        ("accuracy",),
+        test_split="test",
+        problem="token_classification",
+        label="labels",
+        scored="resolved",
+    ),
+    ("antibodies", "hcdr1"): _antibodies("1"),
+    ("antibodies", "hcdr2"): _antibodies("2"),
+    ("antibodies", "hcdr3"): _antibodies("3"),
+    # An exon that an intron follows (donor), an intron that an exon follows (acceptor), and neither.
+    ("dna", "splice"): _sequences(("EI", "IE", "N"), ("accuracy",), test_split=None),
+    (_GUE, "prom_core_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
+    (_GUE, "prom_300_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
+    (_GUE, "emp_H3"): _sequences(("not_occupied", "occupied"), ("matthews", "accuracy")),
 }
 ALIASES = {"glue": _GLUE, "super_glue": _SUPER_GLUE}
+HUB_NAMES: dict[tuple[str, str | None], tuple[str, str | None]] = {
+    ("dna", "prom_core_tata"): (_GUE, "prom_core_tata"),
+    ("dna", "prom_300_tata"): (_GUE, "prom_300_tata"),
+    ("dna", "h3"): (_GUE, "emp_H3"),
+}
+
+
+def on_hub(dataset: str, name: str | None) -> tuple[str, str | None]:
+    """Hub id and configuration that a short name stands for; what is no short name stands for itself."""
+    return HUB_NAMES.get((dataset, name), (ALIASES.get(dataset, dataset), name))
+
+
+def in_mirror(dataset: str, name: str | None) -> list[Path]:
+    """Where a local mirror may have a data set: `dataset/name` without the owner, and the same by its short name."""
+    shorts = {there: here for here, there in HUB_NAMES.items()}
+    names = dict.fromkeys([(dataset, name), shorts.get((dataset, name), (dataset, name))])
+    return [Path(folder.split("/")[-1], *([part] if part else [])) for folder, part in names]

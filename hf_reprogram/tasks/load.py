@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from .catalog import ALIASES, CATALOG, KnownTask
+from .catalog import CATALOG, KnownTask, in_mirror, on_hub
 from .metrics import METRICS, check_metric
 from .prepare import prepare
 from .problems import PROBLEMS, decide, score_logits
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+VALIDATION_NAMES = ("validation", "val", "valid", "dev")  # what the Hub's data sets call theirs
 
 
 @dataclass
@@ -206,7 +207,8 @@ def load_task(options: TaskOptions) -> Task:
         InputError: the data cannot be found, a column or split is missing, a split is empty, a label is missing or
             outside the label names, or there are fewer than two classes.
     """
-    known = CATALOG.get((ALIASES.get(options.dataset, options.dataset), options.name or ""))
+    hub_id, configuration = on_hub(options.dataset, options.name)
+    known = CATALOG.get((hub_id, configuration or ""))
     splits = _load(options)
     text = list(options.text or (known.text if known else ()))
     if not text:
@@ -218,6 +220,10 @@ def load_task(options: TaskOptions) -> Task:
     problem = _problem(options, known)
     for name in options.metrics or ():
         check_metric(name, PROBLEMS[problem].takes, problem)
+    if PROBLEMS[problem].per_token and len(text) > 1:
+        raise InputError(
+            f"A {problem.replace('_', ' ')} has a label a letter of one text: name one column in task.text."
+        )
     test_name = options.test_split or (known.test_split if known else ("test" if "test" in splits else None))
     named = [name for name in (train_name, options.validation_split, test_name) if name]
     if len(set(named)) < len(named):
@@ -231,8 +237,9 @@ def load_task(options: TaskOptions) -> Task:
         "validation": _split(splits, options.validation_split, options) if options.validation_split else None,
     }
     official = known is None or not str(test_name).startswith("validation")
-    if official and options.validation_split is None and "validation" in splits and "validation" not in named:
-        raw["validation"] = splits["validation"]
+    spare = next((name for name in VALIDATION_NAMES if name in splits and name not in named), None)
+    if official and options.validation_split is None and spare:
+        raw["validation"] = splits[spare]
     stratified = PROBLEMS[problem].stratified
     if not stratified and options.few_shot is not None:
         raise InputError(
@@ -347,14 +354,15 @@ def _load(options: TaskOptions) -> Any:
     from datasets import load_dataset
 
     path = Path(options.dataset)
-    words = {"keep_default_na": False, "na_values": [""]}  # of csv: only an empty field is missing, "None" is a word
+    words: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}  # of csv: only an empty field is missing,
+    if options.problem is not None and PROBLEMS[options.problem].per_token:  # "None" is a word, and "0110" four labels
+        words["converters"] = {str(name): str for name in np.append(options.label or "label", options.scored or [])}
     mirror = os.environ.get("HF_REPROGRAM_DATA")
     try:
         if mirror and not path.exists():
-            bare = ALIASES.get(options.dataset, options.dataset).split("/")[-1]
-            local = Path(mirror, bare, *([options.name] if options.name else []))
-            if local.is_dir():
-                return load_dataset("parquet", data_files=_parquet_splits(local))
+            for folder in in_mirror(options.dataset, options.name):
+                if Path(mirror, folder).is_dir():
+                    return load_dataset("parquet", data_files=_parquet_splits(Path(mirror, folder)))
         if path.is_file():
             kind = FILE_FORMATS.get(path.suffix)
             if kind is None:
@@ -365,7 +373,7 @@ def _load(options: TaskOptions) -> Any:
             return load_dataset(kind, data_files={"train": str(path)}, **extra)
         if path.is_dir() and any(path.rglob("*.csv")):
             return load_dataset("csv", data_dir=str(path), **words)
-        return load_dataset(ALIASES.get(options.dataset, options.dataset), options.name, revision=options.revision)
+        return load_dataset(*on_hub(options.dataset, options.name), revision=options.revision)
     except InputError:
         raise
     except Exception as error:  # datasets raises many types for "not found", and none in common
@@ -415,6 +423,10 @@ def _label_names(
     if problem in ("regression", "infilling"):
         return []
     if problem == "multi_label_classification":
+        if options.labels and len(options.labels) != len(columns):
+            raise InputError(
+                f"task.labels holds {len(options.labels)} names for {len(columns)} label columns: give one each."
+            )
         return [str(name) for name in options.labels or columns]
     if options.labels:
         names = [str(name) for name in options.labels]

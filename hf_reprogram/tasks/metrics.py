@@ -111,7 +111,7 @@ def recovery(predictions: np.ndarray, references: np.ndarray) -> float:
         predictions: (n, tokens, vocabulary) logits.
         references: (n, tokens) token ids, negative where nothing was hidden.
     """
-    hidden = references >= 0
+    hidden = _hidden(references)
     right = (predictions.argmax(-1) == references) & hidden
     rows = hidden.any(1)
     return float(np.mean(right.sum(1)[rows] / hidden.sum(1)[rows]))
@@ -119,10 +119,17 @@ def recovery(predictions: np.ndarray, references: np.ndarray) -> float:
 
 def perplexity(predictions: np.ndarray, references: np.ndarray) -> float:
     """Exponential of the mean negative log-likelihood of the hidden tokens; arguments as for `recovery`."""
-    hidden = references >= 0
+    hidden = _hidden(references)
     logits = predictions[hidden]
     log_norm = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
     return float(np.exp(np.mean(log_norm - logits[np.arange(len(logits)), references[hidden]])))
+
+
+def _hidden(references: np.ndarray) -> np.ndarray:
+    hidden = references >= 0
+    if not hidden.any():
+        raise InputError("There is nothing to score: no token is hidden.")
+    return hidden
 
 
 @dataclass(frozen=True)

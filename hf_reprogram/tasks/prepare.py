@@ -48,7 +48,7 @@ def prepare(
 
     if known is not None and known.prepare is not None and not options.text:
         data = data.map(known.prepare)
-    scored = options.scored or (known.scored if known else None)
+    scored = (options.scored or (known.scored if known else None)) if problem == "token_classification" else None
     for column in [*text, *columns, *([scored] if scored else [])]:
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
@@ -80,11 +80,10 @@ def prepare(
             if problem == "infilling":
                 ready["label"].append([int(letter in marks) for letter in letters])
             else:
-                known_letters = [_class(letter, names, row, split) for letter in letters]
                 ready["label"].append(
                     [
-                        IGNORE if seen and mark == "0" else index
-                        for index, mark in zip(known_letters, seen or letters, strict=True)
+                        IGNORE if seen and mark == "0" else _class(letter, names, row, split)
+                        for letter, mark in zip(letters, seen or letters, strict=True)
                     ]
                 )
     features = {name: Value("string") for name in ready if name != "label"}

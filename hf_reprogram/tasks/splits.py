@@ -107,7 +107,7 @@ def scaffold_split(smiles: Sequence[str], size: int) -> tuple[np.ndarray, np.nda
     from rdkit import Chem, RDLogger
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
-    RDLogger.DisableLog("rdApp.*")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]  # a molecule that cannot be read is no news here
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(smiles):
         molecule = Chem.MolFromSmiles(text)

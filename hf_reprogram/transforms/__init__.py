@@ -6,6 +6,7 @@ TRANSFORMS = Registry(
     "transform",
     {
         "vocabulary": "hf_reprogram.transforms.vocabulary:Vocabulary",
+        "contextual_vocabulary": "hf_reprogram.transforms.contextual_vocabulary:ContextualVocabulary",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

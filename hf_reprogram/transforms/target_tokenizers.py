@@ -70,6 +70,7 @@ def target_tokenizer(
     texts: Sequence[str] | None = None,
     k: int = 3,
     alphabet: Sequence[str] | None = None,
+    spell_mask: bool = False,
 ) -> tuple[Any, dict[int, int]]:
     """A fast tokenizer of the target's alphabet, and for each of its special tokens the source's id.
 
@@ -78,11 +79,12 @@ def target_tokenizer(
         kind: one of `KINDS`.
         max_tokens: the source's positions.
         texts, k, alphabet: see `target_vocabulary`.
+        spell_mask: whether a special token written in a text is read as such, for filling masks; else as letters.
 
     Returns:
         The tokenizer, and {its special id: the source's id}.
     """
-    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import WordLevel
 
     if k < 1:
@@ -107,10 +109,13 @@ def target_tokenizer(
     backend.normalizer = normalizers.Sequence(steps)
     pattern = {"smiles": SMILES, "kmers": f".{{1,{k}}}"}.get(kind, ".")
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
-    return _with_specials(backend, source_tokenizer, max_tokens)
+    backend.decoder = decoders.Fuse()
+    return _with_specials(backend, source_tokenizer, max_tokens, spell_mask=spell_mask)
 
 
-def framed_tokenizer(tokenizer: Any, source_tokenizer: Any, max_tokens: int) -> tuple[Any, dict[int, int]]:
+def framed_tokenizer(
+    tokenizer: Any, source_tokenizer: Any, max_tokens: int, spell_mask: bool = False
+) -> tuple[Any, dict[int, int]]:
     """Any fast tokenizer for the target, with the source's special tokens in place of its own.
 
     Its ordinary tokens keep their ids; what it puts around a text, and its padding, mask and unknown token, are left out
@@ -123,11 +128,11 @@ def framed_tokenizer(tokenizer: Any, source_tokenizer: Any, max_tokens: int) -> 
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
     backend.no_padding()
-    return _with_specials(backend, source_tokenizer, max_tokens, unknown_token=tokenizer.unk_token)
+    return _with_specials(backend, source_tokenizer, max_tokens, tokenizer.unk_token, spell_mask)
 
 
 def _with_specials(
-    backend: Any, source_tokenizer: Any, max_tokens: int, unknown_token: str | None = UNKNOWN
+    backend: Any, source_tokenizer: Any, max_tokens: int, unknown_token: str | None = UNKNOWN, spell_mask: bool = False
 ) -> tuple[Any, dict[int, int]]:
     """Add the source's special tokens behind the vocabulary and frame every text as the source does."""
     from tokenizers import AddedToken
@@ -157,7 +162,7 @@ def _with_specials(
         padding_side="right",
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
-        split_special_tokens=True,
+        split_special_tokens=not spell_mask,
         **names,
         **({"unk_token": unknown_token} if unknown_token else {}),
     )

@@ -174,9 +174,10 @@ class Vocabulary(InputTransform):
             return 0.0
         from ..dictionary import orthogonal_matching_pursuit
 
-        found = orthogonal_matching_pursuit(self.dictionary(source), target.float(), self.options.sparsity)
+        atoms, target = self.dictionary(source), target.float()
+        found = orthogonal_matching_pursuit(atoms, target, self.options.sparsity)
         self.codes.copy_(found.codes)
-        self.support.copy_(found.support)
+        self.support.copy_(_spare_atoms(found.support, found.codes, atoms, target))
         if hasattr(self, "offset"):
             self.offset.zero_()
         return float((self.table(source) - target).norm() / target.norm().clamp(min=1e-12))
@@ -202,3 +203,19 @@ class Vocabulary(InputTransform):
                 self.fit_table(self.table(source).detach(), source)
             del self.offset
             self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
+
+
+def _spare_atoms(support: Tensor, codes: Tensor, atoms: Tensor, target: Tensor) -> Tensor:
+    """A support whose unused places (code 0) hold the nearest atoms that a row does not use yet, for training to take up.
+
+    A target that is an atom itself needs one; the other s - 1 codes of its row would all stand on the same filler.
+    """
+    unused = codes == 0
+    if not unused.any():
+        return support
+    cosine = nn.functional.normalize(target, dim=1) @ nn.functional.normalize(atoms, dim=1).T
+    rows, places = (~unused).nonzero(as_tuple=True)
+    cosine[rows, support[rows, places]] = -2.0
+    nearest = cosine.topk(support.shape[1], dim=1).indices
+    place = unused.long().cumsum(1) - 1
+    return torch.where(unused, nearest.gather(1, place.clamp(min=0)), support)

@@ -1,0 +1,59 @@
+"""Token map: the source's predictions of its own tokens, mapped to the target's tokens at every position.
+
+    logits_T = logits_S Gamma          Gamma (N_S, N_T), logits_S the masked-LM decoder's at a position
+
+The decoder is linear, so both fold into one matrix: `(h W^T + b) Gamma = h (Gamma^T W)^T + b Gamma`. The source's
+vocabulary of logits is never computed; the result is equal up to rounding, and a test says so.
+
+Source: ReprogBERT (Melnyk et al. 2023, arXiv 2210.07144), the map gamma of its infilling of antibody sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..sources.base import Source, SourceSpec
+from .base import OutputMapping
+
+
+@dataclass
+class TokenMapOptions:
+    """Options of `token_map`: target tokens, width of the state the decoder sees, and the source's vocabulary."""
+
+    num_labels: int
+    width: int
+    vocab_size: int
+    reads: str = "decoder"
+
+
+class TokenMap(OutputMapping):
+    """`gamma` of shape (source vocabulary, target tokens)."""
+
+    Options = TokenMapOptions
+
+    def __init__(self, options: TokenMapOptions):
+        super().__init__(options)
+        self.gamma = nn.Parameter(torch.zeros(options.vocab_size, options.num_labels))
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must have a masked-LM decoder over as many tokens."""
+        super().check(spec)
+        if spec.vocab_size != self.options.vocab_size:
+            raise InputError(
+                f"The token map is for {self.options.vocab_size:,} source tokens, but the source has {spec.vocab_size:,}: this "
+                "adapter belongs to another source."
+            )
+
+    def reset(self) -> None:
+        """Start small: the first predictions are near uniform."""
+        nn.init.normal_(self.gamma, std=self.options.vocab_size**-0.5)
+
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
+        """(batch, tokens, width) to (batch, tokens, target tokens)."""
+        weight, bias = source.fold_output(self.gamma)
+        return F.linear(outputs.to(weight.dtype), weight, bias)

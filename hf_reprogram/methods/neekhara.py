@@ -1,0 +1,104 @@
+"""Adversarial reprogramming of text classifiers (Neekhara, Hussain, Dubnov, Koushanfar 2019, arXiv 1809.01829).
+
+    y = label map( f( V_S[argmax Conv1d(target tokens)] ) )
+
+theta: a convolution from target tokens to source tokens, trained through a Gumbel soft-max whose temperature falls.  omega:
+a map of the source's own labels; for a source that has none, a dense layer on its features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError, unknown
+from ..mappings.label_map import assign
+from ..sources.base import Source
+from .base import Method, MethodInfo, Parts, Target
+from .r2dl import make_tokenizer
+
+
+@dataclass
+class NeekharaOptions:
+    """Options of Neekhara 2019.
+
+    Attributes:
+        tokenizer, k, alphabet: as in `hf_reprogram.methods.r2dl.R2DLOptions`.
+        kernel_size: target tokens that decide one source token.
+        temperature: of the Gumbel soft-max, first and last.
+        temperature_epochs: epochs over which it falls.
+        label_mapping: "identity" (class i is the source's label i, the paper's) or "random".
+        labels_per_class: source labels a class for "random".
+    """
+
+    tokenizer: str = "characters"
+    k: int = 3
+    alphabet: list[str] | None = None
+    kernel_size: int = 5
+    temperature: tuple[float, float] = (2.0, 0.01)
+    temperature_epochs: int = 15
+    label_mapping: str = "identity"
+    labels_per_class: int | None = None
+
+    def __post_init__(self):
+        self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # YAML has lists
+        if isinstance(self.alphabet, str):
+            self.alphabet = list(self.alphabet)
+        if self.label_mapping not in ("identity", "random"):
+            raise unknown("label_mapping", self.label_mapping, ("identity", "random"))
+
+
+class Neekhara(Method):
+    """A contextual vocabulary and a label map around a frozen text classifier."""
+
+    info = MethodInfo(
+        title="Adversarial Reprogramming of Text Classification Neural Networks",
+        authors="Neekhara, Hussain, Dubnov, Koushanfar",
+        year=2019,
+        arxiv="1809.01829",
+        source="classifier; also any source with features",
+        transform="contextual_vocabulary",
+        mapping="label_map",
+        differs="a source without labels of its own gets a dense layer; the black-box variant is not here",
+    )
+    Options = NeekharaOptions
+    training = {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "num_train_epochs": 20,
+        "per_device_train_batch_size": 32,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 1.0,
+    }
+
+    options: NeekharaOptions
+
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """A tokenizer of the target's alphabet, the convolution, and the label map."""
+        options, spec = self.options, source.spec
+        tokenizer, special_ids = make_tokenizer(options, processor, spec.max_tokens, target)
+        ordinary = min(special_ids)
+        transform = {
+            "type": "contextual_vocabulary",
+            "num_tokens": ordinary - (tokenizer.unk_token_id == ordinary - 1),
+            "vocab_size": spec.vocab_size,
+            "special_ids": {str(ours): theirs for ours, theirs in special_ids.items()},
+            "kernel_size": options.kernel_size,
+            "temperature": list(options.temperature),
+            "temperature_epochs": options.temperature_epochs,
+        }
+        if "logits" in spec.widths and target.problem_type == "single_label_classification":
+            width = spec.widths["logits"]
+            groups = assign(target.num_labels, width, options.label_mapping, options.labels_per_class)
+            mapping = {"type": "label_map", "num_labels": target.num_labels, "width": width, "assignment": groups}
+        elif "features" in spec.widths:
+            width = spec.widths["features"]
+            mapping = {"type": "dense", "num_labels": target.num_labels, "width": width, "reads": "features"}
+        else:
+            raise InputError(f"A {spec.kind} source with logits alone can be mapped to a classification only.")
+        return Parts(transform, mapping, tokenizer)
+
+    def initialize(self, model: Any, processor: Any) -> None:
+        """A fresh convolution."""
+        model.transform.reset()
+        model.mapping.reset()

@@ -1,0 +1,86 @@
+"""ReprogBERT: infilling sequences of another alphabet with a frozen masked LM (Melnyk et al. 2023, arXiv 2210.07144).
+
+    p(token at a hidden position) = soft-max( decoder_S( f(Theta V_S[ids]) ) Gamma )
+
+theta: the vocabulary transform of R2DL.  omega: Gamma, from the source's tokens to the target's, behind the masked-LM decoder.
+The adapter's tokenizer has a mask, `[MASK]` by `processor.mask_token`; `hf_reprogram.infilling` fills masks by sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+from ..sources.base import Source
+from .base import Method, MethodInfo, Parts, Target
+from .r2dl import R2DLOptions, initialize_vocabulary, make_tokenizer, vocabulary
+
+
+@dataclass
+class ReprogBERTOptions:
+    """Options of ReprogBERT; each as in `hf_reprogram.methods.r2dl.R2DLOptions`."""
+
+    tokenizer: str = "residues"
+    k: int = 3
+    alphabet: list[str] | None = None
+    sparsity: int | None = None
+    init: str = "tokens"
+    warmup_epochs: int = 0
+    alternating: bool = False
+    atoms: str = "tokens"
+    num_atoms: int = 256
+
+    def __post_init__(self):
+        R2DLOptions(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+class ReprogBERT(Method):
+    """A vocabulary transform and a token map around a frozen masked LM."""
+
+    info = MethodInfo(
+        title="Reprogramming Pretrained Language Models for Antibody Sequence Infilling (ReprogBERT)",
+        authors="Melnyk, Chenthamarakshan, Chen, Das, Dhurandhar, Padhi, Das",
+        year=2023,
+        arxiv="2210.07144",
+        source="masked LM",
+        transform="vocabulary",
+        mapping="token_map",
+        differs="the decoder and Gamma are folded into one matrix; theta is a free table unless a sparsity is given",
+        pipeline_tag="fill-mask",
+    )
+    Options = ReprogBERTOptions
+    problem_types = ("infilling",)
+    training = {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "num_train_epochs": 30,
+        "per_device_train_batch_size": 32,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.06,
+        "max_grad_norm": 1.0,
+    }
+
+    options: ReprogBERTOptions
+
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """A tokenizer with a mask, the vocabulary transform, and a map to the target's tokens."""
+        if source.spec.kind != "masked_lm":
+            raise InputError(f"Infilling needs a masked LM with its head: this is a {source.spec.kind} source.")
+        tokenizer, special_ids = make_tokenizer(self.options, processor, source.spec.max_tokens, target)
+        if tokenizer.mask_token is None:
+            raise InputError("Infilling needs a mask token, which the source's tokenizer lacks: use another source.")
+        transform = vocabulary(self.options, source, tokenizer, special_ids)
+        names = tokenizer.convert_ids_to_tokens(list(range(transform["num_tokens"])))
+        mapping = {
+            "type": "token_map",
+            "num_labels": len(names),
+            "width": source.spec.widths["decoder"],
+            "vocab_size": source.spec.vocab_size,
+        }
+        return Parts(transform, mapping, tokenizer, labels=names)
+
+    def initialize(self, model: Any, processor: Any) -> None:
+        """An initial table, its nearest sparse Theta where there is a sparsity, and a small random Gamma."""
+        initialize_vocabulary(self.options, model)
+        model.mapping.reset()

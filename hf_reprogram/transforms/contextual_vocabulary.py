@@ -1,0 +1,113 @@
+"""Contextual vocabulary: which source token a target token becomes depends on its neighbours.
+
+    l = Conv1d(one-hot target tokens)             (batch, source tokens, positions)
+    E(ids)_t = soft-max((l_t + g) / tau) V_S      in training, g Gumbel noise
+               V_S[argmax l_t]                    afterwards
+
+theta is the convolution's kernel (N_S, N_T, k) and bias. The temperature tau falls linearly over the first epochs; special
+tokens keep the source's embeddings, and what stands outside the text or is unknown is no token at all to the convolution.
+
+Source: Neekhara et al. 2019 (arXiv 1809.01829), equations 2 to 4, the white-box attack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..sources.base import Source, SourceSpec
+from .base import InputTransform
+
+
+@dataclass
+class ContextualVocabularyOptions:
+    """Options of `contextual_vocabulary`.
+
+    Attributes:
+        num_tokens: N_T, the target's ordinary tokens: ids 0 to N_T - 1.
+        vocab_size: N_S.
+        special_ids: the source's id of each special token of the target, by target id as text.
+        kernel_size: k, target tokens that decide one source token; odd.
+        temperature: first and last tau.
+        temperature_epochs: epochs over which tau falls.
+    """
+
+    num_tokens: int
+    vocab_size: int
+    special_ids: dict[str, int] = field(default_factory=dict)
+    kernel_size: int = 5
+    temperature: tuple[float, float] = (2.0, 0.01)
+    temperature_epochs: int = 15
+
+    def __post_init__(self):
+        self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # JSON has lists
+        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
+            raise InputError(
+                f"kernel_size is {self.kernel_size}: give an odd number, so that a token stands in the middle."
+            )
+        if min(self.temperature) <= 0:
+            raise InputError(f"temperature is {list(self.temperature)}: give two numbers above 0.")
+
+
+class ContextualVocabulary(InputTransform):
+    """The convolution, and the temperature of the epoch."""
+
+    Options = ContextualVocabularyOptions
+
+    def __init__(self, options: ContextualVocabularyOptions):
+        super().__init__(options)
+        self.weight = nn.Parameter(torch.zeros(options.vocab_size, options.num_tokens, options.kernel_size))
+        self.bias = nn.Parameter(torch.zeros(options.vocab_size))
+        self.tau = options.temperature[0]
+
+    def reset(self) -> None:
+        """Start as a fresh convolution."""
+        bound = (self.options.num_tokens * self.options.kernel_size) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must have as many tokens."""
+        if spec.vocab_size != self.options.vocab_size:
+            raise InputError(
+                f"The vocabulary map is for {self.options.vocab_size:,} source tokens, but the source has "
+                f"{spec.vocab_size:,}: this adapter belongs to another source."
+            )
+
+    def begin_epoch(self, epoch: float) -> None:
+        """The temperature, from the first to the last over `temperature_epochs`."""
+        first, last = self.options.temperature
+        share = min(1.0, epoch / max(1, self.options.temperature_epochs - 1))
+        self.tau = first + (last - first) * share
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Logits over the source's tokens (batch, tokens, N_S) for target ids (batch, tokens)."""
+        ordinary = ids < self.options.num_tokens
+        one_hot = F.one_hot(ids.masked_fill(~ordinary, 0), self.options.num_tokens).to(self.weight.dtype)
+        one_hot = one_hot * ordinary[..., None]
+        found = F.conv1d(one_hot.transpose(1, 2), self.weight, self.bias, padding=self.options.kernel_size // 2)
+        return found.transpose(1, 2)
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width)."""
+        ids = batch["input_ids"]
+        mask = batch.get("attention_mask")
+        logits = self.logits(ids)
+        if self.training:
+            every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device)).detach()
+            soft = F.gumbel_softmax(logits.float(), tau=self.tau, dim=-1)
+            embeds = soft.to(every.dtype) @ every
+        else:
+            embeds = source.embed(logits.argmax(-1))
+        special = torch.full((max(int(ids.max()) + 1, self.options.num_tokens),), -1, device=ids.device)
+        for ours, theirs in self.options.special_ids.items():
+            if int(ours) < len(special):
+                special[int(ours)] = theirs
+        theirs = special[ids]
+        embeds = torch.where((theirs >= 0)[..., None], source.embed(theirs.clamp(min=0)).to(embeds.dtype), embeds)
+        return {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
