@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
+from hf_reprogram.training.run import _make
 from tests import runs, toys  # noqa: F401 - toys registers a third-party baseline
 
 
@@ -24,7 +28,9 @@ def setting(source_folder, csv_file, tmp_path):
     def make(family="bert", chosen=None, num_prompts=3, **changes):
         recipe = runs.recipe(source_folder(family), csv_file, tmp_path / "run", **changes)
         task = load_task(recipe.task_options)
-        return Setting(recipe, task, task.splits(0), 0, tmp_path / "scratch", True, num_prompts, chosen)
+        splits = task.splits(0)
+        make = partial(_make, recipe, task, 0, splits)
+        return Setting(recipe, task, splits, 0, tmp_path / "scratch", True, num_prompts, make, chosen)
 
     return make
 
@@ -39,15 +45,26 @@ def test_the_majority_is_of_train_and_costs_nothing(setting):
     labels = made.splits["train"]["label"]
     made.splits["train"] = made.splits["train"].select([i for i, label in enumerate(labels) if label == 1][:9])
     outcome = run("majority", made)
-    assert set(outcome.test) == set(outcome.validation) == {1}
-    assert (len(outcome.test), len(outcome.validation)) == (48, 19)
+    assert set(made.task.decide(outcome.test)) == set(made.task.decide(outcome.validation)) == {1}
+    assert (outcome.test.shape, outcome.validation.shape) == ((48, 2), (19, 2))
     assert outcome.trainable == 0
 
 
 def test_the_majority_of_a_regression_is_the_mean(setting, tmp_path):
     data = runs.write_csv(tmp_path / "numbers.csv", 40, score=[float(i % 4) for i in range(40)])
     made = setting(task={"dataset": str(data), "label": "score", "regression": True})
-    assert set(run("majority", made).test) == {np.mean(made.splits["train"]["label"])}
+    assert np.unique(run("majority", made).test) == np.mean(made.splits["train"]["label"])
+
+
+def test_the_majority_of_several_labels_is_each_ones_own_and_missing_ones_do_not_count(setting, tmp_path):
+    rare = [int(i % 4 == 0) for i in range(40)]
+    columns = {"rare": rare, "common": [1 - label for label in rare], "seldom": [None] * 20 + [1] * 19 + [0]}
+    data = runs.write_csv(tmp_path / "several.csv", 40, **columns)
+    made = setting(task={"dataset": str(data), "label": list(columns)})
+    made.splits["train"] = made.task.train
+    outcome = run("majority", made)
+    assert made.task.decide(outcome.test).tolist() == [[0, 1, 1]] * 8
+    assert made.task.score(outcome.test, made.splits["test"]["label"]) == {"roc_auc": 0.5}
 
 
 def features(name, texts):
@@ -65,28 +82,50 @@ def test_the_probe_is_logistic_regression_on_the_frozen_features(setting):
     name = made.recipe.source["name"]
     oracle.fit(features(name, made.splits["train"]["text"]), made.splits["train"]["label"])
     expected = oracle.predict(features(name, made.splits["test"]["text"]))
-    assert np.mean(outcome.test == expected) > 0.97  # the same up to rounding at the boundary
+    assert np.mean(made.task.decide(outcome.test) == expected) > 0.97  # the same up to rounding at the boundary
     assert outcome.trainable == 33
 
 
 def test_the_probe_chooses_on_validation_and_later_seeds_take_its_choice(setting):
-    outcome = run("linear_probe", setting())
-    assert set(outcome.chosen) == {"reads", "strength"}
-    taken_over = {"reads": "first", "strength": 1e-9}  # which no validation split would choose
+    made = setting()
+    outcome = run("linear_probe", made)
+    assert set(outcome.chosen) == {"features", "strength"}
+    taken_over = {"features": "first", "strength": 1e-9}  # which no validation split would choose
     assert outcome.chosen != taken_over
     assert run("linear_probe", setting(chosen=taken_over)).chosen == taken_over
     scores = {
-        reads: np.mean(
-            run("linear_probe", setting(), reads=reads).validation == setting().splits["validation"]["label"]
-        )
+        reads: made.task.score(run("linear_probe", made, reads=reads).validation, made.splits["validation"]["label"])[
+            "accuracy"
+        ]
         for reads in ("features", "first", "last")
     }
-    assert max(scores.values()) == scores[outcome.chosen["reads"]]
+    assert max(scores.values()) == scores[outcome.chosen["features"]]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "albert", "bert-encoder"])
 def test_the_probe_reads_other_kinds_of_sources(family, setting):
     assert len(run("linear_probe", setting(family, task={"max_train": 60})).test) == 48
+
+
+def test_a_probe_of_what_the_source_does_not_offer_is_refused(setting):
+    with pytest.raises(InputError, match="A causal_lm source does not offer reads='first'"):
+        run("linear_probe", setting("gpt2"), reads="first")
+
+
+def test_the_probe_on_the_methods_tokens_reads_through_its_untrained_transform(setting):
+    """A prompt of no slots changes nothing but the mask in its template, so that the probe is another one."""
+    made = setting(task={"max_train": 60}, method={"num_prompts": 0})
+    model, processor = made.make()
+    outcome = run("linear_probe", made, tokens="target", reads="features", strengths=[1.0])
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000))
+    rows = {}
+    for split in ("train", "test"):
+        batch = processor(made.splits[split]["text"][:], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            rows[split] = model.source(model.transform(dict(batch), model.source), "features").numpy()
+    oracle.fit(rows["train"], made.splits["train"]["label"])
+    decisions = outcome.test[:, 1] - outcome.test[:, 0]
+    np.testing.assert_allclose(decisions, oracle.decision_function(rows["test"]), rtol=1e-2, atol=1e-2)
 
 
 def test_from_scratch_trains_the_whole_architecture(setting):

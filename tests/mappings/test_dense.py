@@ -10,20 +10,20 @@ from hf_reprogram.mappings.dense import Dense, DenseOptions
 def test_logits_are_linear_in_the_features():
     mapping = Dense(DenseOptions(3, 8)).eval()
     one, other = torch.randn(2, 1, 8)
-    bias = mapping(torch.zeros(1, 8))
-    torch.testing.assert_close(mapping(one + other) + bias, mapping(one) + mapping(other))
-    torch.testing.assert_close(mapping(one)[0, 1], mapping.linear.weight[1] @ one[0] + mapping.linear.bias[1])
+    bias = mapping(torch.zeros(1, 8), None)
+    torch.testing.assert_close(mapping(one + other, None) + bias, mapping(one, None) + mapping(other, None))
+    torch.testing.assert_close(mapping(one, None)[0, 1], mapping.linear.weight[1] @ one[0] + mapping.linear.bias[1])
 
 
 def test_token_states_give_a_row_of_logits_a_token():
-    assert Dense(DenseOptions(3, 8, reads="tokens"))(torch.randn(2, 5, 8)).shape == (2, 5, 3)
+    assert Dense(DenseOptions(3, 8, reads="tokens"))(torch.randn(2, 5, 8), None).shape == (2, 5, 3)
 
 
 def test_dropout_acts_in_training_alone():
     mapping = Dense(DenseOptions(3, 64, dropout=0.5))
     states = torch.ones(1, 64)
-    assert not torch.equal(mapping.train()(states), mapping(states))
-    assert torch.equal(mapping.eval()(states), mapping(states))
+    assert not torch.equal(mapping.train()(states, None), mapping(states, None))
+    assert torch.equal(mapping.eval()(states, None), mapping(states, None))
 
 
 def test_reset_draws_new_weights():

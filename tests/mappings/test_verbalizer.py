@@ -17,19 +17,19 @@ def test_logits_are_the_dot_products_plus_biases():
     with torch.no_grad():
         mapping.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]]))
         mapping.bias.copy_(torch.tensor([0.5, -0.5]))
-    assert mapping(torch.tensor([[1.0, 1.0, 2.0]])).tolist() == [[9.5, -0.5]]
+    assert mapping(torch.tensor([[1.0, 1.0, 2.0]]), None).tolist() == [[9.5, -0.5]]
 
 
 def test_it_starts_at_zero_until_it_is_reset():
     mapping = Verbalizer(VerbalizerOptions(3, 16))
-    assert mapping(torch.ones(1, 16)).tolist() == [[0, 0, 0]]
+    assert mapping(torch.ones(1, 16), None).tolist() == [[0, 0, 0]]
     mapping.reset()
     assert 0 < mapping.weight.abs().max() <= 0.25
 
 
 def test_states_in_bf16_give_logits_in_the_mappings_dtype():
     mapping = Verbalizer(VerbalizerOptions(2, 4))
-    assert mapping(torch.ones(1, 4, dtype=torch.bfloat16)).dtype == torch.float32
+    assert mapping(torch.ones(1, 4, dtype=torch.bfloat16), None).dtype == torch.float32
 
 
 def test_a_source_that_does_not_offer_what_is_read_is_refused():

@@ -44,9 +44,12 @@ def test_a_regression_takes_no_label_names(labels, source_folder):
         reprogram(source_folder("bert"), labels=["a", "b"], problem_type="regression")
 
 
-def test_other_problem_types_are_refused(source_folder):
-    with pytest.raises(InputError, match="problem_type is 'ranking'"):
-        reprogram(source_folder("bert"), labels=2, problem_type="ranking")
+@pytest.mark.parametrize("problem_type", ["ranking", "multi_label_classification", "token_classification", "infilling"])
+def test_a_problem_that_the_method_is_not_for_is_refused_with_those_it_is_for(problem_type, source_folder):
+    with pytest.raises(InputError) as refused:
+        reprogram(source_folder("bert"), labels=2, problem_type=problem_type)
+    assert f"'warp' is not for a {problem_type.replace('_', ' ')}" in str(refused.value)
+    assert "it does single_label_classification, regression" in str(refused.value)
 
 
 def test_an_unknown_method_is_refused_with_the_nearest(source_folder):

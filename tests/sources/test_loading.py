@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSequenceClassification, ElectraForPreTraining
 
 from hf_reprogram import InputError, ReprogrammedModel
@@ -29,9 +30,43 @@ def test_another_kind_can_be_asked_for(source_folder):
     assert not hasattr(source.model, "cls")
 
 
-def test_a_checkpoint_of_a_classifier_is_an_encoder(tmp_path):
-    BertForSequenceClassification(tiny.make_model("bert").config).save_pretrained(tmp_path)
-    assert load_source(str(tmp_path))[1]["kind"] == "encoder"
+def save_classifier(folder, num_labels=7):
+    """A BERT with a pooler and a classification head, as it was fine-tuned by somebody."""
+    config = tiny.make_model("bert").config
+    config.num_labels = num_labels
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_a_checkpoint_of_a_classifier_is_one_and_its_own_logits_are_read(tmp_path):
+    model = save_classifier(tmp_path)
+    source, reference = load_source(str(tmp_path))
+    assert reference["kind"] == source.spec.kind == "classifier"
+    assert source.spec.widths["logits"] == 7
+    ids = torch.tensor([[5, 9, 30, 31]])
+    inputs = {"inputs_embeds": source.embed(ids), "attention_mask": torch.ones_like(ids)}
+    with torch.no_grad():
+        torch.testing.assert_close(source(inputs, "logits"), model(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_checkpoint_of_a_classifier_can_be_asked_for_as_an_encoder(tmp_path):
+    save_classifier(tmp_path)
+    source, reference = load_source(str(tmp_path), kind="encoder")
+    assert reference["kind"] == "encoder"
+    assert "logits" not in source.spec.widths
+
+
+def test_a_missing_pooler_counts_where_it_is_read(source_folder, tmp_path):
+    """A classifier's logits come through it, an encoder's states do not."""
+    save_classifier(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "pooler" not in name}
+    assert len(kept) == len(weights) - 2
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"no weights for 'bert\.pooler.* and 1 more of BertForSequenceClassification"):
+        load_source(str(tmp_path))
+    assert load_source(str(tmp_path), kind="encoder")[1]["kind"] == "encoder"
 
 
 def test_a_pretraining_checkpoint_is_a_masked_lm(tmp_path):
@@ -66,7 +101,7 @@ def test_options_for_a_model_that_is_loaded_already_are_refused():
 
 
 def test_what_is_no_text_model_is_refused():
-    with pytest.raises(InputError, match="Linear is not a transformers text model"):
+    with pytest.raises(InputError, match="Linear"):
         load_source(torch.nn.Linear(2, 2))
 
 

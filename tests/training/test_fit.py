@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hf_reprogram import InputError, ReprogrammedModel
-from hf_reprogram.tasks.load import TaskOptions, load_task
-from hf_reprogram.training import fit as module
+from hf_reprogram import ReprogrammedModel
+from hf_reprogram.tasks.load import Task, TaskOptions, load_task
 from hf_reprogram.training.encode import tokenize
 from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve
 from hf_reprogram.training.results import markdown, one_class_advice, plus_minus, rows, summarize
@@ -31,11 +30,14 @@ def fitted(task, source, folder, **arguments):
     return model, fit(model, processor, data, task, {**ARGUMENTS, **arguments}, folder=folder, seed=0, quiet=True)
 
 
-def test_the_epoch_with_the_best_validation_score_is_kept(task, source_folder, tmp_path, monkeypatch):
-    """The score is dictated: epoch 2 of 4 is the best, whatever the model does."""
-    dictated, seen = iter([0.3, 0.9, 0.5, 0.4, 0.9, 0.9]), []
+@pytest.mark.parametrize(
+    ("metric", "values"), [("accuracy", [0.3, 0.9, 0.5, 0.4, 0.9, 0.9]), ("perplexity", [0.9, 0.3, 0.5, 0.4, 0.3, 0.3])]
+)
+def test_the_epoch_with_the_best_validation_score_is_kept(metric, values, task, source_folder, tmp_path, monkeypatch):
+    """The score is dictated: epoch 2 of 4 is the best, whatever the model does, be it the highest or the lowest."""
+    dictated, seen, task.metrics = iter(values), [], [metric]
     monkeypatch.setattr(
-        module, "score", lambda names, *_: seen.append(clone(model)) or dict.fromkeys(names, next(dictated))
+        Task, "score", lambda self, *_: seen.append(clone(model)) or dict.fromkeys(self.metrics, next(dictated))
     )
 
     def clone(model):
@@ -45,7 +47,7 @@ def test_the_epoch_with_the_best_validation_score_is_kept(task, source_folder, t
     model, processor = tiny.make_adapter(source_folder("bert"))
     data = tokenize(task.splits(0), processor, None)
     done = fit(model, processor, data, task, ARGUMENTS, folder=tmp_path, seed=0, quiet=True)
-    assert done.validation == {"accuracy": 0.9}
+    assert done.validation == {metric: values[1]}
     kept, epochs = clone(model), seen[:4]
     assert all(torch.equal(kept[name], epochs[1][name]) for name in kept)
     assert all(not torch.equal(kept[name], epochs[3][name]) for name in kept)
@@ -54,7 +56,8 @@ def test_the_epoch_with_the_best_validation_score_is_kept(task, source_folder, t
 def test_what_was_found_is_what_the_kept_model_predicts(task, source_folder, tmp_path):
     model, done = fitted(task, source_folder("bert"), tmp_path)
     validation = task.splits(0)["validation"]
-    assert done.validation["accuracy"] == np.mean(done.predictions == np.array(validation["label"]))
+    assert done.logits.shape == (len(validation), 2)
+    assert done.validation["accuracy"] == np.mean(done.logits.argmax(1) == np.array(validation["label"]))
     assert done.validation["accuracy"] == max(entry["accuracy"] for entry in done.history)
     assert [entry["epoch"] for entry in done.history] == [1, 2, 3, 4]
     assert done.seconds > 0
@@ -96,34 +99,6 @@ def test_the_newest_whole_checkpoint_is_found_and_half_written_ones_are_not(tmp_
 # ------------------------------------------------------------------------------------------------ smaller functions
 
 
-def test_texts_are_cut_to_the_sources_limit_or_to_a_shorter_one(source_folder):
-    from datasets import Dataset
-
-    _, processor = tiny.make_adapter(source_folder("bert"))
-    splits = {"train": Dataset.from_dict({"text": ["film " * 200, "film"], "label": [0, 1]})}
-    for asked, longest in ((None, tiny.MAX_TOKENS), (20, 20), (500, tiny.MAX_TOKENS)):
-        data = tokenize(splits, processor, asked)["train"]
-        assert [len(row) for row in data["input_ids"]] == [longest, 7]
-        assert data["label"] == splits["train"]["label"]
-
-
-def test_a_length_that_the_template_alone_exceeds_is_refused(source_folder):
-    from datasets import Dataset
-
-    _, processor = tiny.make_adapter(source_folder("bert"))  # 3 slots, [CLS], [MASK], [SEP]
-    splits = {"train": Dataset.from_dict({"text": ["the film was good"], "label": [0]})}
-    with pytest.raises(InputError, match="6"):
-        tokenize(splits, processor, 5)
-
-
-def test_decisions_are_the_largest_logit_or_the_number(task):
-    logits = np.array([[0.1, 0.2], [3.0, -1.0]], np.float32)
-    assert task.decide(logits).tolist() == [1, 0]
-    assert task.decide((logits, "hidden")).tolist() == [1, 0]
-    task.problem_type = "regression"
-    assert task.decide(logits[:, :1]).tolist() == pytest.approx([0.1, 3.0])
-
-
 def test_the_learning_curve_has_one_record_an_epoch():
     log = [
         {"loss": 0.9, "learning_rate": 1e-3, "epoch": 1.0, "step": 5},
@@ -139,10 +114,18 @@ def test_the_learning_curve_has_one_record_an_epoch():
 
 
 def test_one_class_advice_names_the_class_and_ten_times_the_step(task):
-    advice = one_class_advice(np.array([1, 1, 1]), 1e-3, task)
+    always_good = np.array([[0.1, 0.2], [-3.0, 2.0], [0.0, 9.0]])
+    advice = one_class_advice(always_good, 1e-3, task)
     assert "'good' for every validation example" in advice
     assert "training.learning_rate=0.01" in advice
-    assert one_class_advice(np.array([1, 0, 1]), 1e-3, task) is None
+    assert one_class_advice(always_good * [[1], [-1], [1]], 1e-3, task) is None
+
+
+def test_no_advice_where_there_is_more_than_one_answer_an_example(task):
+    task.problem_type = "multi_label_classification"
+    assert one_class_advice(np.ones((3, 2)), 1e-3, task) is None
+    task.problem_type = "token_classification"
+    assert one_class_advice(np.ones((3, 5, 2)), 1e-3, task) is None
 
 
 def test_summaries_by_hand():
@@ -152,10 +135,16 @@ def test_summaries_by_hand():
     assert summarize([{"f1": 0.5}]) == {"f1": {"mean": 0.5, "std": 0.0, "n": 1}}
 
 
-def test_numbers_are_written_in_percent_with_their_deviation():
-    assert plus_minus({"mean": 0.7123, "std": 0.008, "n": 3}) == "71.2 ± 0.8"
-    assert plus_minus({"mean": 0.7123, "std": 0.0, "n": 1}) == "71.2"
-    assert plus_minus({"mean": 12.34, "std": 0.5, "n": 2}, percent=False) == "12.3 ± 0.5"
+@pytest.mark.parametrize("metric", ["accuracy", "pearson", "roc_auc"])
+def test_shares_are_written_in_percent_with_their_deviation(metric):
+    assert plus_minus({"mean": 0.7123, "std": 0.008, "n": 3}, metric) == "71.2 ± 0.8"
+    assert plus_minus({"mean": 0.7123, "std": 0.0, "n": 1}, metric) == "71.2"
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "perplexity"])
+def test_errors_are_written_in_their_own_unit(metric):
+    assert plus_minus({"mean": 12.346, "std": 0.504, "n": 2}, metric) == "12.35 ± 0.50"
+    assert plus_minus({"mean": 0.93, "std": 0.0, "n": 1}, metric) == "0.93"
 
 
 def test_the_table_has_a_row_for_every_baseline_and_one_for_the_method(finished):
