@@ -26,7 +26,6 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import InputError
 from .coder import FLOATS, SparseTransformer
@@ -125,7 +124,7 @@ def _start(samples: Tensor, n_atoms: int, random: np.random.RandomState) -> Tens
     sizable = torch.linalg.vector_norm(samples[order], dim=1) > torch.finfo(samples.dtype).eps
     drawn = samples[order[sizable][:n_atoms]]
     missing = torch.from_numpy(random.standard_normal((n_atoms - len(drawn), samples.shape[1]))).to(samples)
-    return F.normalize(torch.cat([drawn, missing]), dim=1)
+    return _unit(torch.cat([drawn, missing]))
 
 
 def _update(atoms: Tensor, support: Tensor, codes: Tensor, residual: Tensor) -> None:
@@ -164,4 +163,8 @@ def _replace(atoms: Tensor, poor: Tensor, samples: Tensor, residual: Tensor) -> 
     places = poor.nonzero().squeeze(1)
     left, worst = torch.linalg.vector_norm(residual, dim=1).topk(min(len(places), len(samples)))
     worst = worst[left > NOISE * torch.finfo(samples.dtype).eps]  # none where nothing is left to represent
-    atoms[places[: len(worst)]] = F.normalize(samples[worst], dim=1)
+    atoms[places[: len(worst)]] = _unit(samples[worst])
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
