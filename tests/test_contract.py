@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,19 +15,58 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, pipeline
 
-from hf_reprogram import InputError, ReprogrammedModel
+from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.training.encode import collator
 from tests import tiny, toys, words  # noqa: F401 - toys registers the third-party parts
 
+
+class Case(NamedTuple):
+    """A source, the two parts on it and what is read; of a method other than WARP also its name and options."""
+
+    family: str
+    transform: str
+    mapping: str
+    reads: str
+    method: str = "warp"
+    options: dict[str, Any] = {}
+
+    def __str__(self):
+        return "-".join([self.family, self.transform, self.mapping, self.reads])
+
+    @property
+    def per_token(self) -> bool:
+        """Whether it gives logits a token."""
+        return self.reads in ("tokens", "decoder")
+
+    def make(self, source):
+        """An untrained adapter and its processor; WARP's parts may be exchanged for others with the same options."""
+        if self.method == "warp":
+            return tiny.make_adapter(source, self.mapping, self.transform, reads=self.reads, **self.options)
+        problem = "token_classification" if self.per_token else "single_label_classification"
+        settings = {"labels": ["bad", "good"], "problem_type": problem, "texts": words.texts(50)[0], **self.options}
+        model, processor = reprogram(source, method=self.method, **settings)
+        parts = (model.config.transform["type"], model.config.mapping["type"], model.mapping.reads)
+        assert parts == (self.transform, self.mapping, self.reads)
+        return model, processor
+
+    def data(self, processor):
+        """Tokenized texts with a label each, or one a token."""
+        data = tiny.tokenized(processor)
+        if not self.per_token:
+            return data
+        return data.map(lambda row: {"labels": [(row["labels"] + i) % 2 for i in range(len(row["input_ids"]))]})
+
+
 CASES = [
-    (family, "prompt_slots", mapping, reads)
+    Case(family, "prompt_slots", mapping, reads)
     for family, made in tiny.FAMILIES.items()
     for mapping in ("verbalizer", "dense")
     for reads in tiny.READS[made.kind]
 ]
 CASES += [
-    ("bert", "prompt_slots", "toy_cosine", "mask"),
-    ("albert", "toy_shift", "verbalizer", "features"),
-    ("gpt2", "toy_shift", "toy_cosine", "last"),
+    Case("bert", "prompt_slots", "toy_cosine", "mask"),
+    Case("albert", "toy_shift", "verbalizer", "features"),
+    Case("gpt2", "toy_shift", "toy_cosine", "last"),
 ]
 ADAPTER_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
@@ -54,14 +94,22 @@ def bytes_of(module) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def rows_of(logits, batch) -> list[torch.Tensor]:
+    """Each row's logits (labels,), or (its tokens, labels) without those of padding."""
+    if logits.dim() == 2:
+        return list(logits)
+    return [row[kept.bool()] for row, kept in zip(logits, batch["attention_mask"], strict=True)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def trained(request, source_folder, tmp_path_factory):
     """An adapter after a few steps of the stock Trainer, saved, with what was seen on the way."""
-    family, transform, mapping, reads = request.param
+    case = request.param
     torch.manual_seed(0)
-    model, processor = tiny.make_adapter(source_folder(family), mapping, transform, reads=reads)
+    model, processor = case.make(source_folder(case.family))
     before, start = bytes_of(model.source), {name: p.detach().clone() for name, p in model.trainable().items()}
-    trainer = tiny.trainer_for(model, processor, tiny.tokenized(processor), tmp_path_factory.mktemp("trainer"))
+    trainer = tiny.trainer_for(model, processor, case.data(processor), tmp_path_factory.mktemp("trainer"))
+    trainer.data_collator = collator(processor, case.per_token)
     watch = Watch()
     trainer.add_callback(watch)
     trainer.train()
@@ -69,7 +117,7 @@ def trained(request, source_folder, tmp_path_factory):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return SimpleNamespace(
-        family=family, model=model.eval(), processor=processor, folder=folder, before=before, start=start, watch=watch
+        case=case, model=model.eval(), processor=processor, folder=folder, before=before, start=start, watch=watch
     )
 
 
@@ -97,22 +145,27 @@ def test_reload_gives_the_same_logits_bit_for_bit(trained):
         assert torch.equal(again(**batch).logits, trained.model(**batch).logits)
 
 
-def test_saved_folder_holds_theta_and_omega_and_nothing_executable(trained):
+def test_saved_folder_holds_theta_and_omega_with_their_buffers_and_nothing_executable(trained):
     assert {path.name for path in trained.folder.iterdir()} == ADAPTER_FILES
     weights = load_file(trained.folder / "model.safetensors")
-    assert set(weights) == set(trained.model.trainable())
-    assert sum(weight.numel() for weight in weights.values()) == trained.model.num_trainable()
+    state = trained.model.state_dict()
+    assert {name: weight.shape for name, weight in weights.items()} == {name: v.shape for name, v in state.items()}
+    assert set(trained.model.trainable()) <= set(weights)
+    assert not any(name.startswith("source.") for name in weights)
+    trained_numbers = sum(weights[name].numel() for name in trained.model.trainable())
+    assert trained_numbers == trained.model.num_trainable()
     assert "auto_map" not in json.loads((trained.folder / "config.json").read_text())
 
 
 def test_batch_composition_and_padding_on_the_right_do_not_change_a_row(trained):
     texts, _ = words.texts(6, seed=3)
-    together = trained.processor(texts, padding="max_length", max_length=40, return_tensors="pt")
+    together = trained.processor(texts, padding="max_length", max_length=tiny.MAX_TOKENS, return_tensors="pt")
     with torch.no_grad():
-        batched = trained.model(**together).logits
-        alone = torch.cat([trained.model(**trained.processor(text, return_tensors="pt")).logits for text in texts])
+        batched = rows_of(trained.model(**together).logits, together)
+        alone = [trained.model(**trained.processor(text, return_tensors="pt")).logits[0] for text in texts]
     torch.testing.assert_close(batched, alone, rtol=1e-4, atol=1e-4)
-    assert batched.std(0).min() > 1e-4  # the rows differ, so that equality says something
+    one_a_text = torch.stack([row.reshape(-1, row.shape[-1])[-1] for row in batched])
+    assert one_a_text.std(0).min() > 1e-4  # the rows differ, so that equality says something
 
 
 def test_padding_on_the_left_does_not_change_a_row(trained):
@@ -121,7 +174,8 @@ def test_padding_on_the_left_does_not_change_a_row(trained):
     left = tiny.on_the_left(right)
     assert not torch.equal(left["attention_mask"], right["attention_mask"])
     with torch.no_grad():
-        torch.testing.assert_close(trained.model(**left).logits, trained.model(**right).logits, rtol=1e-4, atol=1e-4)
+        found, expected = (rows_of(trained.model(**batch).logits, batch) for batch in (left, right))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------ once a family

@@ -7,13 +7,14 @@ import warnings
 import evaluate
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.metrics import METRICS, load_metric, score
+from hf_reprogram.tasks.metrics import METRICS, load_metric, perplexity, recovery, roc_auc, score
 
 CLASSIFICATION = {
     "accuracy": lambda p, r: sklearn.accuracy_score(r, p),
@@ -51,6 +52,99 @@ def test_correlations_equal_scipys_and_are_zero_where_a_side_is_constant(pairs):
             assert found[name] == pytest.approx(0.0 if constant else oracle(predictions, references), abs=1e-9)
 
 
+numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30))
+def test_errors_equal_scikit_learns(pairs):
+    predictions, references = (np.array(side) for side in zip(*pairs, strict=True))
+    found = score(["rmse", "mae"], predictions, references)
+    assert found["rmse"] == pytest.approx(sklearn.root_mean_squared_error(references, predictions), abs=1e-9)
+    assert found["mae"] == pytest.approx(sklearn.mean_absolute_error(references, predictions), abs=1e-9)
+
+
+def test_errors_are_in_the_labels_unit():
+    assert score(["rmse", "mae"], [1.0, 5.0], [1.0, 1.0]) == pytest.approx({"rmse": 8**0.5, "mae": 2.0})
+
+
+def test_selection_takes_the_largest_benefit_which_is_the_smallest_error():
+    better = {name: metric.benefit(0.1) > metric.benefit(0.9) for name, metric in METRICS.items()}
+    assert {name for name, lower in better.items() if lower} == {"rmse", "mae", "perplexity"}
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 1)), min_size=2, max_size=40))
+def test_roc_auc_equals_scikit_learns_with_ties(pairs):
+    scores, references = (np.array(side) for side in zip(*pairs, strict=True))
+    if len(set(references)) == 1:
+        with pytest.raises(InputError, match="ROC-AUC is undefined"):
+            roc_auc(scores, references)
+        return
+    assert roc_auc(scores, references) == pytest.approx(sklearn.roc_auc_score(references, scores))
+
+
+def test_roc_auc_of_many_classes_leaves_out_those_that_no_reference_has():
+    random = np.random.default_rng(0)
+    probabilities, references = random.dirichlet(np.ones(4), size=50), random.integers(3, size=50)
+    areas = [sklearn.roc_auc_score(references == i, probabilities[:, i]) for i in range(3)]
+    assert roc_auc(probabilities, references) == pytest.approx(np.mean(areas))
+
+
+@given(st.integers(0, 10**6), st.floats(0, 0.9))
+def test_roc_auc_of_many_labels_equals_the_mean_of_scikit_learns_over_labelled_rows(seed, share):
+    random = np.random.default_rng(seed)
+    references = random.integers(2, size=(30, 5)).astype(float)
+    references[random.random(references.shape) < share] = np.nan
+    scores, areas = random.normal(size=references.shape), []
+    for column, labels in zip(scores.T, references.T, strict=True):
+        known = ~np.isnan(labels)
+        if len(set(labels[known])) == 2:
+            areas.append(sklearn.roc_auc_score(labels[known], column[known]))
+    if areas:
+        assert roc_auc(scores, references) == pytest.approx(np.mean(areas))
+    else:
+        with pytest.raises(InputError, match="ROC-AUC is undefined"):
+            roc_auc(scores, references)
+
+
+# Two rows of three tokens over a vocabulary of four; -1 and -100 both say that nothing was hidden.
+HIDDEN = np.array([[3, -1, 0], [-100, -100, 2]])
+
+
+def test_recovery_is_a_mean_over_sequences():
+    guesses = np.array([[3, 1, 1], [0, 0, 2]])
+    assert recovery(np.eye(4)[guesses], HIDDEN) == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_perplexity_by_hand():
+    """The hidden tokens have the probabilities 1/2, 1/4 and 1/8: the geometric mean of 2, 4 and 8 is 4."""
+    probabilities = np.full((2, 3, 4), 0.25)
+    probabilities[0, 0] = [0.2, 0.2, 0.1, 0.5]
+    probabilities[1, 2] = [0.5, 0.25, 0.125, 0.125]
+    assert perplexity(np.log(probabilities), HIDDEN) == pytest.approx(4)
+    assert perplexity(np.log(probabilities) + 7, HIDDEN) == pytest.approx(4)  # logits need not be normalised
+
+
+def test_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary_however_large_the_logits():
+    for value in (0.0, 5e3, -5e3):
+        assert perplexity(np.full((2, 3, 4), value), HIDDEN) == pytest.approx(4)
+
+
+@given(st.integers(0, 10**6))
+def test_perplexity_is_the_exponential_of_torchs_cross_entropy(seed):
+    random = np.random.default_rng(seed)
+    logits, references = random.normal(size=(3, 6, 5)), random.integers(-1, 5, size=(3, 6))
+    references[0, 0] = 2
+    known = torch.tensor(references >= 0)
+    entropy = torch.nn.functional.cross_entropy(torch.tensor(logits)[known], torch.tensor(references)[known])
+    assert perplexity(logits, references) == pytest.approx(float(entropy.exp()))
+
+
+@pytest.mark.parametrize("function", [recovery, perplexity])
+def test_without_a_hidden_token_there_is_nothing_to_score(function):
+    with pytest.raises(InputError, match="no token is hidden"):
+        function(np.zeros((2, 3, 4)), np.full((2, 3), -100))
+
+
 def test_only_one_class_predicted_is_a_number():
     assert score(["accuracy", "f1", "matthews"], [0, 0, 0], [0, 1, 0]) == pytest.approx(
         {"accuracy": 2 / 3, "f1": 0, "matthews": 0}
@@ -64,6 +158,9 @@ def test_only_one_class_predicted_is_a_number():
         (["pearson"], [0.1, float("inf")], [1.0, 2.0], "NaN or infinities"),
         (["accuracy"], [], [], "nothing to score"),
         (["accuracy"], [1, 0, 1], [1, 0], "3 predictions for 2 references"),
+        (["accuracy"], [[0.2, 0.8]], [1], "Predictions of shape (1, 2) do not go with (1,) references"),
+        (["mae"], [[0.2]], [1], "Predictions of shape (1, 1) do not go with (1,) references"),
+        (["roc_auc"], [0.1, float("nan")], [0, 1], "NaN or infinities"),
         (["acuracy"], [1], [1], "'acuracy': did you mean 'accuracy'"),
         (["spearman"], [1.0], [1.0], "at least 2 values, not 1"),
     ],
@@ -74,7 +171,7 @@ def test_what_cannot_be_scored_is_refused(names, predictions, references, senten
     assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.takes != "positions"])
 def test_evaluate_modules_give_the_functions_values(name):
     predictions, references = [0, 1, 1, 0, 1], [0, 1, 0, 0, 0]
     metric = load_metric(name)
@@ -83,6 +180,12 @@ def test_evaluate_modules_give_the_functions_values(name):
     metric.add_batch(predictions=predictions[3:], references=references[3:])
     assert metric.compute() == pytest.approx(score([name], predictions, references))
     assert metric.name == name
+
+
+@pytest.mark.parametrize("name", ["recovery", "perplexity"])
+def test_metrics_at_positions_have_no_evaluate_module(name):
+    with pytest.raises(InputError, match=f"call hf_reprogram.tasks.metrics.{name}"):
+        load_metric(name)
 
 
 def test_evaluate_combines_them():
