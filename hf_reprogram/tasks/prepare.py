@@ -70,8 +70,9 @@ def prepare(
         kind = List(Value("int64"))
         ready["label"] = []
         for row, (line, *rest) in enumerate(rows):
-            letters, seen = str(line), str(rest[0]) if rest else ""
-            for other in (letters, seen or letters):
+            letters = str(line)
+            seen = str(rest[0]) if rest else "1" * len(letters)
+            for other in (letters, seen):
                 if len(other) != len(ready["text"][row]):
                     raise InputError(
                         f"Row {row} of the {split} split has {len(other)} labels for a text of {len(ready['text'][row])} "
@@ -82,8 +83,8 @@ def prepare(
             else:
                 ready["label"].append(
                     [
-                        IGNORE if seen and mark == "0" else _class(letter, names, row, split)
-                        for letter, mark in zip(letters, seen or letters, strict=True)
+                        IGNORE if mark == "0" else _class(letter, names, row, split)
+                        for letter, mark in zip(letters, seen, strict=True)
                     ]
                 )
     features = {name: Value("string") for name in ready if name != "label"}
