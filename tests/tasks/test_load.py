@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
+from hf_reprogram import InputError
+from hf_reprogram.tasks import load as module
 from hf_reprogram.tasks.load import TaskOptions, load_task
 from tests import words
 
@@ -217,3 +219,217 @@ def test_validation_is_carved_at_most_to_its_limit(csv):
     task = load_task(TaskOptions(dataset=csv, text=["sentence"], validation_share=0.5, validation_max=9))
     splits = task.splits(0)
     assert (len(splits["train"]), len(splits["validation"])) == (71, 9)
+
+
+def test_so_many_examples_are_drawn_with_the_seed_and_as_many_for_validation(csv):
+    task = load_task(TaskOptions(dataset=csv, text=["sentence"], train_size=8, validation_share=0.3))
+    one, again, other = task.splits(0), task.splits(0), task.splits(1)
+    for splits in (one, other):
+        assert sorted(splits["train"]["label"]) == sorted(splits["validation"]["label"]) == [0] * 4 + [1] * 4
+    assert one["train"][:] == again["train"][:]
+    assert one["train"]["text"] != other["train"]["text"]
+    assert one["validation"]["text"] != other["validation"]["text"]
+    assert one["test"]["text"] == other["test"]["text"]
+    assert any("8 labelled examples for training and as many for validation" in note for note in task.notes)
+
+
+@pytest.mark.parametrize(("limits", "expected"), [({"validation_max": 5}, 5), ({"validation_share": 0.05}, 4)])
+def test_validation_of_a_draw_is_no_larger_than_its_limit_and_than_what_was_carved(limits, expected, csv):
+    splits = load_task(TaskOptions(dataset=csv, text=["sentence"], train_size=20, **limits)).splits(0)
+    assert (len(splits["train"]), len(splits["validation"])) == (20, expected)
+
+
+def test_a_draw_is_from_the_declared_splits_where_there_are_such(tmp_path):
+    for split, count in (("train", 60), ("validation", 30), ("test", 10)):
+        write(tmp_path / f"{split}.csv", {**columns(count), "sentence": [f"{split} {i}" for i in range(count)]})
+    splits = load_task(TaskOptions(dataset=str(tmp_path), text="sentence", train_size=12)).splits(3)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 12, "test": 10}
+    assert all(text.startswith(name) for name, split in splits.items() for text in split["text"])
+
+
+def test_more_than_there_is_cannot_be_drawn(csv):
+    task = load_task(TaskOptions(dataset=csv, text=["sentence"], train_size=73))
+    with pytest.raises(InputError, match="73 examples are to be drawn, but there are only 72"):
+        task.splits(0)
+
+
+# ----------------------------------------------------------------------------------------------- kinds of problems
+
+
+LETTERS = {"text": ["ACDC", "CA"] * 10, "label": ["0110", "01"] * 10}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "single_label_classification"),
+        ({"label": ["one"]}, "single_label_classification"),
+        ({"label": ["one", "other"]}, "multi_label_classification"),
+        ({"label": "one", "problem": "multi_label_classification"}, "multi_label_classification"),
+        ({"regression": True}, "regression"),
+        ({"regression": False}, "single_label_classification"),
+        ({"problem": "regression"}, "regression"),
+    ],
+)
+def test_what_is_not_said_of_the_problem_is_inferred(options, expected, tmp_path):
+    data = {"text": ["a", "b"] * 10, "label": [0, 1] * 10, "one": [0, 1] * 10, "other": [1, 0] * 10}
+    task = load_task(TaskOptions(dataset=str(write(tmp_path / "data.csv", data)), text="text", **options))
+    assert task.problem_type == expected
+    assert task.regression == (expected == "regression")
+    assert not task.per_token
+
+
+def test_several_label_columns_are_a_multi_label_task(tmp_path):
+    data = {"text": ["a", "b", "c", "d"] * 10, "toxic": [0, 1, None, 1] * 10, "binds": [1, 0, 1, 0] * 10}
+    path = str(write(tmp_path / "data.csv", data))
+    task = load_task(TaskOptions(dataset=path, text="text", label=["toxic", "binds"]))
+    assert (task.labels, task.metrics) == (["toxic", "binds"], ["roc_auc"])
+    toxic = dict(zip(data["text"], data["toxic"], strict=True))
+    for text, label in zip(task.train["text"], task.train["label"], strict=True):
+        np.testing.assert_array_equal(label, np.array([toxic[text], text in "ac"], dtype=float))
+    labels = np.asarray(task.test["label"])
+    assert task.score(np.nan_to_num(labels), labels) == {"roc_auc": 1.0}
+    assert task.decide([[-0.1, 0.3]]).tolist() == [[0, 1]]
+    splits = task.splits(0)
+    assert (len(splits["train"]), len(splits["validation"]), len(splits["test"])) == (29, 3, 8)
+
+
+def test_several_labels_may_be_named_otherwise_but_each_needs_one(tmp_path):
+    data = {"text": ["a", "b"] * 10, "x1": [0, 1] * 10, "x2": [1, 0] * 10}
+    path = str(write(tmp_path / "data.csv", data))
+    task = load_task(TaskOptions(dataset=path, text="text", label=["x1", "x2"], labels=["toxic", "binds"]))
+    assert task.labels == ["toxic", "binds"]
+    with pytest.raises(InputError, match="3 names for 2 label columns: give one each"):
+        load_task(TaskOptions(dataset=path, text="text", label=["x1", "x2"], labels=["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_a_label_a_letter_is_read_from_any_file_even_if_it_looks_like_a_number(suffix, tmp_path):
+    path = str(write(tmp_path / f"data{suffix}", LETTERS))
+    task = load_task(TaskOptions(dataset=path, text="text", problem="token_classification"))
+    assert task.per_token
+    assert (task.labels, task.metrics) == (["0", "1"], ["accuracy"])
+    assert {(text, *label) for text, label in zip(task.train["text"], task.train["label"], strict=True)} == {
+        ("ACDC", 0, 1, 1, 0), ("CA", 0, 1),
+    }  # fmt: skip
+
+
+def test_marks_make_an_infilling_task_without_labels(tmp_path):
+    path = str(write(tmp_path / "data.csv", LETTERS))
+    task = load_task(TaskOptions(dataset=path, text="text", problem="infilling", marks="0"))
+    assert (task.labels, task.metrics) == ([], ["recovery", "perplexity"])
+    assert [1, 0, 0, 1] in task.train["label"][:]
+
+
+@pytest.mark.parametrize("problem", ["token_classification", "infilling", "multi_label_classification", "regression"])
+def test_so_many_examples_are_drawn_of_every_problem(problem, tmp_path):
+    data = dict(LETTERS)
+    if problem in ("multi_label_classification", "regression"):
+        data["label"] = [0, 1] * 10
+    path = str(write(tmp_path / "data.csv", data))
+    splits = load_task(TaskOptions(dataset=path, text="text", problem=problem, train_size=6)).splits(0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 6, "validation": 2, "test": 4}
+
+
+@pytest.mark.parametrize("problem", ["token_classification", "infilling"])
+def test_a_label_a_letter_is_of_one_text(problem, tmp_path):
+    path = str(write(tmp_path / "data.csv", {**LETTERS, "other": LETTERS["text"]}))
+    with pytest.raises(InputError, match=r"has a label a letter of one text: name one column in task\.text"):
+        load_task(TaskOptions(dataset=path, text=["text", "other"], problem=problem))
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "token_classification", "infilling"])
+def test_shots_a_class_need_a_class_an_example(problem, tmp_path):
+    path = str(write(tmp_path / "data.csv", LETTERS))
+    with pytest.raises(InputError, match=r"few_shot draws examples a class.*use task\.train_size"):
+        load_task(TaskOptions(dataset=path, text="text", problem=problem, few_shot=2))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("several", [False, True])
+def test_roc_auc_on_a_split_of_one_class_is_refused_before_anything_is_trained(split, several, tmp_path):
+    for name in ("train", "validation", "test"):
+        label = [1] * 10 if name == split else [0, 1] * 5
+        missing = [None] * 10 if name == split else label
+        write(tmp_path / f"{name}.csv", {"text": ["a"] * 10, "label": label, "other": missing})
+    options = {"label": ["label", "other"]} if several else {"metrics": ["accuracy", "roc_auc"]}
+    with pytest.raises(
+        InputError, match=f"The {split} split has labels of one class only, so its ROC-AUC is undefined"
+    ):
+        load_task(TaskOptions(dataset=str(tmp_path), text="text", **options))
+
+
+def test_roc_auc_is_scored_where_one_label_of_several_has_both_classes(tmp_path):
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.csv", {"text": ["a"] * 10, "label": [0, 1] * 5, "other": [1] * 10})
+    task = load_task(TaskOptions(dataset=str(tmp_path), text="text", label=["label", "other"]))
+    labels = np.asarray(task.test["label"])
+    assert task.score(1 - labels, labels) == {"roc_auc": 0.0}
+
+
+def test_selection_takes_the_lowest_error_and_the_highest_share(tmp_path):
+    data = {"text": ["a"] * 20, "label": np.linspace(0, 1, 20).tolist()}
+    path = str(write(tmp_path / "data.csv", data))
+    for metrics, better in ((["rmse", "pearson"], 0), (["pearson", "rmse"], 1)):
+        task = load_task(TaskOptions(dataset=path, text="text", regression=True, metrics=metrics))
+        found = [task.benefit({"rmse": 0.1, "pearson": 0.2}), task.benefit({"rmse": 0.5, "pearson": 0.9})]
+        assert found.index(max(found)) == better
+
+
+# ------------------------------------------------------------------------------------------------ molecules by scaffold
+
+
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "c1ccoc1", "c1ccsc1", "C1CCNCC1", "c1cc[nH]c1", "C1CCOC1", "c1cncnc1"]
+MOLECULES = {
+    "smiles": [f"{chain}{ring}" for ring in RINGS for chain in ("C", "CC", "CCC", "CCCC", "N", "O")],
+    "p_np": [0, 1] * (3 * len(RINGS)),
+}
+
+
+def rings_of(data):
+    return {text.lstrip("CNO") for text in data["text"]}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_molecules_are_split_by_scaffold_for_test_and_for_validation(known, mirror, tmp_path):
+    pytest.importorskip("rdkit")
+    if known:
+        mirror("moleculenet/bbbp", "train", MOLECULES)
+        task = load_task(TaskOptions(dataset="moleculenet", name="bbbp", validation_share=0.2))
+        assert task.labels == ["not_permeable", "permeable"]
+    else:
+        path = str(write(tmp_path / "data.csv", MOLECULES))
+        task = load_task(TaskOptions(dataset=path, text="smiles", label="p_np", split="scaffold", validation_share=0.2))
+    splits = task.splits(0)
+    rings = {name: rings_of(split) for name, split in splits.items()}
+    assert sum(map(len, rings.values())) == len(set.union(*rings.values())) == len(RINGS)
+    assert all(rings.values())
+    assert sum(len(split) for split in splits.values()) == len(MOLECULES["smiles"])
+    assert splits["train"]["text"] == task.splits(7)["train"]["text"]
+    assert any("carved by Murcko scaffold" in note for note in task.notes)
+    assert any("by scaffold" in note and "Validation" in note for note in task.notes)
+
+
+def without_rdkit(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+
+
+def test_a_split_by_scaffold_that_was_asked_for_needs_rdkit(tmp_path, monkeypatch):
+    without_rdkit(monkeypatch)
+    path = str(write(tmp_path / "data.csv", MOLECULES))
+    with pytest.raises(InputError, match=r"scaffold needs rdkit: pip install 'hf_reprogram\[molecules\]'"):
+        load_task(TaskOptions(dataset=path, text="smiles", label="p_np", split="scaffold"))
+
+
+def test_a_known_set_of_molecules_is_split_by_seed_without_rdkit_and_a_note_says_so(mirror, monkeypatch):
+    without_rdkit(monkeypatch)
+    mirror("moleculenet/bbbp", "train", MOLECULES)
+    task = load_task(TaskOptions(dataset="moleculenet", name="bbbp"))
+    assert "rdkit is not installed, so the split is seeded and not by scaffold." in task.notes
+    assert len(rings_of(task.train) & rings_of(task.test)) > 1
+
+
+def test_a_known_set_of_molecules_can_be_split_by_seed(mirror):
+    mirror("moleculenet/bbbp", "train", MOLECULES)
+    task = load_task(TaskOptions(dataset="moleculenet", name="bbbp", split="seeded", split_seed=3))
+    assert "20 % of train was carved with seed 3" in task.notes[0]

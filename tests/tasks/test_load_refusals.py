@@ -209,6 +209,11 @@ def test_a_mirror_without_the_files(tmp_path, monkeypatch):
         ({"dataset": "x", "max_test": 0}, "max_test is 0"),
         ({"dataset": "x", "max_length": 0}, "max_length is 0"),
         ({"dataset": "x", "validation_max": 0}, "validation_max is 0"),
+        ({"dataset": "x", "train_size": 0}, "train_size is 0"),
+        ({"dataset": "x", "train_size": 2.5}, "train_size is 2.5"),
+        ({"dataset": "x", "train_size": 8, "few_shot": 2}, "task.few_shot and task.train_size both say"),
+        ({"dataset": "x", "problem": "regresion"}, "'regresion': did you mean 'regression'"),
+        ({"dataset": "x", "split": "scafold"}, "'scafold': did you mean 'scaffold'"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_read(options, sentence):
