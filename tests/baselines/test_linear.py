@@ -1,0 +1,160 @@
+"""The linear model: scikit-learn's own fits, also where labels are missing or of one class."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
+
+from hf_reprogram.baselines.linear import LinearModel, best_linear
+from hf_reprogram.tasks.problems import score_logits
+
+METRIC = {"regression": "rmse", "multi_label_classification": "roc_auc"}
+
+
+def task(problem: str):
+    """What the linear model asks a task for."""
+    metric = METRIC.get(problem, "accuracy")
+    return SimpleNamespace(
+        problem_type=problem,
+        regression=problem == "regression",
+        score=lambda logits, labels: score_logits([metric], logits, labels, problem),
+        benefit=lambda scores: -scores[metric] if metric == "rmse" else scores[metric],
+    )
+
+
+def data(classes: int, count: int = 90, seed: int = 0):
+    """Features of unlike scales that tell the classes apart to some degree."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=count)
+    return (random.normal(size=(count, 5)) + np.eye(classes, 5)[labels]) * [1, 10, 100, 0.1, 1], labels
+
+
+def logistic(scaler=StandardScaler, strength=0.5):
+    return make_pipeline(scaler(), LogisticRegression(C=strength, max_iter=2000))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_classes_are_logistic_regression_on_standardised_features(classes):
+    features, labels = data(classes)
+    model = LinearModel(task("single_label_classification"), 0.5, classes).fit(features, labels)
+    oracle = logistic().fit(features, labels)
+    logits = model.logits(features)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities, oracle.predict_proba(features), atol=1e-9)
+    assert model.trainable == (6 if classes == 2 else 24)
+
+
+def test_far_examples_stay_ordered():
+    """Their probabilities are all 1 in floating point, and an area under the curve needs their order."""
+    features, labels = data(2)
+    model = LinearModel(task("single_label_classification"), 1e4, 2).fit(features, labels)
+    far = features[labels == 1][:1] * np.array([[0], [1e3], [2e3], [3e3]])
+    decisions = np.diff(model.logits(far), axis=1).ravel()
+    assert len(set(decisions)) == 4
+    assert np.isfinite(decisions).all()
+
+
+@pytest.mark.parametrize(("kept", "outputs"), [([0, 2], 3), ([1, 2], 3), ([0, 1, 3], 5)])
+def test_a_class_that_training_lacked_never_wins(kept, outputs):
+    features, labels = data(4)
+    rows = np.isin(labels, kept)
+    model = LinearModel(task("single_label_classification"), 1.0, outputs).fit(features[rows], labels[rows])
+    logits = model.logits(features)
+    assert logits.shape == (90, outputs)
+    assert np.array_equal(logits.argmax(1), logistic(strength=1.0).fit(features[rows], labels[rows]).predict(features))
+    assert set(logits.argmax(1)) == set(kept)
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_the_only_class_of_training_always_wins(label):
+    features, _ = data(3)
+    model = LinearModel(task("single_label_classification"), 1.0, 3).fit(features, np.full(90, label))
+    assert set(model.logits(features).argmax(1)) == {label}
+    assert model.trainable == 0
+
+
+def test_numbers_are_ridge_regression():
+    features, labels = data(4)
+    values = features @ np.arange(5) + labels
+    model = LinearModel(task("regression"), 0.25, 1).fit(features, values)
+    oracle = make_pipeline(StandardScaler(), Ridge(alpha=4)).fit(features, values)
+    assert model.logits(features).shape == (90, 1)
+    np.testing.assert_allclose(model.logits(features)[:, 0], oracle.predict(features))
+    assert model.trainable == 6
+
+
+@pytest.fixture
+def several():
+    """Four labels: one known throughout, one missing in half of the rows, one constant, one never given."""
+    features, labels = data(3)
+    columns = np.stack([labels == 0, labels == 1, np.ones(90), np.full(90, np.nan)], 1)
+    columns[::2, 1] = np.nan
+    return features, columns
+
+
+def test_several_labels_are_a_logistic_regression_each_on_their_labelled_rows(several):
+    features, labels = several
+    model = LinearModel(task("multi_label_classification"), 0.5, 4).fit(features, labels)
+    logits = model.logits(features)
+    assert logits.shape == (90, 4)
+    np.testing.assert_allclose(logits[:, 0], logistic().fit(features, labels[:, 0]).decision_function(features))
+    known = logistic().fit(features[1::2], labels[1::2, 1])
+    np.testing.assert_allclose(logits[:, 1], known.decision_function(features))
+    assert model.trainable == 12
+
+
+def test_a_constant_or_missing_label_gets_a_constant_logit(several):
+    features, labels = several
+    logits = LinearModel(task("multi_label_classification"), 0.5, 4).fit(features, labels).logits(features)
+    assert np.ptp(logits[:, 2:], axis=0).tolist() == [0, 0]
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification", "regression"])
+def test_sparse_features_stay_sparse_and_are_scaled_by_their_largest(problem):
+    features, labels = data(3)
+    counts = np.abs(features).round(1) * (np.abs(features) > 1)
+    if problem == "multi_label_classification":
+        labels = np.eye(3)[labels]
+        labels[::3, 0] = np.nan
+    found = LinearModel(task(problem), 0.5, 3).fit(sparse.csr_matrix(counts), labels).logits(sparse.csr_matrix(counts))
+    if problem == "regression":
+        oracle = make_pipeline(MaxAbsScaler(), Ridge(alpha=2)).fit(counts, labels)
+        np.testing.assert_allclose(found[:, 0], oracle.predict(counts), rtol=1e-3)
+    elif problem == "single_label_classification":
+        expected = logistic(MaxAbsScaler).fit(counts, labels).decision_function(counts)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    else:
+        rows = ~np.isnan(labels[:, 0])
+        expected = logistic(MaxAbsScaler).fit(counts[rows], labels[rows, 0]).decision_function(counts)
+        np.testing.assert_allclose(found[:, 0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification", "regression"])
+def test_features_and_strength_are_those_that_validation_likes_best(problem):
+    features, labels = data(3, 200)
+    noise = np.random.default_rng(1).normal(size=features.shape)
+    if problem == "multi_label_classification":
+        labels = np.eye(3)[labels]
+    split = {"train": slice(100), "validation": slice(100, None)}
+    given = {name: {"noise": noise[rows], "states": features[rows]} for name, rows in split.items()}
+    labels = {name: labels[rows] for name, rows in split.items()}
+    strengths = [1e-6, 1e-2, 1.0]
+    asked = task(problem)
+    chosen, model = best_linear(asked, given, labels, strengths, 3)
+    scores = {}
+    for which in ("noise", "states"):
+        for strength in strengths:
+            fitted = LinearModel(asked, strength, 3).fit(given["train"][which], labels["train"])
+            found = asked.score(fitted.logits(given["validation"][which]), labels["validation"])
+            scores[which, strength] = asked.benefit(found)
+    assert chosen["features"] == "states"
+    assert scores[chosen["features"], chosen["strength"]] == max(scores.values())
+    again = asked.score(model.logits(given["validation"]["states"]), labels["validation"])
+    assert asked.benefit(again) == max(scores.values())
