@@ -1,6 +1,6 @@
-"""A linear model on counts: of the text's k-mers, of a molecule's substructures, or of the letters around a letter.
+"""A linear model on counts: of the text's k-mers, of a molecule's substructures, or on which letter stands where.
 
-What a sequence of letters gives away without any order beyond k letters, and without any pretrained model.
+What a sequence of letters gives away to a linear model, without any pretrained model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from ..training.recipe import Recipe
 
-TITLES = {"kmers": "k-mer regression", "morgan": "Morgan fingerprint regression"}
+TITLES = {
+    "kmers": "k-mer regression",
+    "positions": "position-wise regression",
+    "morgan": "Morgan fingerprint regression",
+}
 
 
 @dataclass
@@ -33,8 +37,9 @@ class CountsOptions:
     """Options of `counts`.
 
     Attributes:
-        features: "kmers": how often each string of k letters that train has occurs; "morgan": how often each circular
-            substructure of a molecule occurs, hashed (Rogers and Hahn 2010; needs rdkit).
+        features: "kmers": how often each string of k letters that train has occurs; "positions": which letter is the
+            first, which the second, and so on, for texts that are aligned, such as DNA around a site; "morgan": how
+            often each circular substructure of a molecule occurs, hashed (Rogers and Hahn 2010; needs rdkit).
         k: lengths of k-mers to choose from on validation, on the first seed.
         radius: of Morgan's substructures, in bonds.
         bits: numbers of a fingerprint.
@@ -52,13 +57,14 @@ class CountsOptions:
     def __post_init__(self):
         if self.features not in TITLES:
             raise unknown("features", self.features, TITLES)
-        if not self.k or any(type(k) is not int or k < 1 for k in self.k):
+        if not isinstance(self.k, list) or not self.k or any(type(k) is not int or k < 1 for k in self.k):
             raise InputError(f"k is {self.k!r}: give a list of whole numbers from 1, such as [1, 2, 3].")
         for name, least in (("radius", 0), ("bits", 1), ("window", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InputError(f"{name} is {value!r}: give a whole number, {least} or more.")
-        if not self.strengths or any(not strength > 0 for strength in self.strengths):
+        known = isinstance(self.strengths, list) and all(isinstance(value, int | float) for value in self.strengths)
+        if not known or not self.strengths or any(not strength > 0 for strength in self.strengths):
             raise InputError(f"strengths is {self.strengths!r}: give a list of numbers above 0.")
 
 
@@ -79,13 +85,17 @@ class Counts(Baseline):
         options = recipe.task_options
         address, configuration = on_hub(options.dataset, options.name)
         known = CATALOG.get((address, configuration or ""))
-        self._check_problem(options.problem or (known.problem if known else ""))
+        of_catalog = known.problem if known and options.label is None and options.regression is None else ""
+        self._check_problem(options.problem or of_catalog)
 
     def _check_problem(self, problem: str) -> None:
         if problem == "infilling":
             raise InputError("counts cannot guess hidden letters: use linear_probe or majority for infilling.")
-        if problem == "token_classification" and self.options.features == "morgan":
-            raise InputError("features: morgan describes a whole molecule: use features: kmers for a label a token.")
+        if problem == "token_classification" and self.options.features != "kmers":
+            raise InputError(
+                f"features: {self.options.features} describes a whole text: leave it out where each letter has a label, "
+                "and the letters around it are read."
+            )
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
@@ -106,8 +116,8 @@ class Counts(Baseline):
         return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
 
     def _names(self) -> list[Any]:
-        """What validation chooses among: k, or the fingerprint alone."""
-        return list(self.options.k) if self.options.features == "kmers" else ["morgan"]
+        """What validation chooses among: k, or the one kind of features."""
+        return list(self.options.k) if self.options.features == "kmers" else [self.options.features]
 
     def _features(self, splits: Any, which: Sequence[Any]) -> dict[str, dict[Any, csr_matrix]]:
         """Counts by split and by what is counted; those of a pair's two texts stand side by side."""
@@ -130,7 +140,7 @@ class Counts(Baseline):
             return {
                 split: morgan_counts(found, self.options.radius, self.options.bits) for split, found in texts.items()
             }
-        return kmer_counts(texts, name)
+        return position_letters(texts) if name == "positions" else kmer_counts(texts, name)
 
     def _per_letter(self, setting: Setting, strengths: Sequence[float]) -> Any:
         """A class for every letter, from the letters around it; at most `MOST_TOKENS` scored letters are fitted."""
@@ -172,6 +182,29 @@ def kmer_counts(texts: dict[str, list[str]], k: int) -> dict[str, csr_matrix]:
         raise InputError(f"counts looks for strings of {k} letters, and every training text is shorter: use a lower k.")
     vectorizer = CountVectorizer(analyzer="char", lowercase=False, ngram_range=(k, k)).fit(texts["train"])
     return {split: vectorizer.transform(found).astype(np.float64) for split, found in texts.items()}
+
+
+def position_letters(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
+    """One-hot letters at every position.
+
+    Args:
+        texts: by split, "train" among them, whose letters and longest text say what has a column; what else there is in
+            the others is ignored.
+
+    Returns:
+        (n, longest text x letters) zeros and ones by split.
+    """
+    from scipy.sparse import csr_matrix
+
+    place = {letter: index for index, letter in enumerate(sorted({c for text in texts["train"] for c in text}))}
+    longest = max(map(len, texts["train"]))
+    found = {}
+    for split, rows in texts.items():
+        ids = [[i * len(place) + place[c] for i, c in enumerate(text[:longest]) if c in place] for text in rows]
+        ends = np.cumsum([0, *map(len, ids)])
+        columns = np.array([column for row in ids for column in row], int)
+        found[split] = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), longest * len(place)))
+    return found
 
 
 def morgan_counts(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> csr_matrix:
