@@ -117,11 +117,20 @@ def inspect(
     source: Source = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     top: Annotated[int, typer.Option(help="How many nearest tokens to show.")] = 5,
+    plot: Annotated[
+        Optional[Path], typer.Option(help="Write the target's tokens over the source's as a heat map (PNG).")
+    ] = None,
 ) -> None:
-    """Show parameter counts, the template, the nearest tokens of prompts and classes, and whether prompts matter."""
+    """Show parameter counts, the template or the vocabulary in the source's words, and whether prompts matter."""
     from .diagnostics.inspection import describe, inspect_adapter
 
     found = inspect_adapter(adapter, source, top)
+    if plot is not None:
+        from .diagnostics.vocabulary import plot_combinations
+
+        if "vocabulary" not in found:
+            raise InputError(f"{adapter!r} has no vocabulary to plot: it is an adapter of {found['method']}.")
+        plot_combinations(found["vocabulary"], plot, f"{found['method']} on {found['source']}")
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))
 
 

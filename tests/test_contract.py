@@ -68,6 +68,33 @@ CASES += [
     Case("albert", "toy_shift", "verbalizer", "features"),
     Case("gpt2", "toy_shift", "toy_cosine", "last"),
 ]
+CHARACTERS = {"tokenizer": "characters"}
+CASES += [
+    Case(family, "vocabulary", "dense", reads, "r2dl", {**CHARACTERS, "sparsity": 4, "reads": reads})
+    for family, made in tiny.FAMILIES.items()
+    for reads in ("features", "last" if made.kind == "causal_lm" else "first")
+]
+CASES += [
+    Case(family, "vocabulary", "dense", "tokens", "r2dl", {**CHARACTERS, "sparsity": None}) for family in tiny.FAMILIES
+]
+CASES += [
+    Case(
+        family,
+        "vocabulary",
+        "token_map",
+        "decoder",
+        "reprogbert",
+        {**CHARACTERS, "labels": None, "problem_type": "infilling"},
+    )
+    for family in tiny.MASKED
+]
+CASES += [
+    Case("bert-classifier", "vocabulary", "label_map", "logits", "r2dl", {**CHARACTERS, "mapping": "label_map"}),
+    Case("bert-classifier", "vocabulary", "dense", "logits", "r2dl", {**CHARACTERS, "reads": "logits"}),
+    Case("bert-classifier", "contextual_vocabulary", "label_map", "logits", "neekhara", CHARACTERS),
+    Case("roberta", "contextual_vocabulary", "dense", "features", "neekhara", CHARACTERS),
+    Case("llama", "contextual_vocabulary", "dense", "features", "neekhara", CHARACTERS),
+]
 ADAPTER_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 

@@ -16,6 +16,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     DistilBertTokenizer,
     ElectraTokenizer,
     set_seed,
@@ -78,6 +79,7 @@ FAMILIES = {
     "gpt2": Family("causal_lm", "gpt2", words.gpt2_bpe, _GPT2),
     "llama": Family("causal_lm", "llama", words.llama_bpe, {**_BERT, "num_key_value_heads": 1, "head_dim": WIDTH // 2}),
 }
+CLASSIFIERS = {"bert-classifier": Family("classifier", "bert", words.wordpiece, {**_BERT, "num_labels": 6})}
 MASKED = [name for name, family in FAMILIES.items() if family.kind == "masked_lm"]
 CAUSAL = [name for name, family in FAMILIES.items() if family.kind == "causal_lm"]
 READS = {
@@ -89,7 +91,7 @@ READS = {
 
 def make_model(family: str, seed: int = 0, **config: Any) -> Any:
     """A random model of a family; the same seed makes the same weights."""
-    made = FAMILIES[family]
+    made = {**FAMILIES, **CLASSIFIERS}[family]
     tokenizer = made.tokenizer()
     special = {
         name: value
@@ -99,7 +101,12 @@ def make_model(family: str, seed: int = 0, **config: Any) -> Any:
     configuration = AutoConfig.for_model(
         made.model_type, vocab_size=len(tokenizer), **{**made.config, **special, **config}
     )
-    auto = {"masked_lm": AutoModelForMaskedLM, "encoder": AutoModel, "causal_lm": AutoModelForCausalLM}[made.kind]
+    auto = {
+        "masked_lm": AutoModelForMaskedLM,
+        "encoder": AutoModel,
+        "causal_lm": AutoModelForCausalLM,
+        "classifier": AutoModelForSequenceClassification,
+    }[made.kind]
     set_seed(seed)
     model = auto.from_config(configuration)
     with torch.no_grad():
@@ -186,5 +193,5 @@ def trainer_for(model: Any, processor: Any, data: Any, folder: Path, **arguments
 def save_source(folder: Path, family: str, seed: int = 0, **config: Any) -> Path:
     """Save a random model and its tokenizer, as a user would have them from the Hub."""
     make_model(family, seed, **config).save_pretrained(folder)
-    FAMILIES[family].tokenizer().save_pretrained(folder)
+    {**FAMILIES, **CLASSIFIERS}[family].tokenizer().save_pretrained(folder)
     return folder

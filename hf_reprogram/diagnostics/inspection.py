@@ -22,7 +22,7 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dic
     """Parameter counts, template, nearest tokens, and whether the prompts matter.
 
     Args:
-        model: with prompt slots.
+        model: with prompt slots or a vocabulary.
         processor: its tokenizer.
         top: nearest tokens to give for each vector.
 
@@ -30,7 +30,8 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dic
         `trainable` and `frozen` counts, `parts` (numbers by parameter), `template` as tokens, `prompts` and `classes`
         (nearest source tokens with their cosine; classes only where they live in the decoder's space), and `effect`:
         whether a probe text's loss has a gradient with respect to the prompts, and how far its logits move when the
-        prompts are replaced by the mask's (or the mean) embedding.
+        prompts are replaced by the mask's (or the mean) embedding. With a vocabulary: `vocabulary`, the source tokens that
+        each target token became.
     """
     trainable = {name: parameter.numel() for name, parameter in model.trainable().items()}
     found: dict[str, Any] = {
@@ -49,6 +50,11 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dic
     if prompts is not None:
         found["prompts"] = nearest_tokens(prompts.detach(), model.source.embedding.weight, processor, top)
         found["effect"] = prompt_effect(model, processor)
+    if hasattr(model.transform, "fit_table"):
+        from .vocabulary import combinations
+
+        found["sparsity"] = model.transform.options.sparsity
+        found["vocabulary"] = combinations(model, processor, top)
     weight: Any = getattr(model.mapping, "weight", None)
     table = _decoder_table(model)
     if weight is not None and table is not None and table.shape[1] == weight.shape[1]:
@@ -114,6 +120,11 @@ def describe(found: dict[str, Any]) -> str:
             for index, tokens in enumerate(found[key]):
                 name = names[index] if names else f"prompt {index}"
                 lines.append(f"  {name:<16} {'  '.join(f'{token} {cosine:.2f}' for token, cosine in tokens)}")
+    if "vocabulary" in found:
+        how = f"at most {found['sparsity']} source tokens each" if found["sparsity"] else "nearest source tokens"
+        lines.append(f"what the target's tokens became ({how}):")
+        for name, tokens in found["vocabulary"].items():
+            lines.append(f"  {name:<12} {'  '.join(f'{value:+.2f} {token}' for token, value in tokens)}")
     if "effect" in found:
         effect = found["effect"]
         lines.append(
