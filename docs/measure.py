@@ -11,40 +11,74 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-# recipe: (folder of the source, prompts). Baselines are run once, beside the paper's small K.
-PLAN = {
+MINILM = "all-MiniLM-L6-v2"
+
+# recipe: (folder of the source, prompts). Baselines are run once, beside the first K.
+GLUE = {
     **{
         f"glue/bert_tiny/{task}": ("bert-tiny-splade", (8, 0, 20))
         for task in ("rte", "mrpc", "sst2", "cola", "stsb", "sst2_few_shot", "cb_few_shot")
     },
-    **{f"glue/minilm/{task}": ("all-MiniLM-L6-v2", (8,)) for task in ("rte", "mrpc", "sst2", "sst2_few_shot")},
+    **{f"glue/minilm/{task}": (MINILM, (8,)) for task in ("rte", "mrpc", "sst2", "sst2_few_shot")},
 }
+# Labels: epochs, so that few labels are seen often enough.
+EPOCHS = {25: 40, 50: 20, 100: 12, 200: 10, 500: 5, 1000: 4}
+EFFICIENCY = ("peptides/amp", "peptides/toxicity", "molecules/bbbp", "dna/splice", "proteins/secondary_structure")
+# What sparsity, alternation and learned atoms cost or bring, at 200 labels.
+ABLATION = {
+    "s4": ["method.sparsity=4"],
+    "s16": [],
+    "s64": ["method.sparsity=64"],
+    "dense": ["method.sparsity=null", "training.learning_rate=3e-3"],
+    "alternating": ["method.alternating=true", "training.learning_rate=3e-3"],
+    "warmup": ["method.warmup_epochs=3", "training.learning_rate=3e-3"],
+    "ksvd": ["method.atoms=ksvd"],
+    "random_init": ["method.init=random"],
+}
+ABLATED = ("peptides/amp", "molecules/bbbp")
+
+
+def plan() -> Iterator[tuple[str, str, str, list[str]]]:
+    """Result, recipe, source and overrides of every run."""
+    for recipe, (source, counts) in GLUE.items():
+        for k in counts:
+            beside = [] if k == counts[0] else ["baselines=[majority]"]
+            yield f"{recipe}_k{k}", recipe, source, [f"method.num_prompts={k}", *beside]
+    for recipe in EFFICIENCY:
+        for size, epochs in EPOCHS.items():
+            few = [f"task.train_size={size}", f"training.num_train_epochs={epochs}"]
+            yield f"efficiency/{Path(recipe).name}_n{size}", recipe, MINILM, few
+    for recipe in ABLATED:
+        for name, overrides in ABLATION.items():
+            few = ["task.train_size=200", "training.num_train_epochs=10", "baselines=[majority]"]
+            yield f"ablation/{Path(recipe).name}_{name}", recipe, MINILM, [*few, *overrides]
 
 
 def main() -> None:
     """Run what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="where the results go, one JSON a recipe and K")
+    parser.add_argument("results", type=Path, help="where the results go, one JSON a run")
     parser.add_argument("--sources", type=Path, required=True, help="folder with the sources")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
+    parser.add_argument("--only", default="", help="run only results whose name holds this")
+    parser.add_argument("--set", action="append", default=[], help="a further override, for all of them")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
-    for recipe, (source, counts) in PLAN.items():
-        for k in counts:
-            target = arguments.results / f"{recipe}_k{k}.json"
-            if target.exists():
-                continue
-            output = arguments.runs / f"{recipe}_k{k}".replace("/", "_")
-            command = [sys.executable, "-m", "hf_reprogram", "train", f"{root}/recipes/{recipe}.yaml", "--resume"]
-            command += ["--output", str(output), "--set", f"source={arguments.sources / source}"]
-            command += ["--set", f"method.num_prompts={k}"]
-            if k != counts[0]:
-                command += ["--set", "baselines=[majority]"]
-            subprocess.run(command, check=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(output / "results.json", target)
+    for name, recipe, source, overrides in plan():
+        target = arguments.results / f"{name}.json"
+        if target.exists() or arguments.only not in name:
+            continue
+        output = arguments.runs / name.replace("/", "_")
+        command = [sys.executable, "-m", "hf_reprogram", "train", f"{root}/recipes/{recipe}.yaml", "--resume"]
+        command += ["--output", str(output), "--set", f"source={arguments.sources / source}"]
+        for override in [*overrides, *arguments.set]:
+            command += ["--set", override]
+        subprocess.run(command, check=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output / "results.json", target)
 
 
 if __name__ == "__main__":

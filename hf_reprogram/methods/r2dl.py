@@ -34,8 +34,8 @@ class R2DLOptions:
         k: length of the k-mers.
         alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
         sparsity: s, source tokens a target token may combine; null for a free table.
-        init: the initial table: "random" (mean and deviation of the source's table) or "tokens" (the rows of as many
-            source tokens, drawn at random).
+        init: the initial table: "tokens" (the rows of as many source tokens, drawn at random) or "random" (mean and
+            deviation of the source's table).
         warmup_epochs: epochs of dense training before the sparse codes are found.
         alternating: train densely and re-sparsify after every epoch.
         atoms: "tokens" (the source's table), or "ksvd": `num_atoms` atoms learned from it by K-SVD.
@@ -51,7 +51,7 @@ class R2DLOptions:
     k: int = 3
     alphabet: list[str] | None = None
     sparsity: int | None = 16
-    init: str = "random"
+    init: str = "tokens"
     warmup_epochs: int = 0
     alternating: bool = False
     atoms: str = "tokens"
@@ -100,7 +100,7 @@ class R2DL(Method):
         "token_classification",
     )
     training = {
-        "learning_rate": 1e-2,
+        "learning_rate": 3e-2,
         "weight_decay": 0.0,
         "num_train_epochs": 30,
         "per_device_train_batch_size": 16,
