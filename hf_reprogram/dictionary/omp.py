@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .selection import Coarse, Rows, nearest
 
-ATOM_CHUNK = 4096  # atoms correlated with the residuals at a time
 _BLOCK_ROWS, _BLOCK_NUMBERS = 1024, 2**26  # targets that advance together, and numbers in their orthonormal bases
 NOISE = 32  # in units of the dtype's epsilon: what is smaller, beside a target of norm one, counts as zero
 
@@ -78,12 +78,13 @@ def orthogonal_matching_pursuit(
             `n_nonzero_coefs` and `tol` is given or it is out of range; codes do not fit into the dtype.
     """
     _check(atoms, targets, n_nonzero_coefs, tol)
-    scaled, given = _scale(atoms, "atom"), _scale(targets, "target")
+    dictionary, given = Rows.of(atoms, "atom"), Rows.of(targets, "target")
+    coarse = dictionary.coarse()
     width = atoms.shape[1]
     steps = min(len(atoms), width, n_nonzero_coefs or width)  # more atoms than that are linearly dependent
     rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // (steps * width)))
     blocks = [
-        _approximate(scaled, _Scaled(*part), steps, tol)
+        _approximate(dictionary, coarse, Rows(*part), steps, tol)
         for part in zip(*(values.split(rows) for values in given), strict=True)
     ]
     support, codes, errors, used = (torch.cat(parts) for parts in zip(*blocks, strict=True))
@@ -97,34 +98,8 @@ def orthogonal_matching_pursuit(
     return SparseCodes(support, codes, errors)
 
 
-class _Scaled(NamedTuple):
-    """Rows whose squares neither overflow nor vanish: a row as given is `scales * values`; zero rows have inverse 0."""
-
-    values: Tensor  # (rows, width)
-    scales: Tensor  # (rows,)
-    inverse_norms: Tensor  # (rows,), of `values`
-
-
-def _scale(rows: Tensor, what: str) -> _Scaled:
-    """The rows themselves, or if some are very large or small all of them divided by their largest number."""
-    peaks = torch.maximum(rows.amax(1), -rows.amin(1))
-    finite = peaks.isfinite()
-    if not finite.all():
-        raise InputError(
-            f"{int((~finite).sum())} of {len(rows)} {what}s hold NaN or infinite numbers, the first is "
-            f"{what} {int((~finite).nonzero()[0])}: remove or repair them."
-        )
-    limits = torch.finfo(rows.dtype)
-    scales = torch.ones_like(peaks)
-    if ((peaks > 0) & ((peaks < limits.tiny**0.25) | (peaks > limits.max**0.25))).any():
-        scales = torch.where(peaks >= limits.tiny, peaks, 1)
-        rows = rows / scales.unsqueeze(1)
-    norms = torch.linalg.vector_norm(rows, dim=1)
-    return _Scaled(rows, scales, torch.where(norms >= limits.tiny, 1 / norms, 0))
-
-
 def _approximate(
-    atoms: _Scaled, targets: _Scaled, steps: int, tol: float | None
+    atoms: Rows, coarse: Coarse | None, targets: Rows, steps: int, tol: float | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Support (rows, steps), codes (rows, steps), errors (rows,) and number of atoms used (rows,) of a block of targets."""
     norms = torch.where(targets.inverse_norms > 0, 1 / targets.inverse_norms, 0)
@@ -132,21 +107,24 @@ def _approximate(
     limits = torch.full_like(norms, NOISE * torch.finfo(unit.dtype).eps)
     if tol is not None:
         limits = torch.maximum(limits, math.sqrt(tol) * targets.inverse_norms / targets.scales)
-    support, codes, used = _pursue(atoms, unit, limits, steps)
+    support, codes, used = _pursue(atoms, coarse, unit, limits, steps)
     codes = codes * atoms.inverse_norms[support]
     errors = torch.linalg.vector_norm(unit - SparseCodes(support, codes, limits).reconstruct(atoms.values), dim=1)
     codes = codes * norms.unsqueeze(1) * targets.scales.unsqueeze(1) / atoms.scales[support]
     return support, codes, errors * norms * targets.scales, used
 
 
-def _pursue(atoms: _Scaled, targets: Tensor, limits: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _pursue(
+    atoms: Rows, coarse: Coarse | None, targets: Tensor, limits: Tensor, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """The pursuit itself, for targets of norm one or zero and atoms of norm one.
 
     With the chosen atoms as columns of A = Q R and z = Q'y the codes solve R c = z, and a step takes z_j q_j off the
     residual, which therefore cannot grow.
 
     Args:
-        atoms: of a dictionary.
+        atoms: the dictionary.
+        coarse: the same in bfloat16, or None.
         targets: (rows, width).
         limits: (rows,), norm of the residual at which a row is done.
         steps: atoms for each row.
@@ -164,7 +142,7 @@ def _pursue(atoms: _Scaled, targets: Tensor, limits: Tensor, steps: int) -> tupl
     residual = targets.clone()
     live = (torch.linalg.vector_norm(residual, dim=1) > limits).nonzero().squeeze(1)
     for step in range(steps):
-        best, scores = _best_atoms(atoms, residual if len(live) == count else residual[live])
+        best, scores = nearest(atoms, coarse, residual if len(live) == count else residual[live])
         fresh = atoms.values[best] * atoms.inverse_norms[best].unsqueeze(1)
         known = basis[:, :step] if len(live) == count else basis[live, :step]
         overlap = targets.new_zeros(len(live), step)
@@ -188,20 +166,6 @@ def _pursue(atoms: _Scaled, targets: Tensor, limits: Tensor, steps: int) -> tupl
     diagonal.masked_fill_(diagonal == 0, 1)  # not used: z is 0 there, and so is the code
     codes = torch.linalg.solve_triangular(factor, coordinates.unsqueeze(2), upper=True).squeeze(2)
     return support, codes, used
-
-
-def _best_atoms(atoms: _Scaled, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """Index and absolute normalised correlation, both (rows,), of the atom nearest in direction to each residual."""
-    scores = residual.new_full((len(residual),), -1.0)
-    best = torch.zeros(len(residual), dtype=torch.long, device=residual.device)
-    for start in range(0, len(atoms.values), ATOM_CHUNK):
-        chunk = slice(start, start + ATOM_CHUNK)
-        correlations = (residual @ atoms.values[chunk].T).mul_(atoms.inverse_norms[chunk]).abs_()
-        values, indices = correlations.max(1)
-        better = values > scores
-        scores = torch.where(better, values, scores)
-        best = torch.where(better, indices + start, best)
-    return best, scores
 
 
 def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: float | None) -> None:

@@ -180,7 +180,7 @@ class Task:
             train, validation = pool, self.validation
         elif self.carve_by == "scaffold":
             size = min(options.validation_max, max(1, round(options.validation_share * len(pool))))
-            kept, held_out = scaffold_split(pool["text"], size)
+            kept, held_out = scaffold_split(pool["text"], size, options.split_seed)
             train, validation = pool.select(kept), pool.select(held_out)
         else:
             kept, held_out = carve(
@@ -262,7 +262,9 @@ def load_task(options: TaskOptions) -> Task:
     if "test" not in ready:
         labels = _strata(ready["train"], stratified)
         if carve_by == "scaffold":
-            kept, held_out = scaffold_split(ready["train"]["text"], round(0.2 * len(ready["train"])))
+            kept, held_out = scaffold_split(
+                ready["train"]["text"], round(0.2 * len(ready["train"])), options.split_seed
+            )
             notes.append(
                 "The data has no test split: 20 % was carved by Murcko scaffold: its scaffolds are not in train."
             )

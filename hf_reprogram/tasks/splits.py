@@ -90,16 +90,18 @@ def draw(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     return random.permutation(np.concatenate(groups)[np.argsort(rank, kind="stable")[:size]])
 
 
-def scaffold_split(smiles: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
+def scaffold_split(smiles: Sequence[str], size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Hold out about `size` molecules whose Murcko scaffolds the others do not have.
 
     Groups of one scaffold are taken from the largest to the smallest; each goes whole to the first side while that has
-    room, else to the second: MoleculeNet's scaffold split (Wu et al. 2018, arXiv 1703.00564). A string that is no
-    molecule is a scaffold of its own.
+    room, else to the second: MoleculeNet's scaffold split (Wu et al. 2018, arXiv 1703.00564). Groups of one size, of which
+    most hold a single molecule, are taken in an order drawn with the seed: their order in the file may follow the label, as
+    BBBP's does, whose last molecules are all of one class. A string that is no molecule is a scaffold of its own.
 
     Args:
         smiles: (n,) molecules.
         size: how many to hold out.
+        seed: of the order of equally large groups.
 
     Returns:
         Two disjoint index arrays, sorted.
@@ -115,7 +117,8 @@ def scaffold_split(smiles: Sequence[str], size: int) -> tuple[np.ndarray, np.nda
         groups.setdefault(scaffold, []).append(index)
     kept: list[int] = []
     held_out: list[int] = []
-    for group in sorted(groups.values(), key=lambda group: (-len(group), group[0])):
+    drawn = np.random.default_rng(seed).permutation(len(groups))
+    for _, group in sorted(zip(drawn, groups.values(), strict=True), key=lambda pair: (-len(pair[1]), pair[0])):
         (kept if len(kept) + len(group) <= len(smiles) - size else held_out).extend(group)
     if not kept or not held_out:
         raise InputError(f"{len(smiles)} molecules of {len(groups)} scaffolds cannot be split by scaffold: use seeded.")

@@ -340,7 +340,7 @@ def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, proce
                 process.wait_for_everyone()
             records.append(json.loads(path.read_text(encoding="utf-8")))
         found[name] = {
-            "title": kind.title,
+            "title": baseline.title,
             "validation": summarize([record["validation"] for record in records]),
             "test": summarize([record["test"] for record in records]),
             "trainable": records[0]["trainable"],

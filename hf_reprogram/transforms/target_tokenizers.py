@@ -26,7 +26,8 @@ UNKNOWN = "[UNK]"
 
 # What chemists split SMILES by: bracket atoms, two-letter halogens, ring closures of two digits, then single signs
 # (Schwaller et al. 2019, arXiv 1811.02633).
-SMILES = r"\[[^\]]+\]|Br|Cl|%[0-9]{2}|%\([0-9]+\)|>>?|[BNOPSFIbcnops]|C|[()\.=#\-+\\/:~@?*$|]|[0-9]|H|."
+SMILES = r"\[[^\]]+\]|Br|Cl|%[0-9]{2}|%\([0-9]+\)|>>?|[BNOPSFIbcnops]|C|[()\.=#\-+\\/:~@?*$|]|[0-9]|H|[\s\S]"
+CHARACTER = r"[\s\S]"  # a dot matches a line's end in one regex library and not in another
 
 KINDS = ("characters", "residues", "kmers", "smiles")
 
@@ -43,21 +44,24 @@ def target_vocabulary(kind: str, texts: Sequence[str] | None = None, k: int = 3,
     Raises:
         InputError: the kind needs texts or an alphabet and has none.
     """
+    for letter in alphabet or ():
+        if not isinstance(letter, str) or len(letter) != 1:
+            raise InputError(f"The alphabet holds {letter!r}: a letter is one character, in quotes.")
     if kind == "residues":
         return list(RESIDUES)
     if kind == "kmers":
-        letters = alphabet or NUCLEOTIDES
+        letters = list(dict.fromkeys(alphabet or NUCLEOTIDES))
         count = sum(len(letters) ** n for n in range(1, k + 1))
         if count > 2**16:
             raise InputError(f"{k}-mers of {len(letters)} letters are {count:,} tokens: use a smaller k.")
         return ["".join(word) for n in range(k, 0, -1) for word in product(letters, repeat=n)]
     if kind == "characters" and alphabet:
-        return list(alphabet)
+        return list(dict.fromkeys(alphabet))
     if kind not in KINDS:
         raise unknown("target tokenizer", kind, KINDS)
     if not texts:
         raise InputError(f"The tokenizer {kind!r} takes its tokens from texts: give the training texts in texts=.")
-    pattern = re.compile(SMILES if kind == "smiles" else ".", re.DOTALL)
+    pattern = re.compile(SMILES if kind == "smiles" else CHARACTER)
     counts = Counter(token for text in texts for token in pattern.findall(text.strip()))
     return [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
@@ -107,7 +111,7 @@ def target_tokenizer(
     if kind == "kmers" and "T" in tokens and "U" not in tokens:
         steps += [normalizers.Replace("U", "T")]  # RNA
     backend.normalizer = normalizers.Sequence(steps)
-    pattern = {"smiles": SMILES, "kmers": f".{{1,{k}}}"}.get(kind, ".")
+    pattern = {"smiles": SMILES, "kmers": f".{{1,{k}}}"}.get(kind, CHARACTER)
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
     backend.decoder = decoders.Fuse()
     return _with_specials(backend, source_tokenizer, max_tokens, spell_mask=spell_mask)
