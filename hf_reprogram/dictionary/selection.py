@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-ATOM_CHUNK = 4096  # atoms correlated with the residuals at a time
+ATOM_CHUNK = 4096  # atoms correlated with the residuals at a time, a multiple of _GROUP
 COARSE_FROM = 2**20  # numbers in a dictionary for which bfloat16 pays
 _GROUP = 64  # atoms of which the largest correlation is looked at first
 _CANDIDATES = 32  # groups of a chunk that may hold the nearest; with more, a residual is compared in full precision
@@ -114,9 +114,7 @@ def _coarsely_first(atoms: Rows, coarse: Coarse, residuals: Tensor) -> tuple[Ten
         groups = scores.unflatten(1, (-1, _GROUP))
         highest = groups.amax(2)
         top = torch.maximum(top, highest.amax(1, keepdim=True))
-        floor = (
-            top - 2 * error - 3 * _ROUNDOFF * top
-        )  # the largest score, the other one and the floor itself are rounded
+        floor = top - 2 * error - 3 * _ROUNDOFF * top  # both scores are rounded, and the floor
         row, group = (highest >= floor).nonzero(as_tuple=True)
         crowded |= row.bincount(minlength=len(residuals)) > _CANDIDATES
         if crowded.any():

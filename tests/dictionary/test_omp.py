@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp
 
 from hf_reprogram import InputError
-from hf_reprogram.dictionary import gram, orthogonal_matching_pursuit
+from hf_reprogram.dictionary import gram, orthogonal_matching_pursuit, selection
 from hf_reprogram.dictionary import omp as module
 
 
@@ -33,16 +36,26 @@ def targets(generator):
     return torch.randn(40, 30, generator=generator, dtype=torch.float64)
 
 
+@contextmanager
+def in_chunks(chunk: int, coarsely: bool) -> Iterator[None]:
+    """Correlate with so few atoms at a time, in bfloat16 first or not, whatever the processor does best."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "ATOM_CHUNK", chunk)
+        patch.setattr(selection, "COARSE_FROM", 0)
+        patch.setattr(selection, "_multiplies_bfloat16", lambda device: coarsely)
+        yield
+
+
 # ------------------------------------------------------------------------------------------------------ scikit-learn
 
 
-@pytest.mark.parametrize("chunk", [4096, 7])
+@pytest.mark.parametrize(("chunk", "coarsely"), [(4096, False), (7, False), (4096, True), (64, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_same_codes_as_scikit_learn(dtype, chunk, atoms, targets, monkeypatch):
-    monkeypatch.setattr(module, "ATOM_CHUNK", chunk)
+def test_same_codes_as_scikit_learn(dtype, chunk, coarsely, atoms, targets, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_ROWS", 16)
     atoms, targets = atoms.to(dtype), targets.to(dtype)
-    found = orthogonal_matching_pursuit(atoms, targets, 6)
+    with in_chunks(chunk, coarsely):
+        found = orthogonal_matching_pursuit(atoms, targets, 6)
     expected = orthogonal_mp(atoms.T.numpy(), targets.T.numpy(), n_nonzero_coefs=6, precompute=False).T
     np.testing.assert_allclose(found.dense(100), expected, atol=1e-4 if dtype == torch.float32 else 1e-10)
     assert found.support.shape == found.codes.shape == (40, 6)
@@ -71,6 +84,23 @@ def test_codes_refer_to_the_atoms_as_given(atoms, targets):
     found, plain = (orthogonal_matching_pursuit(given, targets, 4) for given in (atoms * norms, atoms))
     assert torch.equal(found.support, plain.support)
     torch.testing.assert_close(found.codes * norms[found.support, 0], plain.codes)
+
+
+@pytest.mark.parametrize("candidates", [32, 1])
+@pytest.mark.parametrize("spread", [1.0, 0.05, 1e-4])
+def test_bfloat16_first_changes_no_choice(spread, candidates, generator, monkeypatch):
+    monkeypatch.setattr(selection, "_CANDIDATES", candidates)
+    centres = torch.randn(20, 48, generator=generator)
+    atoms = centres.repeat(50, 1) + spread * torch.randn(
+        1000, 48, generator=generator
+    )  # many almost as good as the best
+    targets = torch.randn(30, 48, generator=generator)
+    found = []
+    for coarsely in (True, False):
+        with in_chunks(256, coarsely):
+            found.append(orthogonal_matching_pursuit(atoms, targets, 8))
+    assert torch.equal(found[0].support, found[1].support)
+    torch.testing.assert_close(found[0].codes, found[1].codes)
 
 
 # ------------------------------------------------------------------------------------------------- when a row is done
@@ -161,11 +191,12 @@ def test_residuals_never_grow_and_nothing_is_nan(problem):
 
 
 @settings(max_examples=100, deadline=None)
-@given(problems())
-def test_every_choice_is_the_best_one_or_a_tie(problem):
+@given(problems(), st.sampled_from([(4096, False), (5, False), (64, True)]))
+def test_every_choice_is_the_best_one_or_a_tie(problem, how):
     atoms, targets, k = problem
     targets = targets + 0.1 * targets.norm(dim=1, keepdim=True) * torch.rand_like(targets)  # no code is zero by chance
-    found = orthogonal_matching_pursuit(atoms, targets, k)
+    with in_chunks(*how):
+        found = orthogonal_matching_pursuit(atoms, targets, k)
     slack = 10 * torch.finfo(atoms.dtype).eps ** 0.5
     norms = atoms.double().norm(dim=1, keepdim=True)
     directions = torch.where(norms > 0, atoms.double() / norms, 0)
