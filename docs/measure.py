@@ -32,9 +32,10 @@ ABLATION = {
     "s4": ["method.sparsity=4"],
     "s16": [],
     "s64": ["method.sparsity=64"],
-    "dense": ["method.sparsity=null", "training.learning_rate=3e-3"],
-    "alternating": ["method.alternating=true", "training.learning_rate=3e-3"],
-    "warmup": ["method.warmup_epochs=3", "training.learning_rate=3e-3"],
+    "dense": ["method.sparsity=null"],
+    "alternating": ["method.alternating=true"],
+    "alternating_s64": ["method.alternating=true", "method.sparsity=64"],
+    "warmup": ["method.warmup_epochs=3"],
     "ksvd": ["method.atoms=ksvd"],
     "random_init": ["method.init=random"],
 }

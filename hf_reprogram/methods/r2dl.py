@@ -199,9 +199,12 @@ def initialize_vocabulary(options: Any, model: Any) -> float:
     count, table = transform.options.num_tokens, source.embedding.weight
     every = source.embed(torch.arange(len(table), device=table.device)).float()
     if options.init == "tokens":
-        if count > len(table):
-            raise InputError(f"init='tokens' needs {count} source tokens, but there are {len(table)}: use 'random'.")
-        target = every[torch.randperm(len(table))[:count].to(table.device)]
+        usable = every.norm(dim=1) > 0
+        usable[list(transform.options.special_ids.values())] = False
+        words = usable.nonzero()[:, 0]
+        if count > len(words):
+            raise InputError(f"init='tokens' needs {count} source tokens, but there are {len(words)}: use 'random'.")
+        target = every[words[torch.randperm(len(words))[:count].to(table.device)]]
     else:
         target = every.mean(0) + every.std(0) * torch.randn(count, every.shape[1]).to(table.device)
     if transform.options.num_atoms is not None:

@@ -11,7 +11,8 @@ when alternating, a table `offset` (N_T, width) is trained beside them; after ea
 to the nearest s-sparse Theta, so that every checkpoint is s-sparse, and when training ends the offset is gone.
 
 In place of a dense Theta (N_T, N_S) we train the table it spans: as V_S has full column rank, Theta V_S is any table, and
-the table has N_S / width times fewer numbers. `sparsity=None` is that free table alone.
+the table has N_S / width times fewer numbers. `sparsity=None` is that free table alone. The offset is held in units of
+`scale`, the deviation of V_S, so that one learning rate suits codes and offset, and sources of any scale.
 
 Source: R2DL (Vinod et al. 2020, arXiv 2012.03460; 2023, arXiv 2301.02120), whose survey form `V_S theta` with theta
 (width, width) is not what any working version computes.
@@ -66,6 +67,7 @@ class Vocabulary(InputTransform):
 
     support: Tensor
     atoms: Tensor
+    scale: Tensor
 
     def __init__(self, options: VocabularyOptions):
         super().__init__(options)
@@ -76,6 +78,7 @@ class Vocabulary(InputTransform):
         self.dense_phase = options.alternating or options.warmup_epochs > 0
         if s is None or self.dense_phase:
             self.offset = nn.Parameter(torch.zeros(n, options.width))
+            self.register_buffer("scale", torch.ones(()))
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
         self._folded: tuple[Any, Tensor] | None = None
@@ -112,7 +115,8 @@ class Vocabulary(InputTransform):
         if hasattr(
             self, "offset"
         ):  # after the warm-up it stays in the graph, without effect: processes agree on gradients
-            parts.append(self.offset if self.dense_phase or not parts else 0 * self.offset)
+            active = self.dense_phase or not parts
+            parts.append(self.scale * self.offset if active else 0 * self.offset)
         return sum(parts[1:], parts[0])
 
     def _whole_table(self, source: Source) -> Tensor:
@@ -169,8 +173,10 @@ class Vocabulary(InputTransform):
         Returns:
             The relative error `|V_T - target| / |target|`; 0 for a free table.
         """
+        if hasattr(self, "offset"):
+            self.scale.copy_(self.dictionary(source).std())
         if self.options.sparsity is None:
-            self.offset.copy_(target)
+            self.offset.copy_(target / self.scale)
             return 0.0
         from ..dictionary import orthogonal_matching_pursuit
 
@@ -201,7 +207,7 @@ class Vocabulary(InputTransform):
         if self.options.sparsity is not None and hasattr(self, "offset"):
             if self.offset.any():
                 self.fit_table(self.table(source).detach(), source)
-            del self.offset
+            del self.offset, self.scale
             self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
 
 
