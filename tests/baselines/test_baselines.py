@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,8 +19,9 @@ from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
+from hf_reprogram.training.recipe import make_recipe
 from hf_reprogram.training.run import _make
-from tests import runs, toys  # noqa: F401 - toys registers a third-party baseline
+from tests import runs, toys, words  # noqa: F401 - toys registers a third-party baseline
 
 
 @pytest.fixture
@@ -126,6 +129,74 @@ def test_the_probe_on_the_methods_tokens_reads_through_its_untrained_transform(s
     oracle.fit(rows["train"], made.splits["train"]["label"])
     decisions = outcome.test[:, 1] - outcome.test[:, 0]
     np.testing.assert_allclose(decisions, oracle.decision_function(rows["test"]), rtol=1e-2, atol=1e-2)
+
+
+# ---------------------------------------------------------------------------------------------------- a label a token
+
+
+@pytest.fixture
+def per_token(source_folder, tmp_path):
+    """A function that makes the setting of a task with a label a letter: whether it is one of the vowels."""
+
+    def make(problem, method):
+        texts, _ = words.texts(60)
+        labels = ["".join(str(int(letter in "aeiou")) for letter in text) for text in texts]
+        data = tmp_path / "letters.parquet"
+        Dataset.from_dict({"text": texts, "label": labels}).to_parquet(data)
+        recipe = make_recipe(
+            {
+                "source": source_folder("bert"),
+                "method": {"name": method, "tokenizer": "characters", "sparsity": None},
+                "task": {"dataset": str(data), "text": ["text"], "problem": problem},
+                "output": str(tmp_path / "run"),
+            }
+        )
+        task = load_task(recipe.task_options)
+        splits = task.splits(0)
+        return Setting(recipe, task, splits, 0, tmp_path / "scratch", True, 0, partial(_make, recipe, task, 0, splits))
+
+    return make
+
+
+def letters_of(made, split):
+    return [letter for text in made.splits[split]["text"] for letter in text]
+
+
+def test_the_majority_of_tokens_is_counted_over_letters(per_token):
+    made = per_token("token_classification", "r2dl")
+    outcome = run("majority", made)
+    assert outcome.test.shape == (*outcome.labels["test"].shape, 2)
+    consonants = np.mean([letter not in "aeiou" for letter in letters_of(made, "test")])
+    assert made.task.score(outcome.test, outcome.labels["test"])["accuracy"] == pytest.approx(consonants)
+
+
+def test_the_majority_of_hidden_tokens_is_the_share_of_each_in_train(per_token):
+    made = per_token("infilling", "reprogbert")
+    outcome = run("majority", made)
+    counts = Counter(letter for letter in letters_of(made, "train") if letter in "aeiou")
+    total = sum(counts.values())
+    _, processor = made.make()
+    vowels = [letter for letter in letters_of(made, "test") if letter in "aeiou"]
+    surprise = [-np.log((counts[letter] + 1) / (total + len(processor))) for letter in vowels]
+    found = made.task.score(outcome.test, outcome.labels["test"])
+    assert found["perplexity"] == pytest.approx(np.exp(np.mean(surprise)))
+
+
+@pytest.mark.parametrize("tokens", ["source", "target"])
+@pytest.mark.parametrize(("problem", "method"), [("token_classification", "r2dl"), ("infilling", "reprogbert")])
+def test_the_probe_reads_every_token_and_beats_the_majority_in_train(tokens, problem, method, per_token):
+    """Scored on its own training data, as the tiny source is random and there is little to generalise from."""
+    made = per_token(problem, method)
+    made.splits["validation"] = made.splits["test"] = made.splits["train"]
+    probe = run("linear_probe", made, tokens=tokens, strengths=[1.0, 100.0])
+    assert probe.test.shape[:2] == probe.labels["test"].shape
+    assert probe.chosen["features"] == "tokens"
+    scores = made.task.score(probe.test, probe.labels["test"])
+    constant = np.zeros_like(probe.test)
+    scored = probe.labels["test"] >= 0
+    constant[..., np.bincount(probe.labels["test"][scored]).argmax()] = 1
+    first = made.task.metrics[0]
+    assert scores[first] > made.task.score(constant, probe.labels["test"])[first]
 
 
 def test_from_scratch_trains_the_whole_architecture(setting):

@@ -177,6 +177,17 @@ def test_the_largest_groups_are_kept_while_they_fit_and_smaller_ones_fill_up(mol
     assert "c1ccncc1" in scaffolds(molecules[i] for i in held_out)
 
 
+def test_groups_of_one_size_are_taken_in_a_seeded_order_and_not_in_that_of_the_file():
+    """A file may be sorted by its label: the last of many lonely molecules must not all be held out."""
+    pytest.importorskip("rdkit")
+    lonely = [f"C1{'C' * n}C1" for n in range(2, 22)]  # rings of every size, each a scaffold of its own
+    splits = {seed: scaffold_split(lonely, 6, seed)[1].tolist() for seed in range(5)}
+    assert all(len(held_out) == 6 for held_out in splits.values())
+    assert list(range(14, 20)) not in splits.values()
+    assert len({tuple(held_out) for held_out in splits.values()}) == 5
+    assert scaffold_split(lonely, 6, 3)[1].tolist() == splits[3]
+
+
 def test_what_is_no_molecule_is_a_group_of_its_own(molecules, capfd):
     odd = ["C1CC", "not a molecule", "C1CC"]
     kept, held_out = scaffold_split([*molecules, *odd], 5)
