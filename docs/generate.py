@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from efficiency import ablation, plot, table
 
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
@@ -94,6 +95,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "recipes": recipes,
     "results bert_tiny": lambda: results("glue/bert_tiny"),
     "results minilm": lambda: results("glue/minilm"),
+    "efficiency": lambda: table(ROOT / "results" / "efficiency"),
+    "ablation": lambda: ablation(ROOT / "results" / "ablation"),
     "benchmarks": benchmarks,
 }
 
@@ -108,7 +111,7 @@ def generated() -> dict[Path, str]:
         body = make()
         readme = pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", readme)  # noqa: B023
     files = {ROOT / "README.md": readme}
-    for path in sorted((ROOT / "results").glob("**/*_k*.json")):
+    for path in sorted((ROOT / "results").glob("**/*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         name = f"{'-'.join(path.relative_to(ROOT / 'results').with_suffix('').parts)}"
         files[ROOT / "model_cards" / f"{name}.md"] = render_card(found, f"OWNER/{name}")
@@ -124,6 +127,7 @@ def main() -> None:
         for path in stale:
             print(f"out of date: {path.relative_to(ROOT)} (run `make docs`)")
         sys.exit(bool(stale))
+    plot(ROOT / "results" / "efficiency", ROOT / "docs" / "plots")
     for path in stale:
         if path in files:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,102 @@
+"""Score against the number of labels: the README's tables, and a plot a task."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hf_reprogram.training.results import markdown, plus_minus
+
+SHOWN = ("majority", "linear_probe", "counts", "from_scratch", "fine_tuning")
+
+
+def runs(folder: Path) -> dict[str, dict[int, Any]]:
+    """Results by task and number of labels, from files called `TASK_nNUMBER.json`."""
+    found: dict[str, dict[int, Any]] = {}
+    for path in sorted(folder.glob("*_n*.json")):
+        task, size = re.fullmatch(r"(.+)_n(\d+)", path.stem).groups()  # type: ignore[union-attr]
+        found.setdefault(task, {})[int(size)] = json.loads(path.read_text(encoding="utf-8"))
+    return {task: dict(sorted(sizes.items())) for task, sizes in found.items()}
+
+
+def table(folder: Path) -> str:
+    """A row a task and number of labels, a column a baseline and one for R2DL."""
+    found = runs(folder)
+    ran = {name for sizes in found.values() for result in sizes.values() for name in result["baselines"]}
+    titles = {"counts": "counts", **{name: name.replace("_", " ") for name in SHOWN if name != "counts"}}
+    rows = []
+    for task, sizes in found.items():
+        for size, result in sizes.items():
+            metric = result["task"]["metrics"][0]
+            row = {"task": f"{task.replace('_', ' ')} ({metric})", "labels": f"{size:,}"}
+            for name in SHOWN:
+                if name in ran:
+                    entry = result["baselines"].get(name)
+                    row[titles[name]] = plus_minus(entry["test"][metric], metric) if entry else ""
+            row["R2DL"] = plus_minus(result["test"][metric], metric)
+            row["trained"] = f"{result['trainable']:,}"
+            row["bytes"] = f"{result['adapter_bytes']:,}"
+            rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def ablation(folder: Path) -> str:
+    """A row a variant, for each task its score, and what the adapter holds."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        task, _, variant = path.stem.partition("_")
+        found.setdefault(variant, {})[task] = json.loads(path.read_text(encoding="utf-8"))
+    tasks = sorted({task for results in found.values() for task in results})
+    rows = []
+    for variant, results in found.items():
+        row = {"variant": variant.replace("_", " ")}
+        for task in tasks:
+            result = results.get(task)
+            metric = result["task"]["metrics"][0] if result else ""
+            row[f"{task}"] = f"{plus_minus(result['test'][metric], metric)} {metric}" if result else ""
+            row[f"{task}: trained, bytes"] = f"{result['trainable']:,}, {result['adapter_bytes']:,}" if result else ""
+        rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def plot(folder: Path, output: Path) -> list[Path]:
+    """Write a PNG a task with at least two numbers of labels: mean and deviation of every method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for task, sizes in runs(folder).items():
+        if len(sizes) < 2:
+            continue
+        metric = next(iter(sizes.values()))["task"]["metrics"][0]
+        figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+        for index, name in enumerate((*SHOWN, "R2DL")):
+            points = []
+            for size, result in sizes.items():
+                entry = result if name == "R2DL" else result["baselines"].get(name)
+                if entry:
+                    points.append((size, entry["test"][metric]["mean"], entry["test"][metric]["std"], entry))
+            if not points:
+                continue
+            label = name if name == "R2DL" else points[0][3]["title"]
+            style = {"color": "0.6", "linestyle": ":"} if name == "majority" else {"color": f"C{index}", "marker": "o"}
+            width = 2.4 if name == "R2DL" else 1.2
+            axis.errorbar(
+                *zip(*(point[:3] for point in points), strict=True), label=label, lw=width, capsize=2, **style
+            )
+        axis.set_xscale("log")
+        axis.set_xticks(list(sizes), [str(size) for size in sizes])
+        axis.minorticks_off()
+        axis.set(xlabel="labelled training examples", ylabel=f"{metric} on test", title=task.replace("_", " "))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+        path = output / f"{task}.png"
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+        written.append(path)
+    return written
