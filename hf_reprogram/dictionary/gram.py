@@ -7,8 +7,8 @@ operations on all samples at once. With c_i = <a_i, r> and, for the atom s chose
 
     height = sqrt(1 - sum_i h_i^2);   row_j = (G_s - sum_i h_i row_i) / height;   z_j = c_s / height;   c <- c - z_j row_j
 
-row_j holds <q_j, a_i> for all atoms i. Memory is n_samples x k x n_atoms numbers, and the accuracy of a Gram matrix is
-half the digits, which is why this serves the iterations of K-SVD and `orthogonal_matching_pursuit` everything else.
+row_j holds <q_j, a_i> for all atoms i. A Gram matrix is n_atoms^2 numbers and keeps half the digits of near dependence, which
+is why this serves the iterations of K-SVD and `orthogonal_matching_pursuit` everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .omp import NOISE
 
-_BLOCK_NUMBERS = 2**25
+_BLOCK_NUMBERS = 2**20  # of orthonormalised rows at a time: what stays in the cache
 
 
 def batch_omp(atoms: Tensor, samples: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ def _pursue(gram: Tensor, correlations: Tensor, norms: Tensor, k: int) -> tuple[
     """The steps above for correlations (samples, n_atoms) of samples with the given norms."""
     count = len(correlations)
     epsilon = torch.finfo(gram.dtype).eps
-    projected = gram.new_zeros(count, k, len(gram))
+    projected = gram.new_empty(count, k, len(gram))
     factor = torch.eye(k, dtype=gram.dtype, device=gram.device).repeat(count, 1, 1)
     coordinates = gram.new_zeros(count, k)
     support = torch.zeros(count, k, dtype=torch.long, device=gram.device)
@@ -58,11 +58,12 @@ def _pursue(gram: Tensor, correlations: Tensor, norms: Tensor, k: int) -> tuple[
             break
         inverse = torch.where(live, square.clamp_min(epsilon).rsqrt(), 0).unsqueeze(1)
         amount = score.unsqueeze(1) * inverse
-        row = (gram[best.squeeze(1)] - (overlap.unsqueeze(1) @ known).squeeze(1)) * inverse
-        projected[:, step] = row
+        row = projected[:, step]
+        torch.sub(gram[best.squeeze(1)], (overlap.unsqueeze(1) @ known).squeeze(1), out=row)
+        row *= inverse
         coordinates[:, step : step + 1] = amount
         support[:, step] = torch.where(live, best.squeeze(1), 0)
         factor[:, :step, step] = torch.where(live.unsqueeze(1), overlap, 0)
         factor[:, step, step] = torch.where(live, square.clamp_min(epsilon).sqrt(), 1)
-        correlations = correlations - amount * row
+        correlations.addcmul_(amount, row, value=-1)
     return support, torch.linalg.solve_triangular(factor, coordinates.unsqueeze(2), upper=True).squeeze(2)
