@@ -24,6 +24,8 @@ ORDER = (
     "causal_text_cache",
     "causal_text_cache_smollm2",
     "bf16",
+    "dictionary",
+    "vocabulary_fold",
     "adapter_size",
 )
 TIE = 1.1
@@ -58,6 +60,9 @@ def equality(result: dict[str, Any], number: int = 0) -> str:
     errors, allowed = list(result["max_error"].values()), list(result["max_error_allowed"].values())
     if allowed[number % len(allowed)] is None:
         return f"approximate: gradient cosine {1 - errors[number]:.5f}"
+    if "ksvd_errors" in result and number == len(result["ratio"]) - 1:
+        ours, theirs = result["ksvd_errors"]["hf_reprogram"], result["ksvd_errors"]["dictlearn"]
+        return f"error {ours:.3f} against {theirs:.3f}"
     return f"{errors[0]:.0e}" if errors[0] else "exact"
 
 

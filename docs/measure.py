@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 MINILM = "all-MiniLM-L6-v2"
@@ -64,13 +65,13 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="where the results go, one JSON a run")
     parser.add_argument("--sources", type=Path, required=True, help="folder with the sources")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
-    parser.add_argument("--only", default="", help="run only results whose name holds this")
+    parser.add_argument("--only", default="*", help="run only results whose name matches, as in 'efficiency/amp_*'")
     parser.add_argument("--set", action="append", default=[], help="a further override, for all of them")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
     for name, recipe, source, overrides in plan():
         target = arguments.results / f"{name}.json"
-        if target.exists() or arguments.only not in name:
+        if target.exists() or not fnmatch(name, arguments.only):
             continue
         output = arguments.runs / name.replace("/", "_")
         command = [sys.executable, "-m", "hf_reprogram", "train", f"{root}/recipes/{recipe}.yaml", "--resume"]
