@@ -5,6 +5,9 @@
 The decoder is linear, so both fold into one matrix: `(h W^T + b) Gamma = h (Gamma^T W)^T + b Gamma`. The source's
 vocabulary of logits is never computed; the result is equal up to rounding, and a test says so.
 
+Gamma is held in units of `N_S ** -0.5`: thousands of its entries add up in every logit, and an optimizer that moves each by
+its learning rate would otherwise need a rate far below that of the input transform (the paper's is 1e-5).
+
 Source: ReprogBERT (Melnyk et al. 2023, arXiv 2210.07144), the map gamma of its infilling of antibody sequences.
 """
 
@@ -32,13 +35,18 @@ class TokenMapOptions:
 
 
 class TokenMap(OutputMapping):
-    """`gamma` of shape (source vocabulary, target tokens)."""
+    """`weight` of shape (source vocabulary, target tokens), which is Gamma in its unit."""
 
     Options = TokenMapOptions
 
     def __init__(self, options: TokenMapOptions):
         super().__init__(options)
-        self.gamma = nn.Parameter(torch.zeros(options.vocab_size, options.num_labels))
+        self.weight = nn.Parameter(torch.zeros(options.vocab_size, options.num_labels))
+
+    @property
+    def gamma(self) -> Tensor:
+        """Gamma (source vocabulary, target tokens)."""
+        return self.weight * self.options.vocab_size**-0.5
 
     def check(self, spec: SourceSpec) -> None:
         """The source must have a masked-LM decoder over as many tokens."""
@@ -51,7 +59,7 @@ class TokenMap(OutputMapping):
 
     def reset(self) -> None:
         """Start small: the first predictions are near uniform."""
-        nn.init.normal_(self.gamma, std=self.options.vocab_size**-0.5)
+        nn.init.normal_(self.weight)
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, tokens, width) to (batch, tokens, target tokens)."""

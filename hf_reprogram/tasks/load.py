@@ -335,7 +335,8 @@ def _problem(options: TaskOptions, known: KnownTask | None) -> str:
         return options.problem
     if options.regression is not None:
         return "regression" if options.regression else "single_label_classification"
-    if known is not None and options.label is None:
+    asked = options.label or (known.label if known else None)
+    if known is not None and asked in (known.label, list(known.label)):
         return known.problem
     several = isinstance(options.label, list) and len(options.label) > 1
     return "multi_label_classification" if several else "single_label_classification"

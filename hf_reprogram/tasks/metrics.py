@@ -122,7 +122,8 @@ def perplexity(predictions: np.ndarray, references: np.ndarray) -> float:
     hidden = _hidden(references)
     logits = predictions[hidden]
     log_norm = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
-    return float(np.exp(np.mean(log_norm - logits[np.arange(len(logits)), references[hidden]])))
+    loss = np.mean(log_norm - logits[np.arange(len(logits)), references[hidden]])
+    return float(np.exp(min(loss, 700.0)))  # the largest that is still a number
 
 
 def _hidden(references: np.ndarray) -> np.ndarray:
