@@ -5,12 +5,13 @@ known but where its embedding is. What it returns decides what can be read: stat
 the last one or the mean can be read, or logits (batch, labels).
 
 A module without an attention mask would read padding. Rows of one length are therefore run together, without any: the
-results are those of every row alone.
+results are those of every row alone. The ids that the module is called with are all the same and none is its padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Source, SourceSpec
+from .reading import PATCHING
+from .text import at_least_one
 
 
 class ModuleSource(Source):
@@ -29,20 +32,19 @@ class ModuleSource(Source):
         max_tokens: the longest input it takes.
 
     Raises:
-        InputError: there is no embedding or more than one, or the output is neither states nor logits.
+        InputError: there is no embedding or more than one, the module does not call it, the output is neither states nor
+            logits, or a row's output depends on the rest of the batch.
     """
 
     def __init__(self, model: nn.Module, embedding: nn.Embedding | None = None, max_tokens: int = 2**31 - 1):
         super().__init__(model)
         self._embedding = [embedding or _find_embedding(model)]  # in a list: it is part of the model already
-        weight = self.embedding.weight
-        with torch.no_grad():
-            probe = self._run(self.embed(torch.zeros(2, 3, dtype=torch.long, device=weight.device)))
-        if probe.dim() not in (2, 3) or probe.shape[0] != 2 or (probe.dim() == 3 and probe.shape[1] != 3):
+        if getattr(self.embedding, "max_norm", None) is not None:
             raise InputError(
-                f"{type(model).__name__} returns a tensor of shape {tuple(probe.shape)} for ids of shape (2, 3): a source "
-                "returns states (batch, tokens, width) or logits (batch, labels)."
+                "The embedding has a max_norm, so that looking a token up changes it: set max_norm to None."
             )
+        self._recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+        weight, probe = self.embedding.weight, self._probe()
         width = probe.shape[-1]
         self.spec = SourceSpec(
             kind="module",
@@ -58,26 +60,68 @@ class ModuleSource(Source):
         """The module's input embedding."""
         return self._embedding[0]
 
+    @torch.no_grad()
+    def _probe(self) -> Tensor:
+        """The output for two rows of three tokens, checked to be something that can be read."""
+        name, weight = type(self.model).__name__, self.embedding.weight
+        embeds = self.embed(torch.arange(6, device=weight.device).view(2, 3) % len(weight))
+        found = self._run(embeds)
+        if not isinstance(found, Tensor):
+            raise InputError(
+                f"{name} returns a {type(found).__name__}: a source returns a tensor, or a tuple with one first."
+            )
+        if found.dim() not in (2, 3) or found.shape[0] != 2 or (found.dim() == 3 and found.shape[1] != 3):
+            raise InputError(
+                f"{name} returns a tensor of shape {tuple(found.shape)} for ids of shape (2, 3): a source returns states "
+                "(batch, tokens, width) or logits (batch, labels)."
+            )
+        if not torch.allclose(found[1:].float(), self._run(embeds[1:]).float(), rtol=1e-2, atol=1e-3):
+            raise InputError(
+                f"{name} mixes the rows of a batch: it must take ids (batch, tokens), for which an nn.LSTM needs "
+                "batch_first=True."
+            )
+        return found
+
     def _run(self, embeds: Tensor) -> Any:
         """The module's first output when its embedding gives `embeds` (batch, tokens, width)."""
-        ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
-        handle = self.embedding.register_forward_hook(lambda *_: embeds)
-        try:
-            output = self.model(ids)
-        finally:
-            handle.remove()
+        plain = int(self.embedding.padding_idx == 0)  # a module may measure its input by what is not padding
+        ids = torch.full(embeds.shape[:2], plain, dtype=torch.long, device=embeds.device)
+        called: list[bool] = []
+
+        def replace(*_: Any) -> Tensor:
+            called.append(True)
+            return embeds
+
+        # cuDNN has no gradient for a recurrent network in eval mode
+        without = (
+            torch.backends.cudnn.flags(enabled=False) if self._recurrent and embeds.requires_grad else nullcontext()
+        )
+        with PATCHING, without:
+            handle = self.embedding.register_forward_hook(replace)
+            try:
+                output = self.model(ids)
+            finally:
+                handle.remove()
+        if not called:
+            raise InputError(
+                f"{type(self.model).__name__} does not call its embedding as a module, so that nothing can be put in its "
+                "place: call it, or say which one it calls with ModuleSource(model, embedding=...)."
+            )
         output = output[0] if isinstance(output, tuple | list) else output
         return getattr(output, "last_hidden_state", getattr(output, "logits", output))
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
-        embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"].bool()
+        if reads not in self.spec.widths:
+            raise InputError(
+                f"{self.spec.family} cannot be read at {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
+            )
+        embeds, mask = inputs["inputs_embeds"], at_least_one(inputs["attention_mask"]).bool()
         if mask.shape[1] > self.spec.max_tokens:
             raise InputError(
                 f"The input is {mask.shape[1]} tokens long, but this source takes {self.spec.max_tokens}: truncate it."
             )
-        lengths = mask.sum(1).clamp(min=1)
-        mask = mask | (torch.arange(mask.shape[1], device=mask.device) == 0) & ~mask.any(1, keepdim=True)
+        lengths = mask.sum(1)
         rows: list[Tensor] = []
         order: list[Tensor] = []
         for length in lengths.unique():
@@ -100,7 +144,7 @@ _READ: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _find_embedding(model: Any) -> nn.Embedding:
-    if hasattr(model, "get_input_embeddings"):
+    if hasattr(model, "get_input_embeddings") and isinstance(model.get_input_embeddings(), nn.Embedding):
         return model.get_input_embeddings()
     found = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     if len(found) != 1:

@@ -33,7 +33,8 @@ class TextSource(Source):
         config = model.config
         hidden = config.hidden_size
         widths = {"features": hidden, "tokens": hidden, "last": hidden}
-        if kind != "causal_lm":  # its first token has seen nothing
+        self._causal = kind == "causal_lm" or (kind == "classifier" and hasattr(model, "score"))
+        if not self._causal:  # its first token has seen nothing
             widths["first"] = hidden
         if kind == "masked_lm":
             widths["mask"] = widths["decoder"] = self._decoder(model).weight.shape[1]
@@ -108,13 +109,15 @@ class TextSource(Source):
                 f"The input is {mask.shape[1]} tokens long, prompt included, but {self.spec.family} has "
                 f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
             )
-        inputs, back = _pad_right(inputs)
+        inputs, back = _pad_right({**inputs, "attention_mask": at_least_one(mask)})
         mask = inputs["attention_mask"]
         if self.text_cache is not None and reads == "last" and inputs.get("text_ids") is not None:
             return self.text_cache.read_last(self.base, inputs)
         arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
-        if self.spec.kind == "causal_lm":
+        if self._causal:
             arguments.update(position_ids=_positions(mask), use_cache=False)
+        if reads == "logits" and self._causal:  # given embeddings, transformers would read it at the end of the padding
+            return self.model.score(self._at(arguments, _end(mask, last=True), through_head=False))
         if reads == "logits":
             return self.model(**arguments).logits
         if reads == "decoder":
@@ -172,6 +175,16 @@ def _reorder(rows: Tensor, order: Tensor) -> Tensor:
     return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1]))
 
 
+def at_least_one(mask: Tensor) -> Tensor:
+    """`mask` (batch, tokens) with the first token attended to in rows that have none: an empty text is one padding token."""
+    empty = ~mask.any(1)
+    if not bool(empty.any()):
+        return mask
+    mask = mask.clone()
+    mask[empty, 0] = 1
+    return mask
+
+
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
     """Average `hidden` (batch, tokens, width) over the tokens where `mask` (batch, tokens) is 1: (batch, width)."""
     weight = mask.unsqueeze(-1).to(hidden.dtype)
@@ -200,4 +213,4 @@ def max_tokens(model: Any) -> int:
     return positions
 
 
-__all__ = ["KINDS", "TextSource", "gather", "max_tokens", "mean_over_tokens"]
+__all__ = ["KINDS", "TextSource", "at_least_one", "gather", "max_tokens", "mean_over_tokens"]

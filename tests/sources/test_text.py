@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hf_reprogram import InputError
 from hf_reprogram.sources import TextSource
-from hf_reprogram.sources.text import mean_over_tokens
+from hf_reprogram.sources.text import at_least_one, mean_over_tokens
 from tests import tiny
 
 
@@ -97,3 +98,54 @@ def test_every_nth_layer_alone_can_be_checkpointed():
     assert ["forward" in layer.__dict__ for layer in source.base.encoder.layer] == [True, False]
     source.checkpoint_activations(None)
     assert not any("forward" in layer.__dict__ for layer in source.base.encoder.layer)
+
+
+# ------------------------------------------------------------------------------------------------- empty rows
+
+
+def test_an_empty_row_attends_to_its_first_token_and_the_others_are_as_they_were():
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 0, 1]])
+    assert at_least_one(mask).tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert at_least_one(mask[[0, 2]]).tolist() == mask[[0, 2]].tolist()
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_row_without_tokens_is_that_of_one_token_of_padding(family):
+    source = source_of(family)
+    embeds = torch.randn(2, 5, source.spec.embedding_width)
+    batch = {"inputs_embeds": embeds, "attention_mask": torch.tensor([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])}
+    one = {"inputs_embeds": embeds[1:, :1], "attention_mask": torch.ones(1, 1, dtype=torch.long)}
+    for reads in ("features", "last"):
+        torch.testing.assert_close(source(batch, reads)[1], source(one, reads)[0], rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- classifiers
+
+
+def classifier(family: str) -> TextSource:
+    made = tiny.FAMILIES[family]
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(made.model_type, vocab_size=50, **{**made.config, "pad_token_id": 0, "num_labels": 6})
+    return TextSource(AutoModelForSequenceClassification.from_config(config).eval(), "classifier")
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize(
+    "family", ["bert", "roberta", "albert", "distilbert", "electra", "modernbert", "gpt2", "llama"]
+)
+def test_a_classifiers_logits_are_its_own_whatever_the_padding(family, left):
+    """Given embeddings, transformers reads a causal classifier at the end of the row, padding or not."""
+    source = classifier(family)
+    ids = torch.arange(7, 19).view(2, 6)
+    lengths, masks = [6, 3], {False: [[1] * 6, [1, 1, 1, 0, 0, 0]], True: [[1] * 6, [0, 0, 0, 1, 1, 1]]}
+    inputs = {"inputs_embeds": source.embed(ids), "attention_mask": torch.tensor(masks[left])}
+    found = source(inputs, "logits")
+    assert found.shape == (2, 6)
+    for row, n in enumerate(lengths):
+        kept = ids[row, -n:] if left else ids[row, :n]
+        torch.testing.assert_close(found[row], source.model(input_ids=kept[None]).logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_token_of_a_causal_classifier_has_seen_nothing_and_is_not_offered():
+    assert "first" not in classifier("gpt2").spec.widths
+    assert "first" in classifier("bert").spec.widths
