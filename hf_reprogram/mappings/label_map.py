@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..sources.base import Source
 from .base import OutputMapping
 
@@ -87,11 +87,15 @@ def assign(num_labels: int, width: int, how: str = "random", labels_per_class: i
     Raises:
         InputError: there are fewer source labels than the classes need.
     """
-    each = 1 if how == "identity" else labels_per_class or min(10, width // num_labels)
-    if each < 1 or num_labels * each > width:
+    if how not in ("random", "identity"):
+        raise unknown("label mapping", how, ("random", "identity"))
+    if labels_per_class is not None and (type(labels_per_class) is not int or labels_per_class < 1):
+        raise InputError(f"labels_per_class is {labels_per_class!r}: give a whole number, 1 or more.")
+    each = 1 if how == "identity" else labels_per_class or max(1, min(10, width // num_labels))
+    if num_labels * each > width:
         raise InputError(
-            f"{num_labels} classes with {max(each, 1)} source labels each need {num_labels * max(each, 1)}, but the source "
-            f"has {width}: use a source with more labels, or a dense mapping."
+            f"{num_labels} classes with {each} source labels each need {num_labels * each}, but the source has {width}: use a "
+            "source with more labels, or a dense mapping."
         )
     order: Sequence[int] = range(width)
     if how != "identity":

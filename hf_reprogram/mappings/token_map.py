@@ -58,8 +58,8 @@ class TokenMap(OutputMapping):
             )
 
     def reset(self) -> None:
-        """Start small: the first predictions are near uniform."""
-        nn.init.normal_(self.weight)
+        """Start small, so that the first predictions are near uniform: a masked LM's logits are far from zero (-7 in BERT)."""
+        nn.init.normal_(self.weight, std=0.1)
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, tokens, width) to (batch, tokens, target tokens)."""
