@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import InputError, unknown
 from ..mappings.label_map import assign
 from ..sources.base import Source
+from ..transforms.contextual_vocabulary import ContextualVocabularyOptions
 from .base import Method, MethodInfo, Parts, Target
 from .r2dl import make_tokenizer
 
@@ -41,11 +42,16 @@ class NeekharaOptions:
     labels_per_class: int | None = None
 
     def __post_init__(self):
+        ContextualVocabularyOptions(2, 2, {}, self.kernel_size, self.temperature, self.temperature_epochs)  # refuses
         self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # YAML has lists
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
         if self.label_mapping not in ("identity", "random"):
             raise unknown("label_mapping", self.label_mapping, ("identity", "random"))
+        if self.labels_per_class is not None and self.label_mapping == "identity":
+            raise InputError(
+                "labels_per_class is for label_mapping='random': the identity has one source label a class."
+            )
 
 
 class Neekhara(Method):

@@ -42,8 +42,8 @@ class R2DLOptions:
         num_atoms: of a learned dictionary.
         mapping: "dense", or "label_map" for a source that is a classifier.
         labels_per_class: of a label map, drawn at random; by default min(10, source labels / classes).
-        reads: what a dense layer sits on: "features" (mean over tokens), "first", "last", "mask" or "logits"; a label a
-            token always reads every token.
+        reads: what a dense layer sits on: "features" (mean over tokens), "first", "last" or "logits"; a label a token
+            always reads every token.
         dropout: before the dense layer.
     """
 
@@ -64,6 +64,11 @@ class R2DLOptions:
     def __post_init__(self):
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
+        for name in ("k", "num_atoms"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}: give a whole number, 1 or more.")
+        if type(self.warmup_epochs) is not int or self.warmup_epochs < 0:
+            raise InputError(f"warmup_epochs is {self.warmup_epochs!r}: give a whole number, 0 or more.")
         for name, choices in (
             ("init", ("random", "tokens")),
             ("atoms", ("tokens", "ksvd")),
@@ -131,11 +136,16 @@ class R2DL(Method):
                 "width": widths["logits"],
                 "assignment": groups,
             }
+        offered = {"tokens"} & set(widths) if target.per_token else set(widths) - {"mask", "tokens", "decoder"}
+        if target.per_token and not offered:
+            raise InputError(
+                f"A label a token needs a state a token, and this {source.spec.kind} source gives {', '.join(widths)} alone."
+            )
         reads = "tokens" if target.per_token else options.reads or ("features" if "features" in widths else "logits")
-        if reads not in widths or (reads == "tokens") != target.per_token or reads == "mask":
+        if reads not in offered:
             raise InputError(
                 f"reads={reads!r} is not something a {source.spec.kind} source offers here: choose one of "
-                f"{', '.join(sorted(set(widths) - {'mask', 'tokens', 'decoder'}))}."
+                f"{', '.join(sorted(offered))}."
             )
         return {
             "type": "dense",
@@ -167,6 +177,8 @@ def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target
 
     try:
         given = AutoTokenizer.from_pretrained(options.tokenizer)
+        if len(given) <= len(given.all_special_tokens):  # what transformers makes of a folder without one
+            raise ValueError("its vocabulary is empty.")
     except (OSError, ValueError) as error:
         if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:
             raise InputError(f"No tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import floor
 
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
@@ -14,8 +15,8 @@ class Schedule(TrainerCallback):
     """
 
     def on_epoch_begin(self, args, state, control, model=None, **kwargs):
-        """See `InputTransform.begin_epoch`."""
-        model.transform.begin_epoch(round(state.epoch or 0, 6))
+        """See `InputTransform.begin_epoch`; a run that is resumed within an epoch begins it again."""
+        model.transform.begin_epoch(floor(round(state.epoch or 0, 6)))
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """See `InputTransform.end_epoch`; the Trainer validates and saves after this."""

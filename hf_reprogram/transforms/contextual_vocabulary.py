@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from .base import InputTransform
+from .vocabulary import check_special_ids, ids_and_mask
 
 
 @dataclass
@@ -45,13 +46,20 @@ class ContextualVocabularyOptions:
     temperature_epochs: int = 15
 
     def __post_init__(self):
-        self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # JSON has lists
-        if self.kernel_size % 2 == 0 or self.kernel_size < 1:
+        if type(self.kernel_size) is not int or self.kernel_size % 2 == 0 or self.kernel_size < 1:
             raise InputError(
-                f"kernel_size is {self.kernel_size}: give an odd number, so that a token stands in the middle."
+                f"kernel_size is {self.kernel_size!r}: give an odd number, so that a token stands in the middle."
             )
-        if min(self.temperature) <= 0:
-            raise InputError(f"temperature is {list(self.temperature)}: give two numbers above 0.")
+        given = self.temperature
+        if (
+            not isinstance(given, list | tuple)
+            or len(given) != 2
+            or not all(type(t) in (int, float) and t > 0 for t in given)
+        ):
+            raise InputError(f"temperature is {given!r}: give two numbers above 0, the first and the last.")
+        self.temperature = tuple(given)  # type: ignore[assignment]  # JSON has lists
+        if type(self.temperature_epochs) is not int or self.temperature_epochs < 1:
+            raise InputError(f"temperature_epochs is {self.temperature_epochs!r}: give a whole number, 1 or more.")
 
 
 class ContextualVocabulary(InputTransform):
@@ -59,11 +67,17 @@ class ContextualVocabulary(InputTransform):
 
     Options = ContextualVocabularyOptions
 
+    special: Tensor
+
     def __init__(self, options: ContextualVocabularyOptions):
         super().__init__(options)
         self.weight = nn.Parameter(torch.zeros(options.vocab_size, options.num_tokens, options.kernel_size))
         self.bias = nn.Parameter(torch.zeros(options.vocab_size))
         self.tau = options.temperature[0]
+        special = torch.full((max([options.num_tokens, *map(int, options.special_ids)]) + 1,), -1)
+        for ours, theirs in options.special_ids.items():
+            special[int(ours)] = theirs
+        self.register_buffer("special", special, persistent=False)  # the config holds it
 
     def reset(self) -> None:
         """Start as a fresh convolution."""
@@ -72,7 +86,8 @@ class ContextualVocabulary(InputTransform):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must have as many tokens."""
+        """The source must have as many tokens, and the special ones."""
+        check_special_ids(self.options.special_ids, spec)
         if spec.vocab_size != self.options.vocab_size:
             raise InputError(
                 f"The vocabulary map is for {self.options.vocab_size:,} source tokens, but the source has "
@@ -94,9 +109,19 @@ class ContextualVocabulary(InputTransform):
         return found.transpose(1, 2)
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width)."""
-        ids = batch["input_ids"]
-        mask = batch.get("attention_mask")
+        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).
+
+        Empty sequences come as one padding token, which is not attended to.
+
+        Raises:
+            InputError: an id is past the target's vocabulary, so it did not come from the adapter's tokenizer.
+        """
+        ids, mask = ids_and_mask(batch, self.options.special_ids)
+        if ids.numel() and int(ids.max()) >= len(self.special):
+            raise InputError(
+                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {len(self.special)}: tokenize "
+                "with the processor that came with this adapter."
+            )
         logits = self.logits(ids)
         if self.training:
             every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device)).detach()
@@ -104,10 +129,6 @@ class ContextualVocabulary(InputTransform):
             embeds = soft.to(every.dtype) @ every
         else:
             embeds = source.embed(logits.argmax(-1))
-        special = torch.full((max(int(ids.max()) + 1, self.options.num_tokens),), -1, device=ids.device)
-        for ours, theirs in self.options.special_ids.items():
-            if int(ours) < len(special):
-                special[int(ours)] = theirs
-        theirs = special[ids]
+        theirs = self.special[ids]
         embeds = torch.where((theirs >= 0)[..., None], source.embed(theirs.clamp(min=0)).to(embeds.dtype), embeds)
-        return {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+        return {"inputs_embeds": embeds, "attention_mask": mask}

@@ -91,16 +91,14 @@ class Vocabulary(InputTransform):
                 f"The vocabulary is {options.width} wide, but the source embeds {spec.embedding_width} wide: this adapter "
                 "belongs to another source."
             )
+        check_special_ids(options.special_ids, spec)
         atoms = options.num_atoms or spec.vocab_size
         if options.sparsity is not None and options.sparsity > atoms:
             raise InputError(f"sparsity is {options.sparsity}, but there are only {atoms} atoms: give at most as many.")
 
     def dictionary(self, source: Source) -> Tensor:
         """D (atoms, width) in float32, scaled as the source scales its embeddings."""
-        if self.options.num_atoms is not None:
-            return self.atoms
-        ids = torch.arange(source.spec.vocab_size, device=source.embedding.weight.device)
-        return source.embed(ids).detach().float()
+        return self.atoms if self.options.num_atoms is not None else _source_table(source)
 
     def _atoms_of_support(self, source: Source) -> Tensor:
         if self.options.num_atoms is not None:
@@ -108,10 +106,12 @@ class Vocabulary(InputTransform):
         return source.embed(self.support).detach().float()
 
     def table(self, source: Source) -> Tensor:
-        """V_T (N_T, width), with a gradient to theta."""
+        """V_T (N_T, width) in float32, also under autocast, with a gradient to theta."""
         parts = []
         if self.options.sparsity is not None:
-            parts.append(torch.einsum("ns,nsw->nw", self.codes, self._atoms_of_support(source)))
+            atoms = self._atoms_of_support(source)
+            with torch.autocast(atoms.device.type, enabled=False):  # so that what is kept folded fits every later call
+                parts.append(torch.einsum("ns,nsw->nw", self.codes, atoms))
         if hasattr(
             self, "offset"
         ):  # after the warm-up it stays in the graph, without effect: processes agree on gradients
@@ -146,11 +146,12 @@ class Vocabulary(InputTransform):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).
 
+        Empty sequences come as one padding token, which is not attended to.
+
         Raises:
             InputError: an id is past the target's vocabulary, so it did not come from the adapter's tokenizer.
         """
-        ids = batch["input_ids"]
-        mask = batch.get("attention_mask")
+        ids, mask = ids_and_mask(batch, self.options.special_ids)
         table = self.folded(source)
         if ids.numel() and int(ids.max()) >= len(table):
             raise InputError(
@@ -158,7 +159,7 @@ class Vocabulary(InputTransform):
                 "processor that came with this adapter."
             )
         embeds = nn.functional.embedding(ids, table).to(source.embedding.weight.dtype)
-        return {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+        return {"inputs_embeds": embeds, "attention_mask": mask}
 
     # ------------------------------------------------------------------------------------------------- sparsity
 
@@ -174,7 +175,7 @@ class Vocabulary(InputTransform):
             The relative error `|V_T - target| / |target|`; 0 for a free table.
         """
         if hasattr(self, "offset"):
-            self.scale.copy_(self.dictionary(source).std())
+            self.scale.copy_(_source_table(source).std())
         if self.options.sparsity is None:
             self.offset.copy_(target / self.scale)
             return 0.0
@@ -209,6 +210,35 @@ class Vocabulary(InputTransform):
                 self.fit_table(self.table(source).detach(), source)
             del self.offset, self.scale
             self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
+
+
+def _source_table(source: Source) -> Tensor:
+    """V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
+    ids = torch.arange(source.spec.vocab_size, device=source.embedding.weight.device)
+    return source.embed(ids).detach().float()
+
+
+def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple[Tensor, Tensor]:
+    """`input_ids` and `attention_mask` (batch, tokens), at least one token long.
+
+    Where all sequences are empty, which needs a source that puts no special token around a text, they become one padding
+    token each, as they are in a batch with longer ones: padding is then the first of the special tokens.
+    """
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    if ids.shape[1] == 0:
+        ids = ids.new_full((len(ids), 1), min(map(int, special_ids), default=0), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+    return ids, torch.ones_like(ids) if mask is None else mask
+
+
+def check_special_ids(special_ids: dict[str, int], spec: SourceSpec) -> None:
+    """Raise `InputError` if the source has no embedding for a special token."""
+    for theirs in special_ids.values():
+        if not 0 <= theirs < spec.vocab_size:
+            raise InputError(
+                f"The source's tokenizer has a special token with the id {theirs}, but the source embeds {spec.vocab_size:,} "
+                "tokens: use the tokenizer that belongs to it."
+            )
 
 
 def _spare_atoms(support: Tensor, codes: Tensor, atoms: Tensor, target: Tensor) -> Tensor:
