@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..errors import unknown
+from ..errors import InputError, unknown
 from ..losses import target_loss
-from ..sources.text import max_tokens, mean_over_tokens
+from ..sources.text import at_least_one, max_tokens, mean_over_tokens
+from ..tasks.catalog import CATALOG, on_hub
+from ..tasks.problems import PROBLEMS
 from ..training.encode import labels_of, tokenize
 from ..training.fit import Fit, fit
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 
 @dataclass
@@ -44,8 +49,23 @@ class FromScratch(Baseline):
     Options = FineTuningOptions
     pretrained = False
 
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        options = recipe.task_options
+        address, configuration = on_hub(options.dataset, options.name)
+        known = CATALOG.get((address, configuration or ""))
+        of_catalog = known.problem if known and options.label is None and options.regression is None else ""
+        self._check_problem(options.problem or of_catalog)
+
+    def _check_problem(self, problem: str) -> None:
+        if self.options.tokens == "source" and problem in PROBLEMS and PROBLEMS[problem].per_token:
+            raise InputError(
+                f"{self.title} of a {problem.replace('_', ' ')} needs the tokens that have the labels: give it tokens: target."
+            )
+
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
+        self._check_problem(setting.task.problem_type)
         tokenizer, make_model = (_on_target_tokens if self.options.tokens == "target" else _on_source_tokens)(
             setting, self.pretrained
         )
@@ -69,10 +89,12 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
 
     def make_model() -> Any:
         if pretrained:
-            return AutoModelForSequenceClassification.from_pretrained(
+            model = AutoModelForSequenceClassification.from_pretrained(
                 recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe)
             )
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        else:
+            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        return Several(model) if task.problem_type == "multi_label_classification" else model
 
     tokenizer = plain_tokenizer(
         recipe, max_tokens(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
@@ -100,6 +122,29 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
         return Whole(base, len(tokenizer), model.config.num_labels, setting.task, table)
 
     return tokenizer, make_model
+
+
+class Several(nn.Module):
+    """transformers' classifier of several labels under the loss of `hf_reprogram.losses`: its own has none for missing ones."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits and loss."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        logits = self.model(**inputs).logits
+        loss = None if labels is None else target_loss(logits, labels, "multi_label_classification")
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 class Whole(nn.Module):
@@ -131,6 +176,7 @@ class Whole(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Logits, and the loss of `hf_reprogram.losses`."""
+        attention_mask = at_least_one(attention_mask)
         hidden = self.base(inputs_embeds=self.embedding(input_ids), attention_mask=attention_mask).last_hidden_state
         logits = self.head(hidden if self.per_token else mean_over_tokens(hidden, attention_mask))
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
