@@ -96,7 +96,7 @@ def prompt_effect(model: ReprogrammedModel, processor: Any, text: str = "This is
 
 def _decoder_table(model: ReprogrammedModel) -> Tensor | None:
     """The decoder's rows, if class vectors live in their space."""
-    if model.source.spec.kind == "encoder" or model.mapping.reads not in ("mask", "last"):
+    if model.source.spec.kind not in ("masked_lm", "causal_lm") or model.mapping.reads not in ("mask", "last"):
         return None
     return model.source.model.get_output_embeddings().weight
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..model import ReprogrammedModel
 from .inspection import nearest_tokens
 
@@ -19,9 +21,11 @@ def source_tokenizer(model: ReprogrammedModel) -> Any:
     reference = model.config.source
     name = getattr(getattr(model.source.model, "config", None), "_name_or_path", "") or reference["name"]
     try:
-        return AutoTokenizer.from_pretrained(name, revision=reference["revision"]) if name else None
+        found = AutoTokenizer.from_pretrained(name, revision=reference["revision"]) if name else None
     except (OSError, ValueError):
         return None
+    empty = found is not None and len(found) <= len(found.all_special_tokens)  # what a folder without one gives
+    return None if empty else found
 
 
 @torch.no_grad()
@@ -71,23 +75,29 @@ class _Numbers:
 def _call(atom: int, transform: Any, words: Any) -> str:
     if transform.options.num_atoms is not None:
         return f"atom {atom}"
-    return words.convert_ids_to_tokens(atom) if words is not None else f"#{atom}"
+    name = words.convert_ids_to_tokens(atom) if words is not None else None
+    return name or f"#{atom}"  # a source may have more rows than its tokenizer has tokens
 
 
-def plot_combinations(found: dict[str, list[tuple[str, float]]], path: str | Path, title: str, most: int = 40) -> Path:
+def plot_combinations(
+    found: dict[str, list[tuple[str, float]]], path: str | Path, title: str, colour: str = "coefficient", most: int = 40
+) -> Path:
     """Write a heat map as PNG: a row a target token, a column a source token, the coefficient as colour.
 
     Args:
         found: what `combinations` returns.
         path: where to.
         title: above the map.
+        colour: what the numbers are: for a free table the cosine.
         most: rows and columns at most; the source tokens with the largest coefficients are kept.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        InputError: matplotlib is not installed, or no target token has a source token.
     """
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError("A heat map needs matplotlib: pip install 'hf_reprogram[plots]'.") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -96,6 +106,8 @@ def plot_combinations(found: dict[str, list[tuple[str, float]]], path: str | Pat
     for name in rows:
         for word, value in found[name]:
             weight[word] = max(weight.get(word, 0.0), abs(value))
+    if not weight:
+        raise InputError("There is nothing to plot: no target token is a combination of source tokens.")
     columns = sorted(weight, key=lambda word: -weight[word])[:most]
     values = np.zeros((len(rows), len(columns)))
     for i, name in enumerate(rows):
@@ -108,12 +120,14 @@ def plot_combinations(found: dict[str, list[tuple[str, float]]], path: str | Pat
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     limit = np.abs(values).max() or 1.0
     image = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axis.set_xticks(range(len(columns)), [_plain(word) for word in columns], rotation=90, fontsize=7)
-    axis.set_yticks(range(len(rows)), [_plain(name) for name in rows], fontsize=7)
+    draw = _drawable()
+    axis.set_xticks(range(len(columns)), [draw(word) for word in columns], rotation=90, fontsize=7)
+    axis.set_yticks(range(len(rows)), [draw(name) for name in rows], fontsize=7)
     axis.set(xlabel="source token", ylabel="target token")
-    figure.colorbar(image, ax=axis, shrink=0.8, label="coefficient")
-    figure.suptitle(title, fontsize=9)
+    figure.colorbar(image, ax=axis, shrink=0.8, label=colour)
+    figure.suptitle(draw(title), fontsize=9)
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, dpi=130, format="png")
     plt.close(figure)
@@ -121,7 +135,14 @@ def plot_combinations(found: dict[str, list[tuple[str, float]]], path: str | Pat
     return path
 
 
-def _plain(word: str) -> str:
-    """A token as matplotlib can draw it: no dollar signs, and what its font lacks as an escape."""
-    shown = word.replace("$", r"\$")
-    return shown if all(ord(letter) < 0x250 for letter in shown) else ascii(shown).strip("'")
+def _drawable() -> Callable[[str], str]:
+    """A function from a token to what matplotlib draws as such: its font's letters, and escapes for all others."""
+    from matplotlib import font_manager, ft2font
+
+    known = ft2font.FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap()
+
+    def draw(word: str) -> str:
+        letters = [c if c.isprintable() and ord(c) in known else c.encode("unicode_escape").decode() for c in word]
+        return "".join(letters).replace("$", r"\$")  # a dollar sign would start a formula
+
+    return draw
