@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from .catalog import CATALOG, KnownTask, in_mirror, on_hub
+from .catalog import CATALOG, KnownTask, on_hub
 from .metrics import METRICS, check_metric
 from .prepare import prepare
 from .problems import PROBLEMS, decide, score_logits
+from .read import read_splits
 from .splits import carve, draw, few_shot, scaffold_split
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 VALIDATION_NAMES = ("validation", "val", "valid", "dev")  # what the Hub's data sets call theirs
 
 
@@ -209,7 +207,7 @@ def load_task(options: TaskOptions) -> Task:
     """
     hub_id, configuration = on_hub(options.dataset, options.name)
     known = CATALOG.get((hub_id, configuration or ""))
-    splits = _load(options)
+    splits = read_splits(options)
     text = list(options.text or (known.text if known else ()))
     if not text:
         raise InputError(
@@ -350,58 +348,6 @@ def _label_columns(options: TaskOptions, known: KnownTask | None, train: Any) ->
         if column not in train.column_names:
             raise unknown(f"label column of {options.dataset!r}", column, train.column_names)
     return columns
-
-
-def _load(options: TaskOptions) -> Any:
-    """The raw splits, from the local mirror, a file, a folder or the Hub."""
-    from datasets import load_dataset
-
-    path = Path(options.dataset)
-    words: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}  # of csv: only an empty field is missing,
-    if options.problem is not None and PROBLEMS[options.problem].per_token:  # "None" is a word, and "0110" four labels
-        words["converters"] = {str(name): str for name in np.append(options.label or "label", options.scored or [])}
-    mirror = os.environ.get("HF_REPROGRAM_DATA")
-    try:
-        if mirror and not path.exists():
-            for folder in in_mirror(options.dataset, options.name):
-                if Path(mirror, folder).is_dir():
-                    return load_dataset("parquet", data_files=_parquet_splits(Path(mirror, folder)))
-        if path.is_file():
-            kind = FILE_FORMATS.get(path.suffix)
-            if kind is None:
-                raise InputError(
-                    f"The file {options.dataset!r} is none of {', '.join(sorted(FILE_FORMATS))}: convert it to one of them."
-                )
-            extra = {**words, "sep": "\t" if path.suffix == ".tsv" else ","} if kind == "csv" else {}
-            return load_dataset(kind, data_files={"train": str(path)}, **extra)
-        if path.is_dir() and any(path.rglob("*.csv")):
-            return load_dataset("csv", data_dir=str(path), **words)
-        return load_dataset(*on_hub(options.dataset, options.name), revision=options.revision)
-    except InputError:
-        raise
-    except Exception as error:  # datasets raises many types for "not found", and none in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        called = f"{options.dataset!r}{f', {options.name!r}' if options.name else ''}"
-        if nothing := re.search(r'"(\w+)" corresponds to no data', reason):
-            raise InputError(
-                f"The split {nothing[1]!r} of {called} is empty: there is nothing to learn or score."
-            ) from error
-        if path.exists():
-            raise InputError(f"The data in {called} is empty or cannot be read: {reason}") from error
-        raise InputError(
-            f"The data set {called} is neither a file or folder here nor one that can be fetched from the Hub now ({reason}): "
-            "check its spelling and the network, or point HF_REPROGRAM_DATA at a local copy."
-        ) from error
-
-
-def _parquet_splits(folder: Path) -> dict[str, list[str]]:
-    """Files of a mirrored data set by split: `train.parquet`, `validation_matched.parquet`, `test-00000-of-00002.parquet`."""
-    files: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.parquet")):
-        files.setdefault(re.sub(r"-\d+-of-\d+$", "", file.stem), []).append(str(file))
-    if not files:
-        raise InputError(f"HF_REPROGRAM_DATA has the folder {str(folder)!r}, but no parquet file in it.")
-    return files
 
 
 def _split(splits: Any, name: str, options: TaskOptions) -> Any:
