@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
+from hf_reprogram.training.recipe import make_recipe
+from hf_reprogram.training.run import train
 from tests import runs
 
 ROOT = Path(__file__).parents[2]
@@ -55,3 +58,43 @@ def test_two_processes_give_what_one_gives_at_the_same_global_batch(source_folde
     assert two["baselines"]["from_scratch"]["trainable"] > 1000
     losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"]] for results in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param({**R2DL, "alternating": True}, id="alternating"),
+        pytest.param({**R2DL, "warmup_epochs": 1}, id="warm-up", marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp_path):
+    """The same atoms at the end of every epoch, and no parameter that one of them waits for."""
+
+    def values(name, batch_size):
+        return {
+            "source": source_folder("bert"),
+            "method": method,
+            "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "max_train": 64},
+            "training": {**COMMON, "learning_rate": 1e-2, "per_device_train_batch_size": batch_size},
+            "output": str(tmp_path / name),
+        }
+
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values("two", 8)))
+    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    one = train(make_recipe(values("one", 16)), quiet=True)
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert (
+        set(ours)
+        == set(theirs)
+        == {"transform.codes", "transform.support", "mapping.linear.weight", "mapping.linear.bias"}
+    )
+    assert torch.equal(ours["transform.support"], theirs["transform.support"])
+    for name, weight in ours.items():
+        assert (weight - theirs[name]).abs().max() < 1e-3, name
+    losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"]] for results in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    assert two["validation"] == one["validation"]

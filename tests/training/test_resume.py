@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,58 @@ def test_a_resumed_sweep_takes_up_where_it_was_cut(source_folder, csv_file, tmp_
     shutil.rmtree(tmp_path / "run" / "runs" / "seed-3")
     train(recipe, resume=True, quiet=True)
     assert results_of(tmp_path / "run") == expected
+
+
+R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        ("bert", {**R2DL, "alternating": True}),
+        ("bert", {**R2DL, "warmup_epochs": 2, "init": "random"}),
+        ("bert-classifier", {"name": "neekhara", "tokenizer": "characters", "temperature_epochs": 3}),
+    ],
+    ids=["alternating", "warm-up", "temperature"],
+)
+@pytest.mark.parametrize(
+    "every", [{}, {**EVERY_FEW_STEPS, "train_sampling_strategy": "random"}], ids=["epochs", "steps"]
+)
+def test_what_changes_in_the_course_of_training_resumes_to_the_same_bytes(
+    family, method, every, source_folder, csv_file, tmp_path, monkeypatch
+):
+    """Cut off in the second of three epochs, and taken up at its beginning or within it.
+
+    Within a later epoch the Trainer finds the order of its batches again where they are drawn at random, and not where
+    they are grouped by length.
+    """
+
+    def recipe(name):
+        made = runs.recipe(
+            source_folder(family), csv_file, tmp_path / name, task={"max_train": 64},
+            training={"learning_rate": 1e-2, "per_device_train_batch_size": 8, **every},
+        )  # fmt: skip
+        return replace(made, method=method)
+
+    train(recipe("whole"), quiet=True)
+    step, done = Trainer.training_step, []
+
+    def killed(*arguments, **others):
+        done.append(1)
+        if len(done) > 14:
+            raise KeyboardInterrupt
+        return step(*arguments, **others)
+
+    monkeypatch.setattr(Trainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe("cut"), quiet=True)
+    monkeypatch.setattr(Trainer, "training_step", step)
+    newest = last_whole_checkpoint(tmp_path / "cut" / "runs" / "seed-0" / "checkpoints")
+    assert newest is not None
+    assert newest.endswith("checkpoint-10" if every else "checkpoint-8")
+    train(recipe("cut"), resume=True, quiet=True)
+    assert runs.weights(tmp_path / "cut") == runs.weights(tmp_path / "whole")
+    assert results_of(tmp_path / "cut") == results_of(tmp_path / "whole")
 
 
 # ------------------------------------------------------------------------------------------ files that were cut short
