@@ -1,0 +1,226 @@
+"""Scores that need training data: `fit` takes from it what the pure function in `scores` is given, `score` calls that.
+
+    detector = Mahalanobis().fit(train_features, train_labels)
+    detector.score(features)                                   # (n,), a larger score means more OOD
+
+What was fitted are plain arrays in attributes with a trailing underscore. Training data are ID samples only; labels are class
+names or indices (n,), needed where a class says so and ignored elsewhere. Numbers are float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from . import scores
+from .inputs import linear, matrix, number, same, vector, whole
+
+
+def _fitted(detector: Any, attribute: str) -> Any:
+    found = getattr(detector, attribute, None)
+    if found is None:
+        raise InputError(f"{type(detector).__name__} has not been fitted: call fit(features) with ID samples first.")
+    return found
+
+
+class KNN:
+    """Distance to the k-th nearest training sample; see `scores.knn`.
+
+    Attributes:
+        features_: (n_train, width), as given.
+    """
+
+    def __init__(self, k: int = 50):
+        """k: from 1 to the number of training samples."""
+        self.k = k
+
+    def fit(self, features: Any, labels: Any = None) -> KNN:
+        """Keep the training features (n_train, width); labels are ignored."""
+        found = matrix(features, "training features")
+        whole(self.k, "k", 1, len(found))
+        self.features_ = found
+        return self
+
+    def score(self, features: Any) -> np.ndarray:
+        """(n,) distances of features (n, width)."""
+        return scores.knn(features, _fitted(self, "features_"), self.k)
+
+
+class Mahalanobis:
+    """Squared distance to the nearest class mean under the covariance that classes share; see `scores.mahalanobis`.
+
+    The covariance is (1/n) sum_c sum_{i in c} (x_i - m_c)(x_i - m_c)'. Its inverse is the pseudo-inverse: a direction in which
+    the training features do not vary, up to rounding, does not count, whatever a sample has there. Shrinkage s replaces the
+    covariance C by (1 - s) C + s tr(C) / width I, in which every direction counts.
+
+    Attributes:
+        means_: (classes, width).
+        precision_: (width, width).
+    """
+
+    def __init__(self, shrinkage: float = 0.0):
+        """shrinkage: s in [0, 1]; 0 in the paper."""
+        self.shrinkage = shrinkage
+
+    def fit(self, features: Any, labels: Any = None) -> Mahalanobis:
+        """Means and shared covariance of features (n_train, width) by label (n_train,); without labels, of one class."""
+        found = matrix(features, "training features")
+        groups = _groups(labels, len(found))
+        means = np.stack([found[groups == group].mean(0) for group in range(groups.max() + 1)])
+        covariance = np.zeros((found.shape[1], found.shape[1]))
+        for group, mean in enumerate(means):
+            centred = found[groups == group] - mean
+            covariance += centred.T @ centred
+        self.precision_ = _inverse(covariance / len(found), number(self.shrinkage, "shrinkage", 0, 1))
+        self.means_ = means
+        return self
+
+    def score(self, features: Any) -> np.ndarray:
+        """(n,) squared distances of features (n, width)."""
+        return scores.mahalanobis(features, _fitted(self, "means_"), self.precision_)
+
+
+class RelativeMahalanobis:
+    """Mahalanobis distance less that to one Gaussian of all training data; see `scores.relative_mahalanobis`.
+
+    Attributes:
+        classes_: `Mahalanobis` fitted with the labels.
+        background_: `Mahalanobis` fitted without.
+    """
+
+    def __init__(self, shrinkage: float = 0.0):
+        """shrinkage: in [0, 1], of both covariances; 0 in the paper."""
+        self.shrinkage = shrinkage
+
+    def fit(self, features: Any, labels: Any = None) -> RelativeMahalanobis:
+        """Fit both to features (n_train, width) and labels (n_train,) of at least two classes."""
+        if labels is None or len(np.unique(_plain(labels))) < 2:
+            raise InputError("RelativeMahalanobis compares classes with all data: give labels of at least two classes.")
+        self.classes_ = Mahalanobis(self.shrinkage).fit(features, labels)
+        self.background_ = Mahalanobis(self.shrinkage).fit(features)
+        return self
+
+    def score(self, features: Any) -> np.ndarray:
+        """(n,) scores of features (n, width)."""
+        classes: Mahalanobis = _fitted(self, "classes_")
+        mean, precision = self.background_.means_[0], self.background_.precision_
+        return scores.relative_mahalanobis(features, classes.means_, classes.precision_, mean, precision)
+
+
+class ViM:
+    """Virtual-logit matching over a linear last layer; see `scores.vim`.
+
+    The origin is o = -W^+ b, where the logits vanish (or nearly, in least squares, with more classes than features). The
+    principal subspace is spanned by the `dim` leading eigenvectors of (X - o)'(X - o), the residual by the others, and
+    alpha = sum max z / sum |R'(x - o)| over the training features X.
+
+    Attributes:
+        origin_: (width,).
+        residual_: (width, width - dim).
+        alpha_: a number.
+    """
+
+    def __init__(self, weight: Any, bias: Any = None, dim: int | None = None):
+        """Take a last layer.
+
+        Args:
+            weight: (classes, width).
+            bias: (classes,), or None.
+            dim: width of the principal subspace, less than `width`. By default that of the authors' code:
+                1000 for features of width 2048 or more and 512 for others, but half the width for 512 or less, for which
+                theirs leaves no residual.
+        """
+        self.weight, self.bias, self.dim = weight, bias, dim
+
+    def fit(self, features: Any, labels: Any = None) -> ViM:
+        """Fit to features (n_train, width); labels are ignored."""
+        found, weight = matrix(features, "training features"), matrix(self.weight, "weight")
+        width = found.shape[1]
+        logits = linear(found, weight, self.bias)
+        dim = whole(_usual_dim(width) if self.dim is None else self.dim, "dim", 0, width - 1)
+        bias = np.zeros(len(weight)) if self.bias is None else vector(self.bias, "bias")
+        origin = -np.linalg.pinv(weight) @ bias
+        centred = found - origin
+        values, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
+        residual = vectors[:, : width - dim]
+        if values[: width - dim].sum() <= _noise(values):
+            raise InputError(
+                f"The training features do not leave a subspace of dim={dim}: give more samples or a smaller dim."
+            )
+        alpha = logits.max(1).sum() / np.linalg.norm(centred @ residual, axis=1).sum()
+        if alpha <= 0:
+            raise InputError(f"The largest logits have the mean {logits.max(1).mean():.3g}: ViM needs a positive one.")
+        self.origin_, self.residual_, self.alpha_ = origin, residual, float(alpha)
+        return self
+
+    def score(self, features: Any) -> np.ndarray:
+        """(n,) scores of features (n, width)."""
+        residual = _fitted(self, "residual_")
+        return scores.vim(features, self.weight, self.bias, self.origin_, residual, self.alpha_)
+
+
+class ReAct:
+    """Energy after clipping activations at a percentile of theirs on ID samples; see `scores.react`.
+
+    Attributes:
+        threshold_: c, the percentile over all activations of all training samples.
+    """
+
+    def __init__(self, weight: Any, bias: Any = None, percentile: float = 90.0, temperature: float = 1.0):
+        """Take a last layer.
+
+        Args:
+            weight: (classes, width).
+            bias: (classes,), or None.
+            percentile: in [0, 100]; 90 in the paper. 100 clips beyond what training had, and is not the plain energy.
+            temperature: of the energy.
+        """
+        self.weight, self.bias, self.percentile, self.temperature = weight, bias, percentile, temperature
+
+    def fit(self, features: Any, labels: Any = None) -> ReAct:
+        """Fit to features (n_train, width), the activations that the last layer takes; labels are ignored."""
+        found = matrix(features, "training features")
+        linear(found[:1], self.weight, self.bias)  # refuses what does not fit before it is used
+        self.threshold_ = float(np.percentile(found, number(self.percentile, "percentile", 0, 100)))
+        return self
+
+    def score(self, features: Any) -> np.ndarray:
+        """(n,) energies of features (n, width)."""
+        return scores.react(features, self.weight, self.bias, _fitted(self, "threshold_"), self.temperature)
+
+
+def _usual_dim(width: int) -> int:
+    return 1000 if width >= 2048 else 512 if width > 512 else width // 2
+
+
+def _plain(labels: Any) -> np.ndarray:
+    return np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+
+
+def _groups(labels: Any, count: int) -> np.ndarray:
+    """Class (count,) of each sample, from 0."""
+    if labels is None:
+        return np.zeros(count, dtype=np.int64)
+    found = _plain(labels)
+    if found.ndim != 1 or (found.dtype.kind == "f" and not np.isfinite(found).all()):
+        raise InputError(f"The labels, of shape {found.shape}, must be one class for each sample and none NaN.")
+    same(len(found), count, "The number of labels", "that of training features")
+    return np.unique(found, return_inverse=True)[1]
+
+
+def _noise(eigenvalues: np.ndarray) -> float:
+    """What rounding leaves of a zero eigenvalue."""
+    return float(np.abs(eigenvalues).max() * len(eigenvalues) * np.finfo(np.float64).eps)
+
+
+def _inverse(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Pseudo-inverse of a covariance (width, width), shrunk towards a multiple of the identity."""
+    width = len(covariance)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / width * np.eye(width)
+    values, vectors = np.linalg.eigh(shrunk)
+    if values[-1] <= 0:
+        raise InputError("The training features do not vary within their classes: give more samples of each class.")
+    kept = values > _noise(values)
+    return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

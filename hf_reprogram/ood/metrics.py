@@ -1,0 +1,226 @@
+"""How well scores tell OOD from ID, each metric from one tie-aware sort.
+
+A larger score means more OOD, and OOD is the positive class: at a threshold t a sample counts as detected if its score is at
+least t, and over m ID scores a and n OOD scores b
+
+    TPR(t) = #{b >= t} / n        FPR(t) = #{a >= t} / m
+
+so that samples with equal scores are detected together. Each side is sorted once and the two are merged; what the metrics need
+are the numbers of ID and OOD samples below and up to every distinct score (`Counts`). The area under the ROC curve and both
+average precisions are the definitions of `roc_auc_score` and `average_precision_score` in scikit-learn, and FPR is read off
+its `roc_curve(..., drop_intermediate=False)`; all are equal to those to 1e-12, ties included.
+
+Papers that call ID the positive class ("FPR95: 95 % of ID kept") report `fpr_at_tpr(-ood_scores, -id_scores)`, sides swapped.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .inputs import array, finite, number
+
+METRICS = ("auroc", "aupr_in", "aupr_out", "fpr", "detection_error")
+
+
+class Counts(NamedTuple):
+    """Numbers of samples at the distinct scores of each side, ascending; a leading axis holds resamples if there are any.
+
+    `ood_*` are at the distinct OOD scores, (..., distinct OOD), `id_*` at the distinct ID scores, (..., distinct ID).
+    """
+
+    num_id: int
+    num_ood: int
+    ood_id_below: np.ndarray  # ID samples below each distinct OOD score
+    ood_id_upto: np.ndarray  # ID samples below or equal
+    ood_below: np.ndarray  # OOD samples below
+    ood_upto: np.ndarray
+    id_below: np.ndarray  # ID samples below each distinct ID score
+    id_upto: np.ndarray
+    id_ood_upto: np.ndarray  # OOD samples below or equal
+
+    def resampled(self, id_totals: np.ndarray, ood_totals: np.ndarray) -> Counts:
+        """The same where the sorted samples occur several times or never.
+
+        Args:
+            id_totals: (resamples, num_id + 1), how often the first 0, 1, 2, ... sorted ID samples occur together.
+            ood_totals: (resamples, num_ood + 1), the same of OOD.
+        """
+        of_id, of_ood = id_totals.take, ood_totals.take
+        return Counts(
+            self.num_id,
+            self.num_ood,
+            of_id(self.ood_id_below, axis=1),
+            of_id(self.ood_id_upto, axis=1),
+            of_ood(self.ood_below, axis=1),
+            of_ood(self.ood_upto, axis=1),
+            of_id(self.id_below, axis=1),
+            of_id(self.id_upto, axis=1),
+            of_ood(self.id_ood_upto, axis=1),
+        )
+
+
+def count(id_scores: Any, ood_scores: Any) -> Counts:
+    """Sort both sides and count.
+
+    Args:
+        id_scores: (m,) scores of samples in distribution, m at least 1.
+        ood_scores: (n,) scores of samples out of distribution, n at least 1.
+
+    Raises:
+        InputError: a side is empty, not one finite number a sample.
+    """
+    inside, outside = _sorted(id_scores, ood_scores)
+    id_below, id_upto = _runs(inside)
+    ood_below, ood_upto = _runs(outside)
+    distinct = outside if len(ood_below) == len(outside) else outside[ood_below]
+    ood_id_below = inside.searchsorted(distinct)
+    tied = inside.take(ood_id_below, mode="clip") == distinct
+    ood_id_upto = ood_id_below
+    if tied.any():
+        ood_id_upto = ood_id_below.copy()
+        ood_id_upto[tied] = inside.searchsorted(distinct[tied], side="right")
+    # a distinct OOD score is at most the i-th ID score where no more than i ID scores lie below it
+    reached = np.bincount(ood_id_below, minlength=len(inside)).cumsum()[id_below]
+    id_ood_upto = np.concatenate([[0], ood_upto])[reached]
+    return Counts(
+        len(inside), len(outside), ood_id_below, ood_id_upto, ood_below, ood_upto, id_below, id_upto, id_ood_upto
+    )
+
+
+def _sorted(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides ascending and of one dtype."""
+    sides = [array(id_scores, "ID scores", 1), array(ood_scores, "OOD scores", 1)]
+    dtype = np.result_type(*sides, np.float32)
+    ordered = [np.sort(side.astype(dtype, copy=False)) for side in sides]
+    for side, what in zip(ordered, ("ID scores", "OOD scores"), strict=True):
+        if not np.isfinite(side[[0, -1]]).all():  # NaN and infinities are at the ends
+            finite(side, what)
+    return ordered[0], ordered[1]
+
+
+def _runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each run of equal numbers starts and where it has ended, both (distinct,)."""
+    last = np.flatnonzero(ordered[1:] != ordered[:-1])
+    upto = np.append(last, len(ordered) - 1) + 1
+    return np.concatenate([[0], upto[:-1]]), upto
+
+
+# ----------------------------------------------------------------------------------------------------------- metrics
+
+
+def detection_metrics(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> dict[str, float]:
+    """All metrics of OOD detection from one sort.
+
+    Args:
+        id_scores: (m,) scores of samples in distribution.
+        ood_scores: (n,) scores of samples out of distribution, which should be larger.
+        tpr: share of OOD samples that must be detected where "fpr" is read off, in [0, 1].
+
+    Returns:
+        Numbers in [0, 1]: `auroc`, `aupr_in`, `aupr_out`, `fpr` and `detection_error`, each as the function of its name says
+        (`fpr` as `fpr_at_tpr`).
+
+    Raises:
+        InputError: a side is empty, has NaN or infinities or is not one number a sample; `tpr` is out of range.
+    """
+    return {name: float(value) for name, value in every(count(id_scores, ood_scores), rate(tpr)).items()}
+
+
+def auroc(id_scores: Any, ood_scores: Any) -> float:
+    """Area under the ROC curve: the chance that an OOD sample scores above an ID one, where ties count half.
+
+    AUROC = sum over OOD scores b of (#{a < b} + #{a <= b}) / (2 m n). Arguments and errors as for `detection_metrics`.
+    """
+    return float(_auroc(count(id_scores, ood_scores)))
+
+
+def aupr_out(id_scores: Any, ood_scores: Any) -> float:
+    """Average precision with OOD as the positive class; arguments and errors as for `detection_metrics`.
+
+    The mean over OOD scores b of the precision at threshold b, #{b' >= b} / (#{b' >= b} + #{a >= b}): sum of precision times
+    the step in recall, as `average_precision_score` has it. The trapezoidal rule, which others use,
+    interpolates where no threshold is (Davis & Goadrich 2006).
+    """
+    return float(_aupr_out(count(id_scores, ood_scores)))
+
+
+def aupr_in(id_scores: Any, ood_scores: Any) -> float:
+    """Average precision with ID as the positive class and scores negated; arguments as for `detection_metrics`.
+
+    The mean over ID scores a of #{a' <= a} / (#{a' <= a} + #{b <= a}).
+    """
+    return float(_aupr_in(count(id_scores, ood_scores)))
+
+
+def fpr_at_tpr(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> float:
+    """The smallest FPR of a threshold whose TPR is at least `tpr`: the first such point of the ROC curve, not interpolated.
+
+    Arguments and errors as for `detection_metrics`. For `tpr=0` it is 0, as nothing need be detected.
+    """
+    return float(_fpr(count(id_scores, ood_scores), rate(tpr)))
+
+
+def detection_error(id_scores: Any, ood_scores: Any) -> float:
+    """The smallest share of errors of any threshold if ID and OOD are equally likely; arguments as for `detection_metrics`.
+
+    min over t of (1 - TPR(t)) / 2 + FPR(t) / 2, at most 1/2: one minus the detection accuracy of Lee et al. 2018 (arXiv
+    1807.03888), and what the code of ODIN computes (Liang et al. 2018, arXiv 1706.02690). ODIN's text takes it at TPR = 95 %
+    instead, which says no more than the FPR there: (1 - 0.95) / 2 + FPR / 2.
+    """
+    return float(_detection_error(count(id_scores, ood_scores)))
+
+
+def roc_curve(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ROC curve, for plots: FPR, TPR and threshold, each (distinct scores + 1,), from (0, 0, infinity) to (1, 1, lowest).
+
+    As `sklearn.metrics.roc_curve(..., drop_intermediate=False)`. Arguments and errors as for `detection_metrics`.
+    """
+    inside, outside = _sorted(id_scores, ood_scores)
+    thresholds = np.unique(np.concatenate([inside, outside]))[::-1]
+    fpr, tpr = ((len(side) - side.searchsorted(thresholds)) / len(side) for side in (inside, outside))
+    return np.append(0.0, fpr), np.append(0.0, tpr), np.append(np.inf, thresholds)
+
+
+def rate(tpr: float) -> float:
+    """A share in [0, 1], or `InputError`."""
+    return number(tpr, "tpr", 0, 1)
+
+
+def every(counts: Counts, tpr: float) -> dict[str, np.ndarray]:
+    """All metrics, numbers or one for each resample (resamples,)."""
+    found = _auroc(counts), _aupr_in(counts), _aupr_out(counts), _fpr(counts, tpr), _detection_error(counts)
+    return dict(zip(METRICS, found, strict=True))
+
+
+def _auroc(counts: Counts) -> np.ndarray:
+    weights = counts.ood_upto - counts.ood_below
+    twice = (weights * (counts.ood_id_below + counts.ood_id_upto)).sum(-1)
+    return twice / (2 * counts.num_id * counts.num_ood)
+
+
+def _aupr_out(counts: Counts) -> np.ndarray:
+    true, false = counts.num_ood - counts.ood_below, counts.num_id - counts.ood_id_below
+    return _average_precision(true, false, counts.ood_upto - counts.ood_below, counts.num_ood)
+
+
+def _aupr_in(counts: Counts) -> np.ndarray:
+    return _average_precision(counts.id_upto, counts.id_ood_upto, counts.id_upto - counts.id_below, counts.num_id)
+
+
+def _average_precision(true: np.ndarray, false: np.ndarray, weights: np.ndarray, positives: int) -> np.ndarray:
+    return (weights * (true / np.maximum(true + false, 1))).sum(-1) / positives  # a resample may have none, of weight 0
+
+
+def _fpr(counts: Counts, tpr: float) -> np.ndarray:
+    if tpr == 0:
+        return np.zeros(counts.ood_below.shape[:-1])
+    enough = (counts.num_ood - counts.ood_below) / counts.num_ood >= tpr  # at low thresholds; always at the lowest
+    highest = enough.sum(-1, keepdims=True) - 1
+    return (counts.num_id - np.take_along_axis(counts.ood_id_below, highest, -1)[..., 0]) / counts.num_id
+
+
+def _detection_error(counts: Counts) -> np.ndarray:
+    missed, alarms = counts.ood_below / counts.num_ood, 1 - counts.ood_id_below / counts.num_id
+    return np.minimum(0.5, ((missed + alarms) / 2).min(-1))  # 0.5 where nothing is detected

@@ -1,0 +1,223 @@
+"""Scores as pure functions: arrays or tensors in, float64 (n,) out, and a larger score means more OOD.
+
+Papers write most of them as confidences; here those are negated. Below, z are the logits (n, classes) of a sample, p their
+softmax, x its features (n, width). Numbers are taken in float64 in blocks of rows, so that no more than the input is copied.
+All raise `InputError` for empty input, NaN, infinities, shapes that do not fit and options out of range.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .inputs import BLOCK, in_blocks, linear, matrix, number, same, unit, vector, whole
+
+
+def _log_sum_exp(values: np.ndarray) -> np.ndarray:
+    """Log sum exp over the last axis, kept: (n, 1)."""
+    largest = values.max(1, keepdims=True)
+    return largest + np.log(np.exp(values - largest).sum(1, keepdims=True))
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log p (n, classes), as exact for large logits as for small ones."""
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+# ------------------------------------------------------------------------------------------------------------ logits
+
+
+@in_blocks("logits")
+def msp(logits: Any, temperature: float = 1.0) -> np.ndarray:
+    """Maximum softmax probability, negated: -max p (Hendrycks & Gimpel 2017, arXiv 1610.02136).
+
+    Args:
+        logits: (n, classes).
+        temperature: T > 0 in softmax(z / T); 1 in the paper.
+
+    Returns:
+        (n,) in [-1, -1 / classes]. Logits more than 36 above the rest all give -1; `max_logit` or `energy` tell those apart.
+    """
+    return -np.exp(_log_softmax(logits / number(temperature, "temperature", 0, open_low=True)).max(1))
+
+
+@in_blocks("logits")
+def max_logit(logits: Any) -> np.ndarray:
+    """Largest logit, negated: -max z (Hendrycks et al. 2022, arXiv 1911.11132). Logits (n, classes)."""
+    return -logits.max(1)
+
+
+@in_blocks("logits")
+def energy(logits: Any, temperature: float = 1.0) -> np.ndarray:
+    """Free energy -T log sum exp(z / T) (Liu et al. 2020, arXiv 2010.03759).
+
+    Args:
+        logits: (n, classes).
+        temperature: T > 0; 1 in the paper.
+    """
+    temperature = number(temperature, "temperature", 0, open_low=True)
+    return -temperature * _log_sum_exp(logits / temperature)[:, 0]
+
+
+@in_blocks("logits")
+def entropy(logits: Any) -> np.ndarray:
+    """Shannon entropy of the softmax, -sum p log p, in nats: in [0, log(classes)]. Logits (n, classes)."""
+    log_p = _log_softmax(logits)
+    return -(np.exp(log_p) * log_p).sum(1)
+
+
+@in_blocks("logits")
+def margin(logits: Any) -> np.ndarray:
+    """Difference of the two largest probabilities, negated: p_2nd - p_1st in [-1, 0] (Scheffer et al. 2001).
+
+    Logits (n, classes) of at least 2 classes.
+    """
+    if logits.shape[1] < 2:
+        raise InputError("A margin is between two classes, but the logits have one: give at least two.")
+    second, first = np.partition(_log_softmax(logits), -2, axis=1)[:, -2:].T
+    return np.exp(first) * np.expm1(second - first)
+
+
+@in_blocks("logits")
+def generalized_entropy(logits: Any, gamma: float = 0.1, top: int = 100) -> np.ndarray:
+    """GEN: sum over the `top` largest probabilities of p^gamma (1 - p)^gamma (Liu, Lochman & Zach 2023, CVPR).
+
+    1 - p of the likeliest class is taken as the sum of the others, so that confident samples are not rounded to 0.
+
+    Args:
+        logits: (n, classes).
+        gamma: in (0, 1]; 0.1 in the paper.
+        top: M, number of classes that count, all of them if there are fewer; 100 in the paper, for ImageNet.
+    """
+    gamma, top = number(gamma, "gamma", 0, 1, open_low=True), whole(top, "top", 1)
+    log_p = -np.sort(-_log_softmax(logits), axis=1)  # descending
+    if log_p.shape[1] == 1:
+        return np.zeros(len(log_p))
+    others = _log_sum_exp(log_p[:, 1:])  # log(1 - p) of the first
+    log_rest = np.concatenate([others, np.log(-np.expm1(log_p[:, 1:top]))], axis=1)
+    return np.exp(gamma * (log_p[:, :top] + log_rest)).sum(1)
+
+
+# ---------------------------------------------------------------------------------------------------------- features
+
+
+@in_blocks("image features")
+def mcm(image_features: Any, text_features: Any, temperature: float = 1.0) -> np.ndarray:
+    """Maximum concept matching, negated: -max softmax(cos(x, t) / T) (Ming et al. 2022, arXiv 2211.13445).
+
+    Args:
+        image_features: (n, width).
+        text_features: (classes, width), one row a class name. Neither need be normalised, and none may be zero.
+        temperature: T > 0; 1 in the paper, which is not the scale the model was trained with.
+    """
+    texts = matrix(text_features, "text features")
+    same(image_features.shape[1], texts.shape[1], "The width of image features", "that of text features")
+    return msp(unit(image_features, "image features") @ unit(texts, "text features").T, temperature)
+
+
+def knn(features: Any, train_features: Any, k: int = 50) -> np.ndarray:
+    """Euclidean distance to the k-th nearest training sample, all of norm one (Sun et al. 2022, arXiv 2204.06507).
+
+    Exact, as the paper with all of its training set; distances to a block of samples are held at a time.
+
+    Args:
+        features: (n, width), no row zero.
+        train_features: (n_train, width) of ID samples, no row zero.
+        k: from 1 to n_train; 50 in the paper for CIFAR-10, 1000 for ImageNet.
+
+    Returns:
+        (n,) in [0, 2].
+    """
+    points, train = (
+        unit(matrix(rows, what), what) for rows, what in ((features, "features"), (train_features, "training features"))
+    )
+    same(points.shape[1], train.shape[1], "The width of features", "that of training features")
+    whole(k, "k", 1, len(train))
+    found = np.empty(len(points))
+    size = max(1, BLOCK // len(train))
+    for start in range(0, len(points), size):
+        block = points[start : start + size]
+        kth = np.argpartition(block @ train.T, len(train) - k, axis=1)[:, len(train) - k]
+        found[start : start + size] = np.linalg.norm(block - train[kth], axis=1)  # no cancellation where it is small
+    return found
+
+
+@in_blocks("features")
+def mahalanobis(features: Any, means: Any, precision: Any) -> np.ndarray:
+    """Squared Mahalanobis distance to the nearest class mean, min_c (x - m_c)' P (x - m_c) (Lee et al. 2018, arXiv 1807.03888).
+
+    The paper's confidence of one layer, negated, without its perturbation of the input and its regression over layers.
+
+    Args:
+        features: (n, width).
+        means: (classes, width) of the training features.
+        precision: (width, width), symmetric: the inverse of the covariance that all classes share.
+    """
+    centres, precision = matrix(means, "means"), matrix(precision, "precision")
+    width = centres.shape[1]
+    same(features.shape[1], width, "The width of features", "that of means")
+    if precision.shape != (width, width):
+        raise InputError(
+            f"The precision has the shape {precision.shape}: give ({width}, {width}), as wide as the means."
+        )
+    middle = centres.mean(0)  # off which both are taken before squares are expanded
+    weighted = (centres - middle) @ precision
+    nearest = (((centres - middle) * weighted).sum(1) - 2 * (features - middle) @ weighted.T).argmin(1)
+    offset = features - centres[nearest]
+    return np.maximum(((offset @ precision) * offset).sum(1), 0)
+
+
+def relative_mahalanobis(
+    features: Any, means: Any, precision: Any, background_mean: Any, background_precision: Any
+) -> np.ndarray:
+    """Mahalanobis distance less that to one Gaussian of all training data (Ren et al. 2021, arXiv 2106.09022).
+
+    min_c (x - m_c)' P (x - m_c) - (x - m_0)' P_0 (x - m_0), which may be negative.
+
+    Args:
+        features, means, precision: as for `mahalanobis`.
+        background_mean: (width,), m_0.
+        background_precision: (width, width), P_0.
+    """
+    mean = vector(background_mean, "background mean")[None]
+    return mahalanobis(features, means, precision) - mahalanobis(features, mean, background_precision)
+
+
+@in_blocks("features")
+def vim(features: Any, weight: Any, bias: Any, origin: Any, residual: Any, alpha: float) -> np.ndarray:
+    """Virtual-logit matching: alpha |R'(x - o)| - log sum exp(z), z = W x + b (Wang et al. 2022, arXiv 2203.10807).
+
+    The paper's score is the softmax probability of a further class with logit v = alpha |R'(x - o)|; that is the logistic
+    function of this one, which orders samples in the same way and is not rounded to 0 or 1.
+
+    Args:
+        features: (n, width), what the last layer takes.
+        weight: (classes, width) of that layer.
+        bias: (classes,), or None.
+        origin: (width,), o.
+        residual: (width, r), orthonormal columns R off the principal subspace of the training features.
+        alpha: at least 0.
+    """
+    basis, centre = matrix(residual, "residual"), vector(origin, "origin")
+    same(len(centre), features.shape[1], "The width of the origin", "that of features")
+    same(len(basis), features.shape[1], "The number of rows of the residual", "the width of features")
+    virtual = number(alpha, "alpha", 0) * np.linalg.norm((features - centre) @ basis, axis=1)
+    return virtual + energy(linear(features, weight, bias))
+
+
+@in_blocks("features")
+def react(features: Any, weight: Any, bias: Any, threshold: float, temperature: float = 1.0) -> np.ndarray:
+    """Energy of the logits of clipped activations, z = W min(x, c) + b (Sun et al. 2021, arXiv 2111.12797).
+
+    Args:
+        features: (n, width), what the last layer takes.
+        weight: (classes, width) of that layer.
+        bias: (classes,), or None.
+        threshold: c; the paper takes the 90th percentile of the activations of ID samples.
+        temperature: of the energy.
+    """
+    number(threshold, "threshold", -np.inf)
+    return energy(linear(np.minimum(features, threshold), weight, bias), temperature)
