@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..tasks.metrics import METRICS
 from ..training.results import markdown, plus_minus, rows
 
 
@@ -39,13 +40,14 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
         source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
+        tokenizer=_TOKENIZERS.get(info.transform, "the tokenizer that reads its texts"),
         trainable=f"{results['trainable']:,}",
         adapter_bytes=f"{results['adapter_bytes']:,}",
         repo_id=repo_id,
-        example=_example(task),
+        example=_example(results, repo_id),
         results_table=markdown(rows(results)),
         results_note=_note(results),
-        data_sentence=_data(task),
+        data_sentence=_data(results),
         data_notes=task["notes"],
         settings=_settings(results),
         sweep_table=_sweep(results),
@@ -60,15 +62,13 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
     """The Hub's metadata; a source or a data set that is only a local folder or file is left out."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    from ..methods import METHODS
-
     method, task, source = results["method"], results["task"], results["source"]
-    info = METHODS[method["name"]].info
+    tag = pipeline_tag(results)
     on_hub = task["on_hub"] and "/" in task["dataset"]
     base = {"base_model": source["name"], "base_model_relation": "adapter"} if "/" in source["name"] else {}
     evaluations = [
         EvalResult(
-            task_type=info.pipeline_tag,
+            task_type=tag,
             dataset_type=task["dataset"] if on_hub else "custom",
             dataset_name=task["title"],
             dataset_config=task["name"],
@@ -81,7 +81,7 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
     ]
     return ModelCardData(
         library_name="hf_reprogram",
-        pipeline_tag=info.pipeline_tag,
+        pipeline_tag=tag,
         tags=["model-reprogramming", method["name"]],
         datasets=[task["dataset"]] if on_hub else None,
         metrics=[_HUB_METRICS.get(metric, metric) for metric in task["metrics"]],
@@ -98,15 +98,60 @@ _SOURCE_SENTENCE = {
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 
-def _example(task: dict[str, Any]) -> str:
-    pair = task.get("pair")
-    return 'classify({"text": "A first text.", "text_pair": "A second one."})' if pair else 'classify("A text.")'
+_TOKENIZERS = {  # by input transform
+    "prompt_slots": "the tokenizer that writes a text into the prompt's template",
+    "vocabulary": "the tokenizer of the target's own alphabet",
+    "contextual_vocabulary": "the tokenizer of the target's own alphabet",
+}
+_TEXTS = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
+
+
+def pipeline_tag(results: dict[str, Any]) -> str:
+    """The pipeline that loads the adapter, as the Hub names it."""
+    from ..methods import METHODS
+
+    if _problem(results) == "token_classification":
+        return "token-classification"
+    return METHODS[results["method"]["name"]].info.pipeline_tag
+
+
+def _problem(results: dict[str, Any]) -> str:
+    """The kind of problem; of results that do not say it, a classification or a regression."""
+    task = results["task"]
+    return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
+
+
+def _example(results: dict[str, Any], repo_id: str) -> str:
+    """Python that applies the adapter to a text of its kind."""
+    problem, tag = _problem(results), pipeline_tag(results)
+    text = _TEXTS.get(str(results["method"].get("tokenizer")), "A text.")
+    if problem == "infilling":
+        half = len(text) // 2
+        return (
+            f'fill = pipeline("{tag}", model="{repo_id}")\n'
+            f'masked = f"{text[:half]}{{fill.tokenizer.mask_token}}{text[half + 1 :]}"\n'
+            "fill(masked)  # the most probable tokens there\n"
+            "\nfrom hf_reprogram.infilling import infill\n\n"
+            "infill(fill.model, fill.tokenizer, [masked])  # any number of masks, one after the other"
+        )
+    name = "label" if problem == "token_classification" else "classify"
+    what = {
+        "token_classification": "  # a label for every token",
+        "multi_label_classification": "  # each label with a probability of its own",
+        "regression": "  # the score is the number",
+    }.get(problem, "")
+    given = '{"text": "A first text.", "text_pair": "A second one."}' if results["task"].get("pair") else f'"{text}"'
+    several = ", top_k=None" if problem == "multi_label_classification" else ""
+    return f'{name} = pipeline("{tag}", model="{repo_id}")\n{name}({given}{several}){what}'
 
 
 def _note(results: dict[str, Any]) -> str:
-    seeds = len(results["seeds"])
-    spread = f"Mean and sample deviation over {seeds} seeds, in percent" if seeds > 1 else "One seed, in percent"
-    metric = results["task"]["metrics"][0]
+    seeds, metrics = len(results["seeds"]), results["task"]["metrics"]
+    plain = [metric for metric in metrics if METRICS[metric].lower_is_better]
+    unit = f"{', '.join(plain)} as it is" if plain else ""
+    unit = ", ".join(part for part in ("in percent" if len(plain) < len(metrics) else "", unit) if part)
+    spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
+    metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
     return (
         f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
@@ -114,17 +159,30 @@ def _note(results: dict[str, Any]) -> str:
     )
 
 
-def _data(task: dict[str, Any]) -> str:
+def _data(results: dict[str, Any]) -> str:
+    task = results["task"]
     sizes = ", ".join(f"{size:,} {name}" for name, size in task["sizes"].items())
     name = f"`{task['dataset']}`{f' ({task_name})' if (task_name := task['name']) else ''}"
-    labels = f" Labels: {' '.join(', '.join(task['labels']).split())}." if task["labels"] else " The label is a number."
-    return f"{name}: {sizes} examples.{labels}"
+    labels = " ".join(", ".join(task["labels"]).split())
+    what = {
+        "regression": "The label is a number.",
+        "infilling": "What is predicted are hidden tokens.",
+        "multi_label_classification": f"Labels, each there or not or missing: {labels}.",
+        "token_classification": f"Labels of a letter: {labels}.",
+    }
+    return f"{name}: {sizes} examples. {what.get(_problem(results), f'Labels: {labels}.')}"
 
 
 def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
-    method = {key: value for key, value in results["method"].items() if value is not None}
+    method = {key: _without_folder(value) for key, value in results["method"].items() if value is not None}
     chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
     return [(key, f"`{value}`".replace("|", "\\|")) for key, value in {**chosen, **results["training"]}.items()]
+
+
+def _without_folder(value: Any) -> Any:
+    """An option as it is, but a local path, as of a given tokenizer, by its last part."""
+    local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
+    return Path(value).name if local else value
 
 
 def _sweep(results: dict[str, Any]) -> str:

@@ -72,6 +72,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             "dataset": _short(task.options.dataset),
             "name": task.options.name,
             "labels": task.labels,
+            "problem": task.problem_type,
             "metrics": task.metrics,
             "on_hub": not Path(task.options.dataset).exists(),
             "test_split": task.test_split,

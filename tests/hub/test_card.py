@@ -9,6 +9,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from hf_reprogram import reprogram
 from hf_reprogram.hub.card import card_metadata, render_card, write_card
 
 ON_THE_HUB = "FacebookAI/roberta-large"
@@ -133,3 +134,102 @@ def test_names_with_markup_stay_text(results):
 def test_the_card_is_written_beside_the_adapter(results, tmp_path, finished):
     assert write_card(results, tmp_path).read_text() == render_card(results, tmp_path.name)
     assert (finished.folder / "README.md").read_text() == render_card(results, "films-adapter")
+
+
+# ------------------------------------------------------------------------------------------------- other problems
+
+KINDS = {
+    "several": ({"problem": "multi_label_classification", "metrics": ["roc_auc"]}, {"tokenizer": "smiles"}),
+    "number": ({"problem": "regression", "metrics": ["rmse", "pearson"], "labels": []}, {"tokenizer": "smiles"}),
+    "letters": ({"problem": "token_classification"}, {"tokenizer": "residues"}),
+    "classes": ({"problem": "single_label_classification"}, {"tokenizer": "kmers"}),
+    "hidden": (
+        {"problem": "infilling", "metrics": ["recovery", "perplexity"], "labels": []},
+        {"name": "reprogbert", "tokenizer": "residues"},
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def other(request, results):
+    """Results as of R2DL or ReprogBERT on another kind of problem; its name and they."""
+    task, method = KINDS[request.param]
+    results["task"] |= {"pair": False, **task}
+    results["method"] = {"name": "r2dl", **method}
+    numbers = {"mean": 0.5, "std": 0.1, "n": 2}
+    results["test"] = results["validation"] = dict.fromkeys(results["task"]["metrics"], numbers)
+    results["baselines"] = {}
+    return request.param, results
+
+
+def test_the_pipeline_is_that_of_the_problem(other):
+    kind, results = other
+    tag = {"letters": "token-classification", "hidden": "fill-mask"}.get(kind, "text-classification")
+    card = ModelCard(render_card(results, "me/adapter"))
+    assert card.data.to_dict()["pipeline_tag"] == tag
+    assert {entry.task_type for entry in card.data.eval_results} == {tag}
+    assert f'pipeline("{tag}", model="me/adapter")' in card.text
+    assert "the tokenizer of the target's own alphabet" in card.text
+    assert "prompt" not in card.text.split("## Training")[0]
+
+
+def test_the_example_runs_on_an_adapter_of_its_kind(other, source_folder, tmp_path):
+    """As it stands in the card, on an adapter in the folder that it names."""
+    kind, results = other
+    texts = ["CC(=O)Oc1ccccc1", "ACGT"] if kind in ("several", "number") else None
+    labels = None if kind in ("number", "hidden") else ["bad", "good"]
+    model, processor = reprogram(
+        source_folder("bert"), results["method"]["name"], labels, problem_type=results["task"]["problem"],
+        tokenizer=results["method"]["tokenizer"], texts=texts,
+    )  # fmt: skip
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    example = re.search(r"```python\n(.+?)```", render_card(results, str(tmp_path)), re.DOTALL)[1]
+    lines = [line for line in example.splitlines() if line and not line.startswith(" ")]
+    names: dict = {}
+    exec("\n".join(lines[:-1]), names)
+    answer = eval(lines[-1].partition("  #")[0], names)
+    if kind == "letters":
+        assert [entry["word"] for entry in answer] == list("MKTAYIAKQR")
+    elif kind == "hidden":
+        assert re.fullmatch("MKTAY[A-Z]AKQR", answer[0])
+    elif kind == "several":
+        assert {entry["label"] for entry in answer} == {"bad", "good"}
+    else:
+        assert len(answer) == 1
+
+
+def test_what_is_predicted_is_said(other):
+    kind, results = other
+    said = {
+        "several": "Labels, each there or not or missing: bad, good.",
+        "number": "The label is a number.",
+        "letters": "Labels of a letter: bad, good.",
+        "classes": "Labels: bad, good.",
+        "hidden": "What is predicted are hidden tokens.",
+    }
+    assert f"test examples. {said[kind]}" in render_card(results, "me/adapter")
+
+
+def test_units_are_said(other):
+    kind, results = other
+    said = {
+        "number": "over 2 seeds, in percent, rmse as it is, on the test split",
+        "hidden": "over 2 seeds, in percent, perplexity as it is, on the test split",
+    }
+    assert said.get(kind, "over 2 seeds, in percent, on the test split") in render_card(results, "me/adapter")
+    assert "where rmse was 0.50 ± 0.10" in render_card(results, "me/adapter") or kind != "number"
+
+
+def test_results_that_do_not_say_their_problem_are_of_classes_or_a_number(results):
+    del results["task"]["problem"]
+    assert 'classify("A text.")\n' in render_card(results, "me/adapter")
+    results["task"]["labels"] = []
+    assert "The label is a number." in render_card(results, "me/adapter")
+
+
+def test_the_folder_of_a_given_tokenizer_is_not_published(results):
+    results["method"]["tokenizer"] = "/home/somebody/tokenizers/mine"
+    card = render_card(results, "me/adapter")
+    assert "somebody" not in card
+    assert "| method.tokenizer | `mine` |" in card

@@ -69,12 +69,11 @@ POOL = {"features": lambda states: states.mean(0), "first": lambda states: state
 def test_logits_are_a_linear_layer_on_what_is_read(family, reads, source_folder):
     model, processor = make(source_folder(family), reads=reads)
     model.eval()
-    linear = model.mapping.linear
     with torch.no_grad():
         found = model(**batch_of(processor)).logits
         for row, text in zip(found, SEQUENCES, strict=True):
             state = POOL[reads or "features"](naive_states(model, processor, text))
-            torch.testing.assert_close(row, linear.weight @ state + linear.bias, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(row, model.mapping(state, model.source), rtol=1e-4, atol=1e-4)
     assert found.std(0).min() > 1e-3
 
 
@@ -85,7 +84,7 @@ def test_a_label_a_token_is_a_linear_layer_on_every_state(source_folder):
     with torch.no_grad():
         found = model(**batch).logits
         for row, mask, text in zip(found, batch["attention_mask"], SEQUENCES, strict=True):
-            expected = model.mapping.linear(naive_states(model, processor, text))
+            expected = model.mapping(naive_states(model, processor, text), model.source)
             torch.testing.assert_close(row[mask.bool()], expected, rtol=1e-4, atol=1e-4)
 
 
