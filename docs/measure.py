@@ -25,6 +25,8 @@ GLUE = {
     },
     **{f"glue/minilm/{task}": (MINILM, (8,)) for task in ("rte", "mrpc", "sst2", "sst2_few_shot")},
 }
+# Where the probe is ahead: the same, read as the mean over tokens.
+FEATURES = ("sst2", "sst2_few_shot", "cb_few_shot")
 # Labels: epochs, so that few labels are seen often enough.
 EPOCHS = {25: 40, 50: 20, 100: 12, 200: 10, 500: 5, 1000: 4}
 EFFICIENCY = ("peptides/amp", "peptides/toxicity", "molecules/bbbp", "dna/splice", "proteins/secondary_structure")
@@ -49,6 +51,9 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
         for k in counts:
             beside = [] if k == counts[0] else ["baselines=[majority]"]
             yield f"{recipe}_k{k}", recipe, source, [f"method.num_prompts={k}", *beside]
+    for task in FEATURES:
+        few = ["method.reads=features", "baselines=[majority]"]
+        yield f"reads/{task}_features", f"glue/bert_tiny/{task}", "bert-tiny-splade", few
     for recipe in EFFICIENCY:
         for size, epochs in EPOCHS.items():
             few = [f"task.train_size={size}", f"training.num_train_epochs={epochs}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,15 +112,19 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
 
     def make_model() -> Any:
         model, _ = setting.make()
-        base = model.source.base
-        table = None
-        if pretrained:
+        base, transform = model.source.base, model.transform
+        rows, row_ids, table = len(tokenizer), None, None
+        if hasattr(
+            transform, "folded"
+        ):  # a vocabulary says which row a token takes, and what stands there at the start
             with torch.no_grad():
-                table = model.transform.folded(model.source)
-        else:
-            config = base.config
-            base = AutoModel.from_config(config, dtype=torch.float32)
-        return Whole(base, len(tokenizer), model.config.num_labels, setting.task, table)
+                table = transform.folded(model.source)
+            rows, row_ids = len(table), transform.row_ids
+        elif pretrained:
+            raise InputError(f"fine_tuning with tokens: target needs a vocabulary, not {type(transform).__name__}.")
+        if not pretrained:
+            base, table = AutoModel.from_config(base.config, dtype=torch.float32), None
+        return Whole(base, rows, model.config.num_labels, setting.task, table, row_ids)
 
     return tokenizer, make_model
 
@@ -152,16 +157,26 @@ class Whole(nn.Module):
 
     Args:
         base: the encoder, which is given embeddings.
-        num_tokens: of the target's tokenizer.
+        rows: of the embedding.
         num_labels: outputs.
         task: says whether there is a label a token; else the states are averaged over tokens.
-        table: initial embeddings (num_tokens, width); by default as the encoder's own start.
+        table: initial embeddings (rows, width); by default as the encoder's own start.
+        row_ids: from token ids to rows; by default they are the same.
     """
 
-    def __init__(self, base: Any, num_tokens: int, num_labels: int, task: Any, table: Tensor | None = None):
+    def __init__(
+        self,
+        base: Any,
+        rows: int,
+        num_labels: int,
+        task: Any,
+        table: Tensor | None = None,
+        row_ids: Callable[[Tensor], Tensor] | None = None,
+    ):
         super().__init__()
         own = base.get_input_embeddings().weight
-        self.embedding = nn.Embedding(num_tokens, own.shape[1])
+        self.row_ids = row_ids or (lambda ids: ids)
+        self.embedding = nn.Embedding(rows, own.shape[1])
         nn.init.normal_(self.embedding.weight, std=float(own.detach().float().std()))
         if table is not None:
             self.embedding.weight.data[: len(table)] = table
@@ -177,7 +192,8 @@ class Whole(nn.Module):
     ) -> SequenceClassifierOutput:
         """Logits, and the loss of `hf_reprogram.losses`."""
         attention_mask = at_least_one(attention_mask)
-        hidden = self.base(inputs_embeds=self.embedding(input_ids), attention_mask=attention_mask).last_hidden_state
+        embeds = self.embedding(self.row_ids(input_ids))
+        hidden = self.base(inputs_embeds=embeds, attention_mask=attention_mask).last_hidden_state
         logits = self.head(hidden if self.per_token else mean_over_tokens(hidden, attention_mask))
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def combinations(model: ReprogrammedModel, processor: Any, top: int = 5) -> dict
         A learned atom is called "atom 17", and a source token without a tokenizer "#17".
     """
     transform: Any = model.transform
-    count = transform.options.num_tokens
-    names = processor.convert_ids_to_tokens(list(range(count)))
+    letters = processor.convert_ids_to_tokens(list(range(transform.options.num_tokens)))
+    names = ["".join(word) for word in product(letters, repeat=transform.options.window)]
     words = source_tokenizer(model)
     if transform.options.sparsity is None:
         table = model.source.embedding.weight

@@ -32,6 +32,8 @@ class R2DLOptions:
         tokenizer: "residues", "characters", "kmers", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or the Hub id
             or folder of any fast tokenizer.
         k: length of the k-mers.
+        overlapping: whether k-mers begin at every letter (a token a letter, its row that of the k letters from there on)
+            instead of at every k-th.
         alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
         sparsity: s, source tokens a target token may combine; null for a free table.
         init: the initial table: "tokens" (the rows of as many source tokens, drawn at random) or "random" (mean and
@@ -49,6 +51,7 @@ class R2DLOptions:
 
     tokenizer: str = "characters"
     k: int = 3
+    overlapping: bool = False
     alphabet: list[str] | None = None
     sparsity: int | None = 16
     init: str = "tokens"
@@ -78,6 +81,8 @@ class R2DLOptions:
                 raise unknown(name, getattr(self, name), choices)
         if self.sparsity is not None and (not isinstance(self.sparsity, int) or self.sparsity < 1):
             raise InputError(f"sparsity is {self.sparsity!r}: give at least 1 atom a token, or null for a free table.")
+        if self.overlapping and self.tokenizer != "kmers":
+            raise InputError(f"overlapping is for tokenizer='kmers', not for {self.tokenizer!r}: leave it out.")
         if self.sparsity is None and (self.alternating or self.warmup_epochs):
             raise InputError(
                 "A free table has nothing to re-sparsify: give a sparsity, or leave warm-up and alternation out."
@@ -118,8 +123,12 @@ class R2DL(Method):
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
         """A tokenizer of the target's alphabet, the vocabulary transform, and what reads its states."""
-        tokenizer, special_ids = make_tokenizer(self.options, processor, source.spec.max_tokens, target)
-        return Parts(vocabulary(self.options, source, tokenizer, special_ids), self._mapping(source, target), tokenizer)
+        options = self.options
+        k = 1 if options.overlapping else options.k
+        tokenizer, special_ids = make_tokenizer(options, processor, source.spec.max_tokens, target, k)
+        transform = vocabulary(options, source, tokenizer, special_ids)
+        transform["window"] = options.k if options.overlapping else 1
+        return Parts(transform, self._mapping(source, target), tokenizer)
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
         options, widths = self.options, source.spec.widths
@@ -153,6 +162,7 @@ class R2DL(Method):
             "width": widths[reads],
             "reads": reads,
             "dropout": options.dropout,
+            "unit": widths[reads] ** -0.5,
         }
 
     def initialize(self, model: Any, processor: Any) -> None:
@@ -161,7 +171,9 @@ class R2DL(Method):
         model.mapping.reset()
 
 
-def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target) -> tuple[Any, dict[int, int]]:
+def make_tokenizer(
+    options: Any, processor: Any, max_tokens: int, target: Target, k: int | None = None
+) -> tuple[Any, dict[int, int]]:
     """The target's tokenizer and the source's id of each of its special tokens; options as in `R2DLOptions`."""
     if options.tokenizer in KINDS:
         return target_tokenizer(
@@ -169,7 +181,7 @@ def make_tokenizer(options: Any, processor: Any, max_tokens: int, target: Target
             options.tokenizer,
             max_tokens,
             texts=target.texts,
-            k=options.k,
+            k=options.k if k is None else k,
             alphabet=options.alphabet,
             spell_mask=target.problem_type == "infilling",
         )
@@ -208,7 +220,7 @@ def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[i
 def initialize_vocabulary(options: Any, model: Any) -> float:
     """Set theta to the nearest sparse code of an initial table; returns the relative error of the code."""
     transform, source = model.transform, model.source
-    count, table = transform.options.num_tokens, source.embedding.weight
+    count, table = transform.options.num_rows, source.embedding.weight
     every = source.embed(torch.arange(len(table), device=table.device)).float()
     if options.init == "tokens":
         usable = every.norm(dim=1) > 0

@@ -5,6 +5,10 @@
                V_S[...]      for special tokens, which stay the source's
                mean of V_T   for the unknown token
 
+With a window w > 1 a row stands for w letters, and V_T has N_T ** w of them: position t becomes the row of its letter and the
+w - 1 that follow, so that overlapping k-mers need no tokenizer of their own, and there is still a token a letter. A position
+whose window meets the end or an unknown letter gets the mean.
+
 The atoms D are the rows of the source's embedding table V_S, or a smaller dictionary learned from it. Theta is held as
 `codes` (N_T, s) on a fixed `support` (N_T, s) of atoms, and the codes are trained. During a dense warm-up, or throughout
 when alternating, a table `offset` (N_T, width) is trained beside them; after each such epoch codes and offset are put back
@@ -42,6 +46,7 @@ class VocabularyOptions:
         unknown_id: the target's unknown token, whose embedding is the mean of all.
         sparsity: s, the most atoms a row of Theta may combine; None for a free table.
         num_atoms: rows of a dictionary of its own; None if the atoms are the source's tokens.
+        window: w, letters that a row stands for.
         warmup_epochs: epochs of dense training before the support is found.
         alternating: whether every epoch trains densely and is re-sparsified at its end.
     """
@@ -52,12 +57,24 @@ class VocabularyOptions:
     unknown_id: int | None = None
     sparsity: int | None = 16
     num_atoms: int | None = None
+    window: int = 1
     warmup_epochs: int = 0
     alternating: bool = False
 
     def __post_init__(self):
         if self.sparsity is not None and self.sparsity < 1:
             raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom a token, or null for a free table.")
+        if self.window < 1 or (self.window > 1 and self.unknown_id is None):
+            raise InputError(f"window is {self.window}: give 1, or more where the tokenizer has an unknown token.")
+        if self.num_rows > 2**16:
+            raise InputError(
+                f"A window of {self.window} over {self.num_tokens} tokens takes {self.num_rows:,} rows: use a smaller one."
+            )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of V_T."""
+        return self.num_tokens**self.window
 
 
 class Vocabulary(InputTransform):
@@ -71,7 +88,7 @@ class Vocabulary(InputTransform):
 
     def __init__(self, options: VocabularyOptions):
         super().__init__(options)
-        n, s = options.num_tokens, options.sparsity
+        n, s = options.num_rows, options.sparsity
         if s is not None:
             self.codes = nn.Parameter(torch.zeros(n, s))
             self.register_buffer("support", torch.zeros(n, s, dtype=torch.long))
@@ -153,13 +170,29 @@ class Vocabulary(InputTransform):
         """
         ids, mask = ids_and_mask(batch, self.options.special_ids)
         table = self.folded(source)
-        if ids.numel() and int(ids.max()) >= len(table):
+        known = self.options.num_tokens + len(table) - self.options.num_rows
+        if ids.numel() and int(ids.max()) >= known:
             raise InputError(
-                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {len(table)}: tokenize with the "
+                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {known}: tokenize with the "
                 "processor that came with this adapter."
             )
-        embeds = nn.functional.embedding(ids, table).to(source.embedding.weight.dtype)
+        embeds = nn.functional.embedding(self.row_ids(ids), table).to(source.embedding.weight.dtype)
         return {"inputs_embeds": embeds, "attention_mask": mask}
+
+    def row_ids(self, ids: Tensor) -> Tensor:
+        """The row of the whole table for every position (batch, tokens); see the module's docstring on windows."""
+        count, window = self.options.num_tokens, self.options.window
+        if window == 1:
+            return ids
+        first_extra = self.options.num_rows
+        unknown = first_extra + (self.options.unknown_id or 0) - count
+        index, whole = torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool)
+        for step in range(window):
+            letter = nn.functional.pad(ids[:, step:], (0, min(step, ids.shape[1])), value=count)
+            whole &= letter < count
+            index = index * count + letter.clamp(max=count - 1)
+        index = torch.where(whole, index, unknown)
+        return torch.where(ids < count, index, first_extra + ids - count)
 
     # ------------------------------------------------------------------------------------------------- sparsity
 

@@ -84,7 +84,9 @@ def test_the_folded_table_follows_the_codes(made):
         before = model(**batch).logits
         model.transform.codes.add_(1.0)
         assert not torch.allclose(model(**batch).logits, before)
-        model.load_state_dict({name: value * 0.5 for name, value in model.state_dict().items() if "codes" in name}, False)
+        model.load_state_dict(
+            {name: value * 0.5 for name, value in model.state_dict().items() if "codes" in name}, False
+        )
         after = model(**batch).logits
         model.transform._folded = None
         torch.testing.assert_close(model(**batch).logits, after)
@@ -132,12 +134,16 @@ def train(source, folder, epochs=3, **options):
     from datasets import Dataset
 
     data = Dataset.from_dict({**processor(sequences), "labels": [0, 1] * 8})
-    trainer = tiny.trainer_for(model, processor, data, folder, max_steps=-1, num_train_epochs=epochs, learning_rate=3e-2)
+    trainer = tiny.trainer_for(
+        model, processor, data, folder, max_steps=-1, num_train_epochs=epochs, learning_rate=3e-2
+    )
     trainer.add_callback(Schedule())
     return trainer, model, processor
 
 
-@pytest.mark.parametrize("options", [{}, {"alternating": True}, {"warmup_epochs": 2}, {"atoms": "ksvd", "num_atoms": 32}])
+@pytest.mark.parametrize(
+    "options", [{}, {"alternating": True}, {"warmup_epochs": 2}, {"atoms": "ksvd", "num_atoms": 32}]
+)
 def test_after_training_no_row_combines_more_than_s_atoms(source_folder, tmp_path, options):
     trainer, model, processor = train(source_folder("bert"), tmp_path, **options)
     start = model.transform.table(model.source).detach().clone()
@@ -224,3 +230,55 @@ def test_bf16_source_with_fp32_codes_gives_nearly_the_same(source_folder):
         with torch.no_grad():
             logits.append(model.eval()(**processor("ACDW", return_tensors="pt")).logits.float())
     torch.testing.assert_close(*logits, rtol=0.1, atol=0.2)
+
+
+def test_overlapping_kmers_are_rows_of_letters_in_order(source_folder):
+    torch.manual_seed(0)
+    model, processor = reprogram(
+        source_folder("bert"),
+        "r2dl",
+        ["a", "b"],
+        tokenizer="kmers",
+        k=3,
+        overlapping=True,
+        sparsity=None,
+        init="random",
+    )
+    table = model.transform.table(model.source)
+    assert table.shape[0] == 4**3
+    batch = processor(["ACGTN", "ACG"], padding=True, return_tensors="pt")
+    embeds = model.transform(batch, model.source)["inputs_embeds"]
+    row = {word: ["ACGT".index(letter) for letter in word] for word in ("ACG", "CGT")}
+    index = {word: 16 * a + 4 * b + c for word, (a, b, c) in row.items()}
+    mean = table.mean(0)
+    torch.testing.assert_close(embeds[0, 1], table[index["ACG"]])
+    torch.testing.assert_close(embeds[0, 2], table[index["CGT"]])
+    for position in (3, 4, 5):  # GTN, TN and N meet the unknown letter
+        torch.testing.assert_close(embeds[0, position], mean)
+    torch.testing.assert_close(embeds[1, 1], table[index["ACG"]])
+    torch.testing.assert_close(embeds[1, 2], mean)  # CG ends
+    plain = source_folder("bert")
+    framed = reprogram(plain, "r2dl", ["a", "b"], tokenizer="kmers", k=1, sparsity=None)[0]
+    own = framed.transform(batch, framed.source)["inputs_embeds"]
+    torch.testing.assert_close(embeds[:, 0], own[:, 0])  # special tokens stay the source's
+    torch.testing.assert_close(embeds[1, 4:], own[1, 4:])
+
+
+@pytest.mark.parametrize("tokens", [1, 2])
+def test_a_text_shorter_than_the_window_is_the_mean(source_folder, tokens):
+    model, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="kmers", k=3, overlapping=True)
+    embeds = model.transform(processor("A" * tokens, return_tensors="pt"), model.source)["inputs_embeds"]
+    for position in range(1, 1 + tokens):
+        torch.testing.assert_close(embeds[0, position], model.transform.table(model.source).mean(0))
+
+
+def test_inspection_names_overlapping_kmers(source_folder):
+    from hf_reprogram.diagnostics.vocabulary import combinations
+
+    model, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="kmers", k=2, overlapping=True)
+    assert list(combinations(model, processor))[:5] == ["AA", "AC", "AG", "AT", "CA"]
+
+
+def test_overlapping_is_for_kmers(source_folder):
+    with pytest.raises(InputError, match="overlapping is for tokenizer='kmers'"):
+        reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", overlapping=True)
