@@ -26,6 +26,7 @@ ORDER = (
     "bf16",
     "dictionary",
     "vocabulary_fold",
+    "ood_metrics",
     "adapter_size",
 )
 TIE = 1.1
