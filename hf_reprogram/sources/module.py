@@ -75,7 +75,8 @@ class ModuleSource(Source):
                 f"{name} returns a tensor of shape {tuple(found.shape)} for ids of shape (2, 3): a source returns states "
                 "(batch, tokens, width) or logits (batch, labels)."
             )
-        if not torch.allclose(found[1:].float(), self._run(embeds[1:]).float(), rtol=1e-2, atol=1e-3):
+        alone, among = self._run(embeds[1:]).float(), found[1:].float()
+        if (alone - among).norm() > 0.1 * alone.norm():  # far more than half precision makes of it
             raise InputError(
                 f"{name} mixes the rows of a batch: it must take ids (batch, tokens), for which an nn.LSTM needs "
                 "batch_first=True."

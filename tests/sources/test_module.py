@@ -197,6 +197,13 @@ def test_what_cannot_be_a_source_is_refused_with_one_sentence(make, sentence):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_rounding_is_not_taken_for_mixing(cell, dtype):
+    for seed in range(5):
+        assert ModuleSource(Recurrent(cell, bidirectional=True, seed=seed).to(dtype)).spec.widths["last"] == 24
+
+
 def test_an_embedding_that_changes_when_it_is_looked_up_is_refused():
     model = Recurrent()
     model.embedding.max_norm = 1.0
