@@ -110,7 +110,7 @@ class R2DL(Method):
         "token_classification",
     )
     training = {
-        "learning_rate": 3e-2,
+        "learning_rate": 1e-1,
         "weight_decay": 0.0,
         "num_train_epochs": 30,
         "per_device_train_batch_size": 16,
