@@ -17,6 +17,7 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "README.md",
+    "recipe.json",
     "results.json",
     "*.png",
 )
@@ -62,10 +63,17 @@ def push_adapter(
     api = HfApi()
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        texts = {"config.json": json.dumps({**config, "source": {**config["source"], "name": name}}, indent=2)}
+        config["source"]["name"] = name
+        for part in ("method", "transform"):  # a given tokenizer may have been a folder here
+            if isinstance(given := config.get(part, {}).get("tokenizer"), str):
+                config[part]["tokenizer"] = _without_folder(given)
+        texts = {"config.json": json.dumps(config, indent=2)}
         if (folder / "recipe.json").is_file():
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+            recipe["source"] = {key: value for key, value in recipe["source"].items() if key != "token"}
             recipe["source"]["name"] = name
+            if isinstance(given := recipe["method"].get("tokenizer"), str):
+                recipe["method"]["tokenizer"] = _without_folder(given)
             recipe["task"]["dataset"] = _without_folder(recipe["task"]["dataset"])
             recipe["init_from"] = recipe["init_from"] and _without_folder(recipe["init_from"])
             texts["recipe.json"] = json.dumps(recipe, indent=2)

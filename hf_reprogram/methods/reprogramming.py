@@ -84,13 +84,18 @@ def reprogram(
     model = ReprogrammedModel(ReprogramConfig(**settings), frozen)
     recipe.initialize(model, parts.processor)
     if init_from is not None:
-        start_from(model, init_from)
+        start_from(model, init_from, parts.processor)
     return model, parts.processor
 
 
 @torch.no_grad()
-def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str]:
+def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: Any = None) -> list[str]:
     """Copy theta, and omega's rows for labels of the same name, from a trained adapter on the same source.
+
+    Args:
+        model: to change.
+        adapter: folder or Hub id.
+        processor: the model's own, to compare vocabularies where the transform has one.
 
     Returns:
         The labels whose rows were copied; the others keep their fresh start.
@@ -107,14 +112,20 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike) -> list[str
             "nothing here."
         )
     other = ReprogrammedModel.from_pretrained(adapter, source=model.source, config=config)
-    theirs, ours = dict(other.transform.named_parameters()), dict(model.transform.named_parameters())
-    for name in {*theirs, *ours}:
-        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape:
+    if config.transform["type"] != model.config.transform["type"]:
+        raise InputError(
+            f"init_from={os.fspath(adapter)!r} has a {config.transform['type']}, this model a "
+            f"{model.config.transform['type']}: start from an adapter of the same method."
+        )
+    if processor is not None and model.config.transform["type"] != "prompt_slots":
+        from transformers import AutoTokenizer
+
+        if AutoTokenizer.from_pretrained(adapter).get_vocab() != processor.get_vocab():
             raise InputError(
-                f"init_from={os.fspath(adapter)!r} has the template {config.transform.get('template')!r}, this model "
-                f"{model.config.transform.get('template')!r}: use as many prompts."
+                f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, for example "
+                "with tokenizer=ITS FOLDER, or the same texts."
             )
-        ours[name].copy_(theirs[name])
+    model.transform.start_from(other.transform)
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []
     if config.problem_type != model.config.problem_type:

@@ -97,10 +97,11 @@ class Warp(Method):
                 "leave its head out."
             )
         reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
-        if reads not in set(spec.widths) - {"tokens"}:
+        offered = set(spec.widths) - {"tokens", "decoder"}
+        if reads not in offered:
             raise InputError(
                 f"reads={reads!r} is not something a {spec.kind} source offers: choose one of "
-                f"{', '.join(sorted(set(spec.widths) - {'tokens'}))}."
+                f"{', '.join(sorted(offered))}."
             )
         template = (
             Template.parse(options.template) if options.template else Template.default(options.num_prompts, reads)

@@ -158,6 +158,10 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         "causal_lm": AutoModelForCausalLM,
         "classifier": AutoModelForSequenceClassification,
     }
+    if kind == "module":
+        raise InputError(
+            f"The source {name!r} is a name or folder, but a module source is given as the loaded module itself."
+        )
     if kind is not None and kind not in classes:
         raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(KINDS)}.")
     passed_on = ("revision", "token", "trust_remote_code", "cache_dir", "local_files_only", "subfolder")

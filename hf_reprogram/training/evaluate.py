@@ -80,7 +80,11 @@ def _seed(adapter: str) -> int:
 
 
 def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
-    """A record for each line: the text, and the label with its probability, or the predicted number."""
+    """A record for each line: the text, and what the adapter predicts.
+
+    That is the label with its probability, a number, the probability of each of several labels, or with a label a token
+    the tokens and their labels; an adapter that fills masks gives the filled text.
+    """
     from datasets import Dataset
 
     from .run import silence
@@ -94,14 +98,26 @@ def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: boo
     if len({len(part) for part in parts}) > 1:
         raise InputError("Some lines have a pair and some have none: separate every text from its pair with one tab.")
     model, processor = load_adapter(adapter, source)
+    if processor.mask_token is not None and model.mapping.reads == "decoder":
+        from ..infilling import infill
+
+        texts = [part[0] for part in parts]
+        return [{"text": a, "filled": b} for a, b in zip(texts, infill(model, processor, texts), strict=True)]
     columns = {name: [part[i] for part in parts] for i, name in enumerate(("text", "text_pair")[: len(parts[0])])}
     data = tokenize({"train": Dataset.from_dict(columns)}, processor, None)["train"]
     logits = predict_logits(model, processor, data, quiet=quiet)
     records = []
-    for part, row in zip(parts, logits.astype(np.float64), strict=True):
+    for part, row, ids in zip(parts, logits.astype(np.float64), data["input_ids"], strict=True):
         record: dict[str, Any] = dict(zip(("text", "text_pair"), part, strict=False))
         if model.config.problem_type == "regression":
             record["value"] = float(row[0])
+        elif model.config.problem_type == "multi_label_classification":
+            record["scores"] = dict(zip(model.label_names, (1 / (1 + np.exp(-row))).tolist(), strict=True))
+        elif row.ndim == 2:
+            special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
+            kept = [place for place, index in enumerate(ids) if index not in special]
+            record["tokens"] = processor.convert_ids_to_tokens([ids[place] for place in kept])
+            record["labels"] = [model.label_names[int(row[place].argmax())] for place in kept]
         else:
             probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
             record.update(label=model.label_names[int(row.argmax())], score=float(probabilities.max()))

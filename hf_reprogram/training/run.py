@@ -129,6 +129,7 @@ def silence() -> None:
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
     mine = json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "output"}))
+    mine["source"].pop("token", None)  # a secret is never written down
     path = output / "recipe.json"
     if path.exists() and (output / "runs").exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 
 
@@ -17,6 +18,7 @@ class InputTransform(nn.Module):
     """
 
     Options: ClassVar[type]
+    passing: ClassVar[tuple[str, ...]] = ()  # names in the state that only some phases of training have
 
     def __init__(self, options: Any):
         super().__init__()
@@ -24,6 +26,23 @@ class InputTransform(nn.Module):
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if this transform does not fit a source; called once, before any training."""
+
+    def start_from(self, other: InputTransform) -> None:
+        """Take over theta, and what it stands on, from a trained transform of the same kind and size.
+
+        Raises:
+            InputError: the two differ in what they hold.
+        """
+        theirs, ours = other.state_dict(), self.state_dict()
+        for name in sorted({*theirs, *ours}):
+            if name in self.passing and (name in theirs) != (name in ours):
+                continue
+            if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape:
+                raise InputError(
+                    f"The input transform to start from differs in {name!r}, {_shape(theirs, name)} there and "
+                    f"{_shape(ours, name)} here: use the same options, such as as many prompts."
+                )
+        self.load_state_dict({name: value for name, value in theirs.items() if name in ours}, strict=False)
 
     def begin_epoch(self, epoch: float) -> None:
         """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`."""
@@ -37,3 +56,7 @@ class InputTransform(nn.Module):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""
         raise NotImplementedError  # pragma: no cover - the interface
+
+
+def _shape(state: dict[str, Tensor], name: str) -> str:
+    return " x ".join(map(str, state[name].shape)) if name in state else "missing"

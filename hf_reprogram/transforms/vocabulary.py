@@ -81,6 +81,7 @@ class Vocabulary(InputTransform):
     """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
 
     Options = VocabularyOptions
+    passing = ("offset", "scale")  # of the dense phase: gone when training has ended
 
     support: Tensor
     atoms: Tensor

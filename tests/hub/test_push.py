@@ -49,7 +49,7 @@ def test_the_adapters_own_files_are_uploaded_in_one_commit(hub, finished):
     assert hub.created == ("me/adapter", {"private": False, "exist_ok": True})
     assert set(hub.files) == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "results.json", "README.md",
-        "learning_curve.png", "confusion_matrix.png",
+        "recipe.json", "learning_curve.png", "confusion_matrix.png",
     }  # fmt: skip
     assert hub.files["model.safetensors"] == runs.weights(finished.folder)
 
@@ -123,3 +123,14 @@ def test_without_a_network_it_is_one_sentence(finished):
     with pytest.raises(InputError, match="Pushing to 'me/adapter' failed") as refused:
         push_adapter(finished.folder, "me/adapter", source=SOURCE)
     assert "\n" not in str(refused.value)
+
+
+def test_a_token_in_the_recipe_is_never_uploaded(hub, finished, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["source"]["token"] = "hf_secret"
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    push_adapter(folder, "me/adapter", source=SOURCE)
+    assert not any(b"hf_secret" in content for content in hub.files.values())

@@ -322,3 +322,44 @@ def test_a_source_that_has_moved_is_given_to_the_adapter(source_folder, tmp_path
     with torch.no_grad():
         found = ReprogrammedModel.from_pretrained(folder, source=tmp_path / "new")(**batch_of(processor)).logits
         assert torch.equal(found, model.eval()(**batch_of(processor)).logits)
+
+
+def test_a_second_stage_takes_over_codes_and_the_atoms_they_stand_on(source_folder, tmp_path):
+    made = {}
+    for name, seed in (("first", 0), ("second", 1)):
+        torch.manual_seed(seed)
+        given = {"init_from": tmp_path} if name == "second" else {}
+        made[name], processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", **given)
+        if name == "first":
+            made[name].save_pretrained(tmp_path)
+            processor.save_pretrained(tmp_path)
+    tables = [model.transform.table(model.source) for model in made.values()]
+    torch.testing.assert_close(*tables, rtol=0, atol=0)
+
+
+def test_a_dense_phase_may_follow_a_sparse_first_stage(source_folder, tmp_path):
+    first, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues")
+    first.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    second, _ = reprogram(
+        source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", alternating=True, init_from=tmp_path
+    )
+    torch.testing.assert_close(first.transform.table(first.source), second.transform.table(second.source))
+
+
+def test_a_first_stage_with_another_vocabulary_is_refused(source_folder, tmp_path):
+    first, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="characters", alphabet="ACGT")
+    first.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="another vocabulary"):
+        reprogram(
+            source_folder("bert"), "r2dl", ["a", "b"], tokenizer="characters", alphabet="TGCA", init_from=tmp_path
+        )
+
+
+def test_a_first_stage_of_another_size_is_refused(source_folder, tmp_path):
+    first, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", sparsity=4)
+    first.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="20 x 4 there and 20 x 8 here"):
+        reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", sparsity=8, init_from=tmp_path)

@@ -130,3 +130,48 @@ def test_a_regression_predicts_a_number(source_folder, tmp_path):
 def test_texts_that_cannot_be_classified_are_refused(lines, sentence, finished):
     with pytest.raises(InputError, match=sentence):
         predict_texts(str(finished.folder), lines, None, True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels", "key"),
+    [
+        ("multi_label_classification", ["x", "y"], "scores"),
+        ("token_classification", ["H", "E"], "labels"),
+        ("regression", None, "value"),
+    ],
+)
+def test_predictions_of_every_kind_of_problem(source_folder, tmp_path, problem, labels, key):
+    import torch
+
+    from hf_reprogram import reprogram
+    from hf_reprogram.training.evaluate import predict_texts
+
+    model, processor = reprogram(source_folder("bert"), "r2dl", labels, problem_type=problem, tokenizer="residues")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    records = predict_texts(str(tmp_path), ["ACDW", "KX"], None, quiet=True)
+    with torch.no_grad():
+        logits = [model.eval()(**processor(text, return_tensors="pt")).logits[0] for text in ("ACDW", "KX")]
+    for record, row in zip(records, logits, strict=True):
+        if key == "scores":
+            assert record[key] == pytest.approx(dict(zip(labels, row.sigmoid().tolist(), strict=True)), abs=1e-5)
+        elif key == "value":
+            assert record[key] == pytest.approx(float(row[0]), abs=1e-5)
+        else:
+            expected = [labels[int(i)] for i in row.argmax(-1)][1:-1]
+            assert record["tokens"][0] in "AK"
+            assert record[key] == expected[: len(record[key])]
+            assert len(record[key]) == len(record["tokens"])
+
+
+def test_an_infilling_adapter_fills_the_masks_of_a_text(source_folder, tmp_path):
+    from hf_reprogram import reprogram
+    from hf_reprogram.training.evaluate import predict_texts
+
+    model, processor = reprogram(source_folder("bert"), "reprogbert", problem_type="infilling")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    (record,) = predict_texts(str(tmp_path), [f"AC{processor.mask_token}DW"], None, quiet=True)
+    assert len(record["filled"]) == 5
+    assert record["filled"].startswith("AC")
+    assert record["filled"].endswith("DW")
