@@ -131,7 +131,7 @@ def inspect(
         if "vocabulary" not in found:
             raise InputError(f"{adapter!r} has no vocabulary to plot: it is an adapter of {found['method']}.")
         colour = "coefficient" if found["sparsity"] else "cosine"
-        plot_combinations(found["vocabulary"], plot, f"{found['method']} on {found['source']}", colour)
+        plot_combinations(found["vocabulary"], plot, f"{found['method']} on {Path(found['source']).name}", colour)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))
 
 

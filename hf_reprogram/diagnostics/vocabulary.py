@@ -109,7 +109,9 @@ def plot_combinations(
             weight[word] = max(weight.get(word, 0.0), abs(value))
     if not weight:
         raise InputError("There is nothing to plot: no target token is a combination of source tokens.")
-    columns = sorted(weight, key=lambda word: -weight[word])[:most]
+    first = dict.fromkeys(found[name][0][0] for name in rows if found[name])  # no row stands empty
+    rest = sorted((word for word in weight if word not in first), key=lambda word: -weight[word])
+    columns = [*first, *rest][:most]
     values = np.zeros((len(rows), len(columns)))
     for i, name in enumerate(rows):
         for word, value in found[name]:

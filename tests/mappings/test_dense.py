@@ -31,3 +31,18 @@ def test_reset_draws_new_weights():
     before = mapping.linear.weight.detach().clone()
     mapping.reset()
     assert not torch.equal(before, mapping.linear.weight)
+
+
+def test_a_unit_changes_the_step_and_neither_the_start_nor_the_function():
+    layers = []
+    for unit in (1.0, 16**-0.5):
+        torch.manual_seed(0)
+        layer = Dense(DenseOptions(num_labels=3, width=16, unit=unit))
+        layer.reset()
+        layers.append(layer)
+    states = torch.randn(5, 16)
+    torch.testing.assert_close(layers[0](states, None), layers[1](states, None))
+    for layer in layers:
+        layer(states, None).square().sum().backward()
+    plain, scaled = (layer.linear.weight.grad for layer in layers)
+    torch.testing.assert_close(scaled, plain * 16**-0.5)
