@@ -60,7 +60,7 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             yield f"efficiency/{Path(recipe).name}_n{size}", recipe, MINILM, few
     for recipe in ABLATED:
         for name, overrides in ABLATION.items():
-            few = ["task.train_size=200", "training.num_train_epochs=10", "baselines=[majority]"]
+            few = ["task.train_size=200", "training.num_train_epochs=20", "baselines=[majority]"]
             yield f"ablation/{Path(recipe).name}_{name}", recipe, MINILM, [*few, *overrides]
 
 
