@@ -29,7 +29,14 @@ GLUE = {
 FEATURES = ("sst2", "sst2_few_shot", "cb_few_shot")
 # Labels: epochs, so that few labels are seen often enough.
 EPOCHS = {25: 40, 50: 20, 100: 12, 200: 10, 500: 5, 1000: 4}
-EFFICIENCY = ("peptides/amp", "peptides/toxicity", "molecules/bbbp", "dna/splice", "proteins/secondary_structure")
+EFFICIENCY = (
+    "peptides/amp",
+    "peptides/toxicity",
+    "molecules/bbbp",
+    "dna/splice",
+    "dna/splice_positions",
+    "proteins/secondary_structure",
+)
 # What sparsity, alternation and learned atoms cost or bring, at 200 labels.
 ABLATION = {
     "s4": ["method.sparsity=4"],

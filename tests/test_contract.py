@@ -36,7 +36,7 @@ class Case(NamedTuple):
     @property
     def per_token(self) -> bool:
         """Whether it gives logits a token."""
-        return self.reads in ("tokens", "decoder")
+        return self.reads in ("tokens", "decoder") and self.mapping != "positions"
 
     def make(self, source):
         """An untrained adapter and its processor; WARP's parts may be exchanged for others with the same options."""
@@ -89,6 +89,8 @@ CASES += [
     for family in tiny.MASKED
 ]
 CASES += [
+    Case("bert", "vocabulary", "positions", "tokens", "r2dl", {**CHARACTERS, "mapping": "positions"}),
+    Case("llama", "vocabulary", "positions", "tokens", "r2dl", {**CHARACTERS, "mapping": "positions"}),
     Case("bert-classifier", "vocabulary", "label_map", "logits", "r2dl", {**CHARACTERS, "mapping": "label_map"}),
     Case("bert-classifier", "vocabulary", "dense", "logits", "r2dl", {**CHARACTERS, "reads": "logits"}),
     Case("bert-classifier", "contextual_vocabulary", "label_map", "logits", "neekhara", CHARACTERS),

@@ -7,6 +7,7 @@ MAPPINGS = Registry(
     {
         "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",
         "dense": "hf_reprogram.mappings.dense:Dense",
+        "positions": "hf_reprogram.mappings.positions:Positions",
         "token_map": "hf_reprogram.mappings.token_map:TokenMap",
         "label_map": "hf_reprogram.mappings.label_map:LabelMap",
     },

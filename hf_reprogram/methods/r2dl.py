@@ -42,7 +42,9 @@ class R2DLOptions:
         alternating: train densely and re-sparsify after every epoch.
         atoms: "tokens" (the source's table), or "ksvd": `num_atoms` atoms learned from it by K-SVD.
         num_atoms: of a learned dictionary.
-        mapping: "dense", or "label_map" for a source that is a classifier.
+        mapping: "dense"; "positions", which weighs the tokens by where they stand, for sequences that are aligned; or
+            "label_map" for a source that is a classifier.
+        max_positions: that "positions" weighs, at most the source's.
         labels_per_class: of a label map, drawn at random; by default min(10, source labels / classes).
         reads: what a dense layer sits on: "features" (mean over tokens), "first", "last" or "logits"; a label a token
             always reads every token.
@@ -60,6 +62,7 @@ class R2DLOptions:
     atoms: str = "tokens"
     num_atoms: int = 256
     mapping: str = "dense"
+    max_positions: int = 512
     labels_per_class: int | None = None
     reads: str | None = None
     dropout: float = 0.0
@@ -75,7 +78,7 @@ class R2DLOptions:
         for name, choices in (
             ("init", ("random", "tokens")),
             ("atoms", ("tokens", "ksvd")),
-            ("mapping", ("dense", "label_map")),
+            ("mapping", ("dense", "positions", "label_map")),
         ):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
@@ -144,6 +147,19 @@ class R2DL(Method):
                 "num_labels": target.num_labels,
                 "width": widths["logits"],
                 "assignment": groups,
+            }
+        if options.mapping == "positions":
+            if "tokens" not in widths or target.per_token:
+                raise InputError(
+                    "mapping='positions' gives a label a sequence from a state a token: use 'dense' for a label a token, or a "
+                    "source that has states."
+                )
+            return {
+                "type": "positions",
+                "num_labels": target.num_labels,
+                "width": widths["tokens"],
+                "max_tokens": min(options.max_positions, source.spec.max_tokens),
+                "unit": widths["tokens"] ** -0.5,
             }
         offered = {"tokens"} & set(widths) if target.per_token else set(widths) - {"mask", "tokens", "decoder"}
         if target.per_token and not offered:

@@ -6,7 +6,7 @@ A source says what it is (`spec`) and answers `source(inputs, reads)`, computing
     "first"     last hidden state at the first token, for example [CLS]                            (batch, width)
     "last"      last hidden state at the last token that is not padding                            (batch, width)
     "features"  last hidden states averaged over the tokens that are not padding                   (batch, width)
-    "tokens"    last hidden states of all tokens                                           (batch, tokens, width)
+    "tokens"    last hidden states of all tokens, zero where there is padding              (batch, tokens, width)
     "decoder"   what the masked-LM head's vocabulary decoder sees, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
 

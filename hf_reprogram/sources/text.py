@@ -129,6 +129,7 @@ class TextSource(Source):
             hidden = self.base(**arguments).last_hidden_state
             if reads == "features":
                 return mean_over_tokens(hidden, mask)
+            hidden = hidden * mask[..., None].to(hidden.dtype)
             return hidden if back is None else _reorder(hidden, back)
         position = inputs["mask_position"] if reads == "mask" else _end(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
