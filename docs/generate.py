@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from efficiency import ablation, plot, table
+from efficiency import ablation, plot, runs, table
 
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
@@ -90,12 +90,21 @@ def left(rows: list[dict[str, str]]) -> str:
     return re.sub(r"-+:\|", "---|", markdown(rows))
 
 
+def plots() -> str:
+    """The plots of data efficiency, side by side."""
+    found = sorted(runs(ROOT / "results" / "efficiency").items())
+    return "\n".join(
+        f'<img src="docs/plots/{task}.png" width="32%" alt="{task}">' for task, sizes in found if len(sizes) > 1
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "recipes": recipes,
     "results bert_tiny": lambda: results("glue/bert_tiny"),
     "results minilm": lambda: results("glue/minilm"),
     "efficiency": lambda: table(ROOT / "results" / "efficiency"),
+    "plots": plots,
     "ablation": lambda: ablation(ROOT / "results" / "ablation"),
     "benchmarks": benchmarks,
 }
