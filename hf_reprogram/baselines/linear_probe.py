@@ -26,8 +26,9 @@ class LinearProbeOptions:
     """Options of `linear_probe`.
 
     Attributes:
-        reads: "features" (mean over tokens), "first" or "last"; None tries all and chooses likewise. With one label a
-            token, the state of every token is read.
+        reads: "features" (mean over tokens), "first" or "last"; None tries all three and chooses likewise; "tokens" puts
+            the states of all tokens side by side, for sequences that are aligned. With one label a token, the state of
+            every token is read.
         tokens: "source": the text in the source's own tokens; "target": in those of the method, through its untrained
             input transform.
         strengths: inverse L2 strengths to choose from on validation, on the first seed.
@@ -38,8 +39,8 @@ class LinearProbeOptions:
     strengths: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
 
     def __post_init__(self):
-        if self.reads not in (None, "features", "first", "last"):
-            raise unknown("reads", self.reads, ("features", "first", "last"))
+        if self.reads not in (None, "features", "first", "last", "tokens"):
+            raise unknown("reads", self.reads, ("features", "first", "last", "tokens"))
         if self.tokens not in ("source", "target"):
             raise unknown("tokens", self.tokens, ("source", "target"))
 
@@ -81,6 +82,10 @@ class LinearProbe(Baseline):
             for split in ("train", "validation", "test")
         }
         if not task.per_token:
+            if "tokens" in which:
+                longest = features["train"]["tokens"].shape[1]
+                for split in features.values():
+                    split["tokens"] = _side_by_side(split["tokens"], longest)
             chosen, model = best_linear(task, features, labels, strengths, len(task.labels) or 1)
             logits = {split: model.logits(features[split][chosen["features"]]) for split in ("validation", "test")}
             found = None
@@ -89,6 +94,14 @@ class LinearProbe(Baseline):
             found = {split: labels[split] for split in logits}
         seconds = time.perf_counter() - started
         return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
+
+
+def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:
+    """(n, any, width) as (n, tokens * width), cut or filled up with zeros."""
+    filled = np.zeros((len(states), tokens, states.shape[2]), states.dtype)
+    kept = min(tokens, states.shape[1])
+    filled[:, :kept] = states[:, :kept]
+    return filled.reshape(len(states), -1)
 
 
 def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: int) -> Any:

@@ -234,3 +234,19 @@ def test_a_third_party_baseline_is_run_by_its_name(source_folder, csv_file, tmp_
     results = runs.run(source_folder("bert"), csv_file, tmp_path / "run", baselines=["toy_always_first"])
     assert results["baselines"]["toy_always_first"]["title"] == "always the first class"
     assert results["baselines"]["toy_always_first"]["test"]["accuracy"]["mean"] == 0.5
+
+
+def test_the_probe_can_read_all_tokens_side_by_side(setting):
+    made = setting(task={"max_train": 80, "max_length": 6})
+    outcome = run("linear_probe", made, reads="tokens", strengths=[1.0])
+    assert outcome.trainable == 6 * 32 + 1
+    assert outcome.chosen == {"features": "tokens", "strength": 1.0}
+    assert outcome.test.shape == (len(made.splits["test"]), 2)
+
+
+def test_tokens_side_by_side_are_cut_or_filled_to_one_length():
+    from hf_reprogram.baselines.linear_probe import _side_by_side
+
+    states = np.arange(12.0).reshape(1, 3, 4)
+    assert _side_by_side(states, 2).tolist() == [list(range(8))]
+    assert _side_by_side(states, 4).tolist() == [[*range(12), 0, 0, 0, 0]]
