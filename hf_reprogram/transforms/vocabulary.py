@@ -130,9 +130,8 @@ class Vocabulary(InputTransform):
             atoms = self._atoms_of_support(source)
             with torch.autocast(atoms.device.type, enabled=False):  # so that what is kept folded fits every later call
                 parts.append(torch.einsum("ns,nsw->nw", self.codes, atoms))
-        if hasattr(
-            self, "offset"
-        ):  # after the warm-up it stays in the graph, without effect: processes agree on gradients
+        if hasattr(self, "offset"):
+            # After the warm-up it stays in the graph, without effect, so that processes agree on what has a gradient.
             active = self.dense_phase or not parts
             parts.append(self.scale * self.offset if active else 0 * self.offset)
         return sum(parts[1:], parts[0])
