@@ -96,7 +96,7 @@ class R2DL(Method):
     """A vocabulary transform and a dense layer around a frozen text model."""
 
     info = MethodInfo(
-        title="R2DL: Representation Reprogramming via Dictionary Learning",
+        title="Reprogramming Language Models for Molecular Representation Learning (R2DL)",
         authors="Vinod, Chen, Das",
         year=2020,
         arxiv="2012.03460",
