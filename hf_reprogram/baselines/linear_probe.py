@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from ..errors import InputError, unknown
 from ..model import to_accelerator
 from ..sources.loading import load_source
+from ..sources.text import gather, mean_over_tokens
 from ..tasks.problems import IGNORE
 from ..training.encode import labels_of, tokenize
 from .base import Baseline, Outcome, Setting, plain_tokenizer
@@ -122,6 +123,18 @@ def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: i
     return best[1:]
 
 
+def read_all(source: Any, inputs: dict[str, Any], which: list[str]) -> dict[str, torch.Tensor]:
+    """Several readings of one batch; what the states of all tokens give is taken from one pass."""
+    if len(which) == 1 or not set(which) <= {"features", "first", "last", "tokens"}:
+        return {reads: source(inputs, reads) for reads in which}
+    hidden, mask = source(inputs, "tokens"), inputs["attention_mask"]
+    place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    ends = {"first": (mask != 0).long().argmax(1), "last": ((mask != 0) * place).argmax(1)}
+    found = {"tokens": hidden, "features": mean_over_tokens(hidden, mask)}
+    found |= {name: gather(hidden, index)[:, 0] for name, index in ends.items()}
+    return {reads: found[reads] for reads in which}
+
+
 @torch.no_grad()
 def extract(
     source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
@@ -144,9 +157,8 @@ def extract(
     for start in tqdm(range(0, len(order), batch_size), desc="Frozen features", disable=quiet, leave=False):
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
-        inputs = inputs_of(batch)
-        for reads in which:
-            states = source(inputs, reads).float().cpu().numpy()
+        for reads, found in read_all(source, inputs_of(batch), which).items():
+            states = found.float().cpu().numpy()
             if reads == "tokens":
                 shape: tuple[int, ...] = (len(order), max(map(len, ids)), states.shape[-1])
                 out.setdefault(reads, np.zeros(shape, np.float32))[rows, : states.shape[1]] = states

@@ -250,3 +250,17 @@ def test_tokens_side_by_side_are_cut_or_filled_to_one_length():
     states = np.arange(12.0).reshape(1, 3, 4)
     assert _side_by_side(states, 2).tolist() == [list(range(8))]
     assert _side_by_side(states, 4).tolist() == [[*range(12), 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_several_readings_of_one_pass_are_those_of_a_pass_each(family, source_folder):
+    from hf_reprogram import reprogram
+    from hf_reprogram.baselines.linear_probe import read_all
+
+    model, processor = reprogram(source_folder(family), "r2dl", ["a", "b"], tokenizer="residues")
+    batch = processor(["ACDEF", "W"], padding=True, return_tensors="pt")
+    inputs = model.transform(batch, model.source)
+    which = [reads for reads in ("features", "first", "last") if reads in model.source.spec.widths]
+    with torch.no_grad():
+        for reads, found in read_all(model.source, inputs, which).items():
+            torch.testing.assert_close(found, model.source(inputs, reads), rtol=1e-5, atol=1e-5)
