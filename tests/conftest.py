@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny here: threads would only wait for each other
 os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] = _cache = tempfile.mkdtemp(prefix="hf-reprogram-tests-")
 os.environ.pop("HF_REPROGRAM_DATA", None)
 
