@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from ..tasks.catalog import CATALOG, on_hub
+from ..tasks.labels import problem_of
 from ..tasks.problems import IGNORE
 from .base import Baseline, Outcome, Setting
 from .linear import best_linear
@@ -82,11 +82,7 @@ class Counts(Baseline):
         """See `Baseline.check`."""
         if self.options.features == "morgan" and find_spec("rdkit") is None:
             raise InputError("counts with features: morgan needs rdkit: pip install 'hf_reprogram[molecules]'.")
-        options = recipe.task_options
-        address, configuration = on_hub(options.dataset, options.name)
-        known = CATALOG.get((address, configuration or ""))
-        of_catalog = known.problem if known and options.label is None and options.regression is None else ""
-        self._check_problem(options.problem or of_catalog)
+        self._check_problem(problem_of(recipe.task_options))
 
     def _check_problem(self, problem: str) -> None:
         if problem == "infilling":

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..errors import InputError, unknown
 from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens
-from ..tasks.catalog import CATALOG, on_hub
+from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
 from ..training.encode import labels_of, tokenize
 from ..training.fit import Fit, fit
@@ -52,14 +52,10 @@ class FromScratch(Baseline):
 
     def check(self, recipe: Recipe) -> None:
         """See `Baseline.check`."""
-        options = recipe.task_options
-        address, configuration = on_hub(options.dataset, options.name)
-        known = CATALOG.get((address, configuration or ""))
-        of_catalog = known.problem if known and options.label is None and options.regression is None else ""
-        self._check_problem(options.problem or of_catalog)
+        self._check_problem(problem_of(recipe.task_options))
 
     def _check_problem(self, problem: str) -> None:
-        if self.options.tokens == "source" and problem in PROBLEMS and PROBLEMS[problem].per_token:
+        if self.options.tokens == "source" and PROBLEMS[problem].per_token:
             raise InputError(
                 f"{self.title} of a {problem.replace('_', ' ')} needs the tokens that have the labels: give it tokens: target."
             )

@@ -10,14 +10,15 @@ Source: Elsayed et al. 2019 (arXiv 1806.11146), many labels a class as in Tsai e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
 from ..sources.base import Source
+from . import assignment
 from .base import OutputMapping
 
 
@@ -58,9 +59,7 @@ class LabelMap(OutputMapping):
 
     def __init__(self, options: LabelMapOptions):
         super().__init__(options)
-        mean = torch.zeros(options.num_labels, options.width)
-        for label, group in enumerate(options.assignment):
-            mean[label, group] = 1 / len(group)
+        mean = torch.tensor(assignment.weights_of(options.assignment, options.width), dtype=torch.float32)
         self.register_buffer("mean", mean, persistent=False)  # the config holds it
         self.mean: Tensor
 
@@ -74,8 +73,10 @@ class LabelMap(OutputMapping):
         return torch.logsumexp(log_probability[:, None] + log_weight, -1)
 
 
-def assign(num_labels: int, width: int, how: str = "random", labels_per_class: int | None = None, seed: int = 0):
-    """An assignment for `label_map`.
+def assign(
+    num_labels: int, width: int, how: str = "random", labels_per_class: int | None = None, seed: int = 0
+) -> list[list[int]]:
+    """An assignment for `label_map`; see `hf_reprogram.mappings.assignment`.
 
     Args:
         num_labels: target classes.
@@ -89,15 +90,8 @@ def assign(num_labels: int, width: int, how: str = "random", labels_per_class: i
     """
     if how not in ("random", "identity"):
         raise unknown("label mapping", how, ("random", "identity"))
-    if labels_per_class is not None and (type(labels_per_class) is not int or labels_per_class < 1):
-        raise InputError(f"labels_per_class is {labels_per_class!r}: give a whole number, 1 or more.")
-    each = 1 if how == "identity" else labels_per_class or max(1, min(10, width // num_labels))
-    if num_labels * each > width:
-        raise InputError(
-            f"{num_labels} classes with {each} source labels each need {num_labels * each}, but the source has {width}: use a "
-            "source with more labels, or a dense mapping."
-        )
-    order: Sequence[int] = range(width)
-    if how != "identity":
-        order = torch.randperm(width, generator=torch.Generator().manual_seed(seed)).tolist()
-    return [sorted(order[i * each : (i + 1) * each]) for i in range(num_labels)]
+    if how == "identity":
+        each = assignment.labels_per_class(num_labels, width, 1)
+        return assignment.identity_sets(num_labels, width, each).tolist()
+    each = assignment.labels_per_class(num_labels, width, labels_per_class)
+    return np.sort(assignment.random_sets(num_labels, width, each, seed)).tolist()

@@ -3,7 +3,7 @@
     p(token at a hidden position) = soft-max( decoder_S( f(Theta V_S[ids]) ) Gamma )
 
 theta: the vocabulary transform of R2DL.  omega: Gamma, from the source's tokens to the target's, behind the masked-LM decoder.
-The adapter's tokenizer has a mask, `[MASK]` by `processor.mask_token`; `hf_reprogram.infilling` fills masks by sampling.
+The adapter's tokenizer has a mask, `processor.mask_token`; `hf_reprogram.infilling` fills masks.
 """
 
 from __future__ import annotations

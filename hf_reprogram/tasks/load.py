@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from .catalog import CATALOG, KnownTask, on_hub
+from .labels import known_task, label_columns, label_names, problem_of
 from .metrics import METRICS, check_metric
 from .prepare import prepare
 from .problems import PROBLEMS, decide, score_logits
@@ -205,8 +205,7 @@ def load_task(options: TaskOptions) -> Task:
         InputError: the data cannot be found, a column or split is missing, a split is empty, a label is missing or
             outside the label names, or there are fewer than two classes.
     """
-    hub_id, configuration = on_hub(options.dataset, options.name)
-    known = CATALOG.get((hub_id, configuration or ""))
+    known = known_task(options)
     splits = read_splits(options)
     text = list(options.text or (known.text if known else ()))
     if not text:
@@ -215,7 +214,7 @@ def load_task(options: TaskOptions) -> Task:
         )
     train_name = options.train_split or (known.train_split if known else "train")
     train = _split(splits, train_name, options)
-    problem = _problem(options, known)
+    problem = problem_of(options)
     for name in options.metrics or ():
         check_metric(name, PROBLEMS[problem].takes, problem)
     if PROBLEMS[problem].per_token and len(text) > 1:
@@ -243,8 +242,8 @@ def load_task(options: TaskOptions) -> Task:
         raise InputError(
             f"task.few_shot draws examples a class, and a {problem.replace('_', ' ')} has none: use task.train_size."
         )
-    columns = _label_columns(options, known, splits[train_name])
-    names = _label_names(options, known, problem, columns, train)
+    columns = label_columns(options, known, splits[train_name])
+    names = label_names(options, known, problem, columns, train)
     ready = {
         split: prepare(data, text, columns, names, problem, known, options, split)
         for split, data in raw.items()
@@ -327,29 +326,6 @@ def _few_shot_note(labels: np.ndarray, shots: int, names: list[str]) -> str:
     return f"{shots} examples a class{fewer} for training and as many for validation, drawn with the seed."
 
 
-def _problem(options: TaskOptions, known: KnownTask | None) -> str:
-    """The kind of problem; see `TaskOptions.problem`."""
-    if options.problem is not None:
-        return options.problem
-    if options.regression is not None:
-        return "regression" if options.regression else "single_label_classification"
-    asked = options.label or (known.label if known else None)
-    if known is not None and asked in (known.label, list(known.label)):
-        return known.problem
-    several = isinstance(options.label, list) and len(options.label) > 1
-    return "multi_label_classification" if several else "single_label_classification"
-
-
-def _label_columns(options: TaskOptions, known: KnownTask | None, train: Any) -> list[str]:
-    """The label columns, of which several make a multi-label problem."""
-    columns = options.label or (known.label if known else "label")
-    columns = [columns] if isinstance(columns, str) else list(columns)
-    for column in columns:
-        if column not in train.column_names:
-            raise unknown(f"label column of {options.dataset!r}", column, train.column_names)
-    return columns
-
-
 def _split(splits: Any, name: str, options: TaskOptions) -> Any:
     if name not in splits:
         raise unknown(f"split of {options.dataset!r}", name, splits)
@@ -360,50 +336,6 @@ def _split(splits: Any, name: str, options: TaskOptions) -> Any:
 
 def _columns(splits: Any) -> str:
     return f"It has {', '.join(map(repr, next(iter(splits.values())).column_names))}."
-
-
-def _label_names(
-    options: TaskOptions, known: KnownTask | None, problem: str, columns: list[str], train: Any
-) -> list[str]:
-    """Names by class index, or of the several labels; none for a number and for infilling."""
-    from datasets import ClassLabel
-
-    column = columns[0]
-    if problem in ("regression", "infilling"):
-        return []
-    if problem == "multi_label_classification":
-        if options.labels and len(options.labels) != len(columns):
-            raise InputError(
-                f"task.labels holds {len(options.labels)} names for {len(columns)} label columns: give one each."
-            )
-        return [str(name) for name in options.labels or columns]
-    if options.labels:
-        names = [str(name) for name in options.labels]
-    elif known and known.labels:
-        names = list(known.labels)
-    elif problem == "token_classification":
-        names = sorted({letter for text in train[column] for letter in text})
-    elif isinstance(train.features[column], ClassLabel):
-        names = list(train.features[column].names)
-    else:
-        values = sorted(
-            {value for value in train[column] if value is not None and value == value},
-            key=lambda v: (str(type(v)), v),
-        )
-        if any(isinstance(value, float) and not float(value).is_integer() for value in values):
-            raise InputError(
-                f"The column {column!r} holds numbers such as {next(v for v in values if v != int(v))}: set "
-                "task.regression: true to predict them."
-            )
-        if values and all(isinstance(value, int | float) for value in values):
-            names = [str(int(value)) for value in values]
-        else:
-            names = [str(value) for value in values]
-    if len(names) < 2:
-        raise InputError(
-            f"The column {column!r} has fewer than 2 classes ({', '.join(names)}): there is nothing to tell apart."
-        )
-    return names
 
 
 def _at_most(data: Any, count: int, seed: int) -> Any:
