@@ -26,7 +26,7 @@ def _register_model() -> None:
     from .config import ReprogramConfig
     from .model import ReprogrammedModel
 
-    for name in ("SequenceClassification", "TokenClassification", "MaskedLM"):
+    for name in ("SequenceClassification", "TokenClassification", "MaskedLM", "ImageClassification"):
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 

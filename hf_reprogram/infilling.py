@@ -45,7 +45,7 @@ def infill(
         raise InputError(f"temperature is {temperature}: give 0 or more.")
     if not texts:
         return []
-    device = model.source.embedding.weight.device
+    device = model.source.device
     generator = None if seed is None else torch.Generator(device=device).manual_seed(seed)
     batch = processor(list(texts), padding=True, return_tensors="pt").to(device)
     ids = batch["input_ids"]

@@ -34,7 +34,7 @@ class ReprogrammedModel(PreTrainedModel):
     """A frozen source between a trained input transform (theta) and a trained output mapping (omega).
 
     It trains with the stock `Trainer`, saves theta and omega only (`config.json` and a `model.safetensors` of a few
-    KB), and loads with `from_pretrained`, `AutoModelForSequenceClassification` or `pipeline`.
+    KB), and loads with `from_pretrained`, the `AutoModelFor...` class of its task, or `pipeline`.
 
     Args:
         config: names and options of the transform and the mapping, and what is known of the source.
@@ -63,7 +63,8 @@ class ReprogrammedModel(PreTrainedModel):
         self.transform.check(source.spec)
         self.mapping.check(source.spec)
         self.source = source
-        device = source.embedding.weight.device
+        self.main_input_name = self.transform.takes
+        device = source.device
         self.transform.to(device)
         self.mapping.to(device)
         self.register_state_dict_post_hook(_drop_source)
@@ -95,6 +96,8 @@ class ReprogrammedModel(PreTrainedModel):
         inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)
         logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
         loss = None if labels is None else target_loss(logits, labels, self.config.problem_type)
+        if loss is not None and self.training:
+            loss = loss + self.transform.penalty()
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     @property

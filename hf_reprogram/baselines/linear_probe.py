@@ -153,7 +153,7 @@ def extract(
     ids = data["input_ids"]
     order = np.argsort([len(row) for row in ids], kind="stable")
     out: dict[str, np.ndarray] = {}
-    device = source.embedding.weight.device
+    device = source.device
     for start in tqdm(range(0, len(order), batch_size), desc="Frozen features", disable=quiet, leave=False):
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -39,6 +40,16 @@ class OutputMapping(nn.Module):
                 f"The mapping reads vectors {self.options.width} wide, but the source's are {spec.widths[self.reads]} wide: "
                 "this adapter belongs to another source."
             )
+
+    def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
+        """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`.
+
+        Args:
+            epoch: epochs that are done.
+            read: `read("logits")` gives the source's outputs (n, width) for the training data, through the input transform
+                as it is now, and their labels (n,). It is a pass over the data: call it only where it is needed.
+            source: the frozen source.
+        """
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """Logits (batch, labels), or (batch, tokens, labels), from the source's outputs.

@@ -45,8 +45,8 @@ def reprogram(
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
             "infilling"; not every method has all.
         texts: training texts, for methods that take the target's vocabulary from them (SMILES, characters).
-        processor: the source's tokenizer; loaded from the source's name if None.
-        source_kind: "masked_lm", "encoder", "causal_lm" or "classifier", where the checkpoint should not decide.
+        processor: the source's tokenizer, of a source that takes tokens; loaded from the source's name if None.
+        source_kind: as in `hf_reprogram.sources.base.SourceSpec`, where the checkpoint should not decide.
         source_kwargs: for the source's `from_pretrained` (dtype, revision, quantization_config, device_map, ...).
         init_from: an adapter, on the same source, to start from: its prompts, and its class vectors for the labels that
             have the same name (the paper's two-stage training, for example MNLI before RTE).
@@ -66,7 +66,7 @@ def reprogram(
     names = _label_names(labels, problem_type)
     values = from_dict(chosen.Options, options, f"option of {method}")
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
-    if processor is None and frozen.spec.kind != "module":
+    if processor is None and frozen.spec.vocab_size and frozen.spec.kind != "module":
         processor = _processor(reference["name"], source_kwargs or {})
     recipe = chosen(values)
     parts = recipe.compose(frozen, processor, Target(len(names), problem_type, texts))

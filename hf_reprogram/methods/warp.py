@@ -131,7 +131,7 @@ class Warp(Method):
         model.mapping.reset()
         if options.verbalizer is not None:
             words = _words_of_labels(options.verbalizer, model.label_names)
-            ids = torch.tensor([_first_token(processor, word) for word in words], device=source.embedding.weight.device)
+            ids = torch.tensor([_first_token(processor, word) for word in words], device=source.device)
             rows, biases = source.output_rows(ids)
             if rows.shape[1] != model.mapping.weight.shape[1]:
                 raise InputError(

@@ -3,5 +3,6 @@
 from .base import Source, SourceSpec
 from .loading import SourceReference, load_source, restore_source
 from .text import TextSource
+from .vision import VisionSource
 
-__all__ = ["Source", "SourceReference", "SourceSpec", "TextSource", "load_source", "restore_source"]
+__all__ = ["Source", "SourceReference", "SourceSpec", "TextSource", "VisionSource", "load_source", "restore_source"]

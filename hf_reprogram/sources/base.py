@@ -10,6 +10,8 @@ A source says what it is (`spec`) and answers `source(inputs, reads)`, computing
     "decoder"   what the masked-LM head's vocabulary decoder sees, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
 
+Of an image source "features" are what its classifier's last linear layer sees, or the pooled states of an encoder.
+
 Frozen means three things, and `Source` keeps all of them: no weight requires a gradient, no module is ever in training
 mode (so no dropout and no running statistics), and the bytes of the weights never change.
 """
@@ -32,20 +34,37 @@ class SourceSpec:
     """What a transform or mapping may know of a source.
 
     Attributes:
-        kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module".
+        kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module" of tokens; "image_classifier", "image_encoder" or
+            "image_module" of images.
         family: the source's own `model_type`, for example "roberta".
-        embedding_width: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).
-        vocab_size: rows of the input embedding.
-        max_tokens: the longest input, in tokens, that the position embeddings allow.
         widths: for each supported `reads`, the width of what it returns.
+        embedding_width: of tokens: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).
+        vocab_size: of tokens: rows of the input embedding.
+        max_tokens: of tokens: the longest input that the position embeddings allow.
+        image_size: of images: height and width of the canvas, in pixels.
+        patch_size: of images: side of the square patches that its first layer projects one by one; None if it does not.
+        labels: names of a classifier's own labels, by index; empty if it has none.
     """
 
     kind: str
     family: str
-    embedding_width: int
-    vocab_size: int
-    max_tokens: int
     widths: dict[str, int]
+    embedding_width: int = 0
+    vocab_size: int = 0
+    max_tokens: int = 0
+    image_size: tuple[int, int] | None = None
+    patch_size: int | None = None
+    labels: tuple[str, ...] = ()
+
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the image that this source takes.
+
+        Raises:
+            InputError: it takes no image.
+        """
+        if self.image_size is None:
+            raise InputError(f"A {self.kind} source takes tokens, not images: use an image classifier.")
+        return self.image_size
 
 
 class Source(nn.Module):
@@ -57,6 +76,7 @@ class Source(nn.Module):
 
     spec: SourceSpec
     model: Any
+    settings: dict[str, Any] | None = None  # what was given beside the model, which an adapter records
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -77,7 +97,21 @@ class Source(nn.Module):
     @property
     def embedding(self) -> Any:
         """The source's input embedding, a module from token ids to vectors."""
-        raise NotImplementedError  # pragma: no cover - the interface
+        raise InputError(f"A {self.spec.kind} source has no input embedding: this needs a source that takes tokens.")
+
+    @property
+    def entry(self) -> Tensor:
+        """The weight that an input meets first, by which a source is recognised."""
+        return self.embedding.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.entry.device
+
+    def label_embeddings(self) -> Tensor:
+        """A vector for each of the source's own labels (labels, width): the rows of its classifier."""
+        raise InputError(f"A {self.spec.kind} source has no labels of its own to compare with.")
 
     def output_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
@@ -107,8 +141,8 @@ class Source(nn.Module):
         raise InputError(f"Only a causal source can cache its text: this is a {self.spec.kind} source.")
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the source's embedding weights: see `fingerprint`."""
-        return fingerprint(self.embedding.weight)
+        """Identity of the source's first weights: see `fingerprint`."""
+        return fingerprint(self.entry)
 
 
 class _Checkpointed:

@@ -16,7 +16,9 @@ from ..errors import InputError
 from ..options import from_dict
 from .base import Source, same_fingerprint
 from .module import ModuleSource
-from .text import KINDS, TextSource
+from .text import TextSource
+from .vision import KINDS as IMAGE_KINDS
+from .vision import VisionSource
 
 
 @dataclass
@@ -25,10 +27,11 @@ class SourceReference:
 
     Attributes:
         name: Hub id or folder; empty if the source was given as a model that was never loaded from anywhere.
-        kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module".
+        kind: as in `hf_reprogram.sources.base.SourceSpec`.
         revision: commit of the Hub repository.
         dtype: floating dtype the adapter was trained on, used again when it is loaded.
-        fingerprint: of the embedding weights (`hf_reprogram.sources.base.fingerprint`).
+        fingerprint: of the first weights (`hf_reprogram.sources.base.fingerprint`).
+        image: of an image source, its `image_size`, `mean` and `std`.
     """
 
     name: str
@@ -36,6 +39,7 @@ class SourceReference:
     revision: str | None = None
     dtype: str = "float32"
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    image: dict[str, Any] | None = None
 
 
 def load_source(
@@ -45,41 +49,46 @@ def load_source(
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`.
-        kind: "masked_lm", "encoder", "causal_lm" or "classifier"; read off the checkpoint's architecture if None.
-        source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...).
+            (`hf_reprogram.sources.module`), or a `Source`; a module of images is given as a `VisionSource`.
+        kind: as in `SourceSpec`; read off the checkpoint's architecture if None.
+        source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...); for an
+            image model also `image_size`, `mean` and `std`, by default those of its image processor.
 
     Raises:
         InputError: the name is unknown or unreachable, or the architecture is not supported.
     """
     found: Source
-    config: Any
+    image: dict[str, Any] = {
+        name: source_kwargs.pop(name) for name in ("image_size", "mean", "std") if name in source_kwargs
+    }
     if isinstance(source, Source):
-        found, config = source, getattr(source.model, "config", None)
-        name = _name(config)
+        found = source
+        name = _name(getattr(found.model, "config", None))
     elif isinstance(source, nn.Module):
         if source_kwargs:
             raise InputError(f"{', '.join(map(repr, source_kwargs))} cannot apply to a model that is loaded already.")
-        config = getattr(source, "config", None)
+        config: Any = getattr(source, "config", None)
         name = _name(config)
-        if kind == "module" or not isinstance(source, PreTrainedModel):
-            found = ModuleSource(source)
+        if kind in ("module", "image_module") or not isinstance(source, PreTrainedModel):
+            found = VisionSource(source, **_whole(image)) if kind == "image_module" else ModuleSource(source)
         else:
-            found = TextSource(source, kind or _kind([type(source).__name__], config))
+            found = _source(source, kind or _kind([type(source).__name__], config), name, image, {})
     else:
         name = os.fspath(source)
         model, kind = _from_pretrained(name, kind, source_kwargs)
-        config, found = model.config, TextSource(model, kind)
+        found = _source(model, kind, name, image, source_kwargs)
     if isinstance(found, TextSource):
         _check_embeddings(found)
+    config = getattr(found.model, "config", None)
     reference = SourceReference(
         name=name,
         kind=found.spec.kind,
         revision=getattr(config, "_commit_hash", None) or source_kwargs.get("revision"),
         dtype=str(next(found.parameters()).dtype).removeprefix("torch."),
         fingerprint=found.fingerprint(),
+        image=found.settings,
     )
-    return found, asdict(reference)
+    return found, {key: value for key, value in asdict(reference).items() if key != "image" or value is not None}
 
 
 def restore_source(
@@ -88,7 +97,7 @@ def restore_source(
     """The source an adapter was trained on: the recorded one, or `source` if it is given and is the same model.
 
     Raises:
-        InputError: the source cannot be found, or its embedding weights are others than those recorded.
+        InputError: the source cannot be found, or its first weights are others than those recorded.
     """
     reference = from_dict(SourceReference, recorded, "key of the adapter's source")
     if source is None:
@@ -101,14 +110,60 @@ def restore_source(
     if not isinstance(source, nn.Module):
         source_kwargs.setdefault("dtype", reference.dtype)
         source_kwargs.setdefault("trust_remote_code", False)
+    if not isinstance(source, Source):
+        source_kwargs = {**source_kwargs, **(reference.image or {})}
     found, now = load_source(source, kind=reference.kind, **source_kwargs)
     if not same_fingerprint(reference.fingerprint, now["fingerprint"]):
         raise InputError(
-            f"This adapter was trained on another source than {now['name'] or 'the given model'!r}: its embedding is "
-            f"{_describe(now['fingerprint'])}, that of {reference.name or 'the original'!r} was "
+            f"This adapter was trained on another source than {now['name'] or 'the given model'!r}: its first weights are "
+            f"{_describe(now['fingerprint'])}, those of {reference.name or 'the original'!r} were "
             f"{_describe(reference.fingerprint)}; pass the original with source=."
         )
     return found
+
+
+def _source(model: Any, kind: str, name: str, image: dict[str, Any], source_kwargs: dict[str, Any]) -> Source:
+    """The source around a transformers model."""
+    if kind not in IMAGE_KINDS:
+        if image:
+            raise InputError(
+                f"{next(iter(image))!r} is for image models, and {name or type(model).__name__!r} takes text."
+            )
+        return TextSource(model, kind)
+    if len(image) < 3:
+        image = {**_image_settings(name, model.config, source_kwargs), **image}
+    return VisionSource(model, kind=kind, **image)
+
+
+def _whole(image: dict[str, Any]) -> dict[str, Any]:
+    if len(image) < 3:
+        raise InputError("A module of images needs image_size, mean and std: give it as VisionSource(model, ...).")
+    return image
+
+
+def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`image_size`, `mean` and `std` as a model's image processor has them."""
+    from transformers import AutoImageProcessor
+
+    passed_on = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+    try:
+        processor = AutoImageProcessor.from_pretrained(
+            name, **{key: value for key, value in source_kwargs.items() if key in passed_on}
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"No image processor found for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
+            "with the source."
+        ) from error
+    cropped = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
+    size = dict(processor.crop_size if cropped else processor.size)
+    height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
+    plain = not getattr(processor, "do_normalize", True)
+    return {
+        "image_size": (height or config.image_size, width or config.image_size),
+        "mean": [0.0] * 3 if plain else list(processor.image_mean),
+        "std": [1.0] * 3 if plain else list(processor.image_std),
+    }
 
 
 @torch.no_grad()
@@ -118,7 +173,7 @@ def _check_embeddings(source: Source) -> None:
     Some families do more than look a word up where they embed ids, and would silently do less with embeddings.
     """
     model = source.model
-    ids = torch.arange(5, 8, device=source.embedding.weight.device)[None] % source.spec.vocab_size
+    ids = torch.arange(5, 8, device=source.device)[None] % source.spec.vocab_size
     mask = torch.ones_like(ids)
     inputs = {"inputs_embeds": source.embed(ids), "attention_mask": mask, "mask_position": mask[:, 0]}
     try:
@@ -148,6 +203,7 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         AutoConfig,
         AutoModel,
         AutoModelForCausalLM,
+        AutoModelForImageClassification,
         AutoModelForMaskedLM,
         AutoModelForSequenceClassification,
     )
@@ -157,13 +213,15 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         "encoder": AutoModel,
         "causal_lm": AutoModelForCausalLM,
         "classifier": AutoModelForSequenceClassification,
+        "image_classifier": AutoModelForImageClassification,
+        "image_encoder": AutoModel,
     }
-    if kind == "module":
+    if kind in ("module", "image_module"):
         raise InputError(
             f"The source {name!r} is a name or folder, but a module source is given as the loaded module itself."
         )
     if kind is not None and kind not in classes:
-        raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(KINDS)}.")
+        raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(classes)}.")
     passed_on = ("revision", "token", "trust_remote_code", "cache_dir", "local_files_only", "subfolder")
     try:
         config = AutoConfig.from_pretrained(name, **{k: v for k, v in source_kwargs.items() if k in passed_on})
@@ -197,9 +255,11 @@ def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn
 
 
 def _kind(architectures: list[str], config: Any) -> str:
-    """What kind of text model a checkpoint is, from the class that wrote it."""
+    """What kind of model a checkpoint is, from the class that wrote it."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         MODEL_MAPPING_NAMES,
@@ -218,13 +278,17 @@ def _kind(architectures: list[str], config: Any) -> str:
             return "causal_lm"
         elif architecture in names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES):
             return "classifier"
+        elif architecture in names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES):
+            return "image_classifier"
+    if config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES:
+        return "image_encoder"
     has_text_head = names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     if supported and config.model_type in MODEL_MAPPING_NAMES and has_text_head:
         only_causal = not names(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
         return "causal_lm" if only_causal else "encoder"
     raise InputError(
         f"The architecture {', '.join(architectures) or config.model_type!r} is not supported as a source: "
-        "give a masked, encoder or causal language model."
+        "give a masked, encoder or causal language model, or an image classifier."
     )
 
 

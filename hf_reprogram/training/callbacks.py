@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from math import floor
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 
 class Schedule(TrainerCallback):
-    """Tells the input transform where training is, for those that change on the way (re-sparsifying, temperature).
+    """Tells the two parts where training is, for those that change on the way.
+
+    Transforms re-sparsify or lower a temperature; label maps are fitted to what the source answers.
 
     The recipe runner adds it; in a script of your own: `Trainer(..., callbacks=[Schedule()])`.
     """
 
-    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
-        """See `InputTransform.begin_epoch`; a run that is resumed within an epoch begins it again."""
-        model.transform.begin_epoch(floor(round(state.epoch or 0, 6)))
+    def on_epoch_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
+        """See `begin_epoch` of transforms and mappings; a run that is resumed within an epoch begins it again."""
+        epoch = floor(round(state.epoch or 0, 6))
+        model.transform.begin_epoch(epoch)
+        model.mapping.begin_epoch(epoch, reader(model, train_dataloader, args.eval_batch_size), model.source)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """See `InputTransform.end_epoch`; the Trainer validates and saves after this."""
@@ -26,6 +35,24 @@ class Schedule(TrainerCallback):
         """See `InputTransform.end_training`; the best checkpoint is loaded by now."""
         model.transform.end_training(model.source)
         model.config.transform = {"type": model.config.transform["type"], **asdict(model.transform.options)}
+
+
+def reader(model: Any, loader: Any, batch_size: int) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """What `OutputMapping.begin_epoch` reads the source with: all of the training data, in every process alike."""
+
+    @torch.no_grad()
+    def read(reads: str) -> tuple[Tensor, Tensor]:
+        outputs, labels = [], []
+        training = model.training
+        model.eval()
+        for batch in DataLoader(loader.dataset, batch_size, collate_fn=loader.collate_fn):
+            labels.append(batch.pop("labels"))
+            inputs = {name: value.to(model.source.device) for name, value in batch.items()}
+            outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
+        model.train(training)
+        return torch.cat(outputs), torch.cat(labels)
+
+    return read
 
 
 class QuietLog(ProgressCallback):

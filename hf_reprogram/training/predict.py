@@ -28,7 +28,7 @@ def predict_logits(
     ids = data["input_ids"]
     order = np.argsort([len(row) for row in ids], kind="stable")
     logits = np.empty(0)
-    device = model.source.embedding.weight.device
+    device = model.source.device
     for start in tqdm(range(0, len(order), batch_size), desc="Predicting", disable=quiet, leave=False):
         rows = order[start : start + batch_size]
         batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)

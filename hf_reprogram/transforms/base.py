@@ -18,6 +18,7 @@ class InputTransform(nn.Module):
     """
 
     Options: ClassVar[type]
+    takes: ClassVar[str] = "input_ids"  # the column of a batch that holds the target's data
     passing: ClassVar[tuple[str, ...]] = ()  # names in the state that only some phases of training have
 
     def __init__(self, options: Any):
@@ -43,6 +44,10 @@ class InputTransform(nn.Module):
                     f"{_shape(ours, name)} here: use the same options, such as as many prompts."
                 )
         self.load_state_dict({name: value for name, value in theirs.items() if name in ours}, strict=False)
+
+    def penalty(self) -> Tensor | float:
+        """What training adds to the loss, such as a weight decay of the paper's own."""
+        return 0.0
 
     def begin_epoch(self, epoch: float) -> None:
         """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`."""

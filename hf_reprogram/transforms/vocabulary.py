@@ -247,7 +247,7 @@ class Vocabulary(InputTransform):
 
 def _source_table(source: Source) -> Tensor:
     """V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
-    ids = torch.arange(source.spec.vocab_size, device=source.embedding.weight.device)
+    ids = torch.arange(source.spec.vocab_size, device=source.device)
     return source.embed(ids).detach().float()
 
 

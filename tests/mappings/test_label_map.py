@@ -65,7 +65,7 @@ def test_there_is_nothing_to_train_and_nothing_to_save():
 
 def test_a_source_of_other_labels_is_refused():
     def spec(**widths):
-        return SourceSpec("classifier", "bert", 8, 10, 64, widths)
+        return SourceSpec("classifier", "bert", widths, 8, 10, 64)
 
     mapping = made([[0], [1]], 4)
     mapping.check(spec(logits=4))

@@ -88,7 +88,7 @@ def test_another_source_is_refused(source_folder, tmp_path):
     mapping = model.mapping
 
     def spec(vocab_size=mapping.options.vocab_size, width=tiny.WIDTH, name="decoder"):
-        return SourceSpec("masked_lm", "bert", 32, vocab_size, 64, {name: width})
+        return SourceSpec("masked_lm", "bert", {name: width}, 32, vocab_size, 64)
 
     mapping.check(spec())
     for wrong, sentence in (

@@ -9,7 +9,7 @@ from hf_reprogram import InputError
 from hf_reprogram.mappings.verbalizer import Verbalizer, VerbalizerOptions
 from hf_reprogram.sources.base import SourceSpec
 
-SPEC = SourceSpec("causal_lm", "gpt2", 8, 100, 64, {"last": 8, "features": 8, "tokens": 8})
+SPEC = SourceSpec("causal_lm", "gpt2", {"last": 8, "features": 8, "tokens": 8}, 8, 100, 64)
 
 
 def test_logits_are_the_dot_products_plus_biases():

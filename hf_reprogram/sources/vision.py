@@ -1,0 +1,251 @@
+"""Frozen image models: an image classifier, an image encoder, or any `nn.Module` from pixels to logits or features.
+
+Pixels are numbers from 0 to 1 everywhere outside of this file. They are normalised with the source's mean and deviation
+here, once, whatever made them.
+
+A ViT's first layer (and that of Swin or ConvNeXt) takes the image apart into square patches and projects each with one
+linear map. A transform that makes patches may project them with `project_patches` and pass the projections in place of the
+pixels: the same numbers, and no image is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .base import Source, SourceSpec
+from .reading import PATCHING
+
+KINDS = ("image_classifier", "image_encoder")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class VisionSource(Source):
+    """A frozen model of images.
+
+    Args:
+        model: `AutoModelForImageClassification`, `AutoModel`, or any module that takes pixels (batch, 3, height, width) and
+            returns logits or features (batch, width).
+        image_size: side of the image in pixels, or (height, width).
+        mean, std: of the three channels, for pixels from 0 to 1.
+        kind: "image_classifier" or "image_encoder" of transformers; by default "image_module".
+        gives: what a module's output is, "logits" or "features".
+        labels: names of a module's labels.
+
+    `source(inputs, reads)` takes either `pixels` (batch, 3, height, width) from 0 to 1, or `patches` (batch, number, width):
+    projected patches in rows, from the top left.
+
+    Raises:
+        InputError: the model does not take such images, or returns neither logits nor features.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        image_size: int | Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        kind: str = "image_module",
+        gives: str = "logits",
+        labels: Sequence[str] | None = None,
+    ):
+        super().__init__(model)
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+            raise InputError(f"image_size is {image_size!r}: give the side in pixels, or height and width.")
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != 3:
+                raise InputError(f"{name} has {len(values)} values: give one for each of the three channels.")
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        if not all(value > 0 for value in std):
+            raise InputError(f"std is {list(std)}: a deviation is more than 0.")
+        config = getattr(model, "config", None)
+        self.settings = {"image_size": list(size), "mean": list(mean), "std": list(std)}
+        self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
+        self._interpolates = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        self._class_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
+        convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+        self._stem: list[Any] = convolutions[:1]  # in lists: they are parts of the model already
+        self._head: list[nn.Linear] = []
+        widths, projects = self._probe()
+        names = list(labels or ())
+        if config is not None and kind == "image_classifier":
+            names = [config.id2label[index] for index in range(config.num_labels)]
+        if names and len(names) != widths.get("logits"):
+            raise InputError(f"There are {len(names)} labels for {widths.get('logits', 0)} logits: name each of them.")
+        self.spec = SourceSpec(
+            kind=kind,
+            family=getattr(config, "model_type", None) or type(model).__name__,
+            widths=widths,
+            image_size=size,
+            patch_size=self._stem[0].kernel_size[0] if projects else None,
+            labels=tuple(names),
+        )
+
+    @property
+    def entry(self) -> Tensor:
+        """The first convolution's weights, or the first weights of a model without any."""
+        return self._stem[0].weight if self._stem else next(self.model.parameters())
+
+    def label_embeddings(self) -> Tensor:
+        """The last linear layer's rows (labels, width)."""
+        if not self._head:
+            return super().label_embeddings()
+        return self._head[0].weight.detach()
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[dict[str, int], bool]:
+        """What can be read, with its width, and whether the first layer projects patches; sets the head."""
+        name, size = type(self.model).__name__, self._size
+        pixels = torch.full((2, 3, *size), 0.5, device=self.device)
+        called: list[tuple[nn.Linear, Tensor]] = []
+        stem: list[tuple[Tensor, Tensor]] = []
+        handles = [
+            module.register_forward_hook(lambda module, _, output: called.append((module, output)))
+            for module in self.model.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        handles += [
+            module.register_forward_hook(lambda _, args, out: stem.append((args[0], out))) for module in self._stem
+        ]
+        try:
+            found = self._run(self._normalised(pixels))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{name} does not take images of 3 x {size[0]} x {size[1]}: {str(error).strip().splitlines()[0]}"
+            ) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != 2:
+            shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"type {type(found).__name__}"
+            raise InputError(
+                f"{name} returns something of {shape} for 2 images: it must be (batch, logits or features)."
+            )
+        if self._gives == "features":
+            return {"features": found.shape[1]}, self._projects(stem)
+        self._head = [
+            module for module, output in called if output.shape == found.shape and torch.equal(output, found)
+        ][-1:]
+        widths = {"logits": found.shape[1]}
+        if self._head:
+            widths["features"] = self._head[0].in_features
+        return widths, self._projects(stem)
+
+    def _projects(self, stem: list[tuple[Tensor, Tensor]]) -> bool:
+        """Whether the first convolution is called once, on the pixels, and takes them apart into patches."""
+        if len(stem) != 1 or tuple(stem[0][0].shape[1:]) != (3, *self._size):
+            return False
+        layer = self._stem[0]
+        side = layer.kernel_size[0]
+        return (
+            type(layer) is nn.Conv2d
+            and layer.kernel_size == layer.stride == (side, side)
+            and layer.padding in ((0, 0), "valid")
+            and layer.dilation == (1, 1)
+            and layer.groups == 1
+            and all(length % side == 0 for length in self._size)
+        )
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return ((pixels - self.mean) / self.std).to(self.entry.dtype)
+
+    def project_patches(self, patches: Tensor) -> Tensor:
+        """Pixels (..., 3, side, side) from 0 to 1 to what the first layer makes of each patch (..., width).
+
+        Raises:
+            InputError: the first layer of this source does not project patches.
+        """
+        if self.spec.patch_size is None:
+            raise InputError(f"{self.spec.family} does not project patches in its first layer: pass it pixels.")
+        layer = self._stem[0]
+        return F.linear(self._normalised(patches).flatten(-3), layer.weight.flatten(1), layer.bias)
+
+    def _run(self, pixels: Tensor) -> Any:
+        """The model's output for normalised pixels."""
+        if self._kind == "image_module":
+            output = self.model(pixels)
+        else:
+            output = self.model(
+                pixel_values=pixels, **({"interpolate_pos_encoding": True} if self._interpolates else {})
+            )
+        if self._kind != "image_encoder":
+            output = output[0] if isinstance(output, tuple | list) else output
+            return getattr(output, "logits", output)
+        hidden = output.last_hidden_state
+        if hidden.dim() == 4:
+            return hidden.mean((2, 3))
+        return hidden[:, 0] if self._class_token else hidden.mean(1)
+
+    def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
+        """See `hf_reprogram.sources.base` for `reads` and the shapes."""
+        if reads not in self.spec.widths:
+            raise InputError(
+                f"A {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
+            )
+        with PATCHING, ExitStack() as patches:
+            if "patches" in inputs:
+                pixels = patches.enter_context(_instead_of(self._stem[0], self._as_map(inputs["patches"])))
+            else:
+                pixels = self._normalised(self._checked(inputs["pixels"]))
+            if reads == "features" and self._head:
+                caught = patches.enter_context(_input_of(self._head[0]))
+                self._run(pixels)
+                return caught[0]
+            return self._run(pixels)
+
+    def _checked(self, pixels: Tensor) -> Tensor:
+        if tuple(pixels.shape[1:]) != (3, *self._size):
+            raise InputError(
+                f"The pixels are {' x '.join(map(str, pixels.shape[1:]))}, but this source takes "
+                f"3 x {self._size[0]} x {self._size[1]}: put them on its canvas first."
+            )
+        return pixels
+
+    def _as_map(self, patches: Tensor) -> Tensor:
+        """Projected patches (batch, number, width) as the first layer's output (batch, width, rows, columns)."""
+        side = self.spec.patch_size
+        if side is None:
+            raise InputError(f"{self.spec.family} does not project patches in its first layer: pass it pixels.")
+        rows, columns = (length // side for length in self._size)
+        if patches.shape[1] != rows * columns:
+            raise InputError(
+                f"There are {patches.shape[1]} patches, but the canvas of this source has {rows * columns}."
+            )
+        return patches.transpose(1, 2).unflatten(2, (rows, columns))
+
+
+@contextmanager
+def _instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
+    """Within this context `layer` returns `output`; yields pixels to call the model with, which nothing looks at."""
+    side = layer.kernel_size[0]
+    layer.forward = lambda _: output
+    try:
+        yield (
+            output.new_zeros(1)
+            .to(layer.weight.dtype)
+            .expand(len(output), 3, side * output.shape[2], side * output.shape[3])
+        )
+    finally:
+        del layer.forward
+
+
+@contextmanager
+def _input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Within this context what `layer` is given is put into the list that this yields."""
+    caught: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    try:
+        yield caught
+    finally:
+        handle.remove()

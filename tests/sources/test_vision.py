@@ -1,0 +1,206 @@
+"""Frozen image models: what is read, patches in place of pixels, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForImageClassification
+
+from hf_reprogram import InputError
+from hf_reprogram.sources import VisionSource, load_source, restore_source
+from tests import tiny_vision as tiny
+
+
+def pixels(count=3, seed=0):
+    return torch.rand(count, 3, tiny.SIDE, tiny.SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def normalised(values):
+    mean, std = (torch.tensor(side).view(3, 1, 1) for side in (tiny.MEAN, tiny.STD))
+    return (values - mean) / std
+
+
+def patches_of(values, side):
+    return values.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+
+
+@pytest.fixture(params=tiny.FAMILIES)
+def family(request):
+    return request.param
+
+
+@torch.no_grad()
+def test_logits_are_the_models_own_for_pixels_that_are_normalised_once(family):
+    model = tiny.make_model(family)
+    expected = model(pixel_values=normalised(pixels())).logits
+    found = tiny.make_source(family)({"pixels": pixels()}, "logits")
+    assert expected.std(0).min() > 1e-4
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_features_are_what_the_last_linear_layer_sees(family):
+    source = tiny.make_source(family)
+    features = source({"pixels": pixels()}, "features")
+    heads = [module for module in source.model.modules() if isinstance(module, nn.Linear)]
+    torch.testing.assert_close(heads[-1](features), source({"pixels": pixels()}, "logits"))
+    assert source.spec.widths == {"logits": tiny.LABELS, "features": features.shape[1]}
+    torch.testing.assert_close(source.label_embeddings(), heads[-1].weight)
+    assert source.spec.labels[3] == "thing 3"
+
+
+@pytest.mark.parametrize("reads", ["logits", "features"])
+@pytest.mark.parametrize("family", tiny.PATCHED)
+def test_projected_patches_in_place_of_pixels_give_the_same_and_the_same_gradient(family, reads):
+    source = tiny.make_source(family)
+    side = source.spec.patch_size
+    first, second = pixels().requires_grad_(), pixels().requires_grad_()
+    from_pixels = source({"pixels": first}, reads)
+    from_patches = source({"patches": source.project_patches(patches_of(second, side))}, reads)
+    torch.testing.assert_close(from_patches, from_pixels, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(from_pixels.shape, generator=torch.Generator().manual_seed(1))
+    (from_pixels * weights).sum().backward()
+    (from_patches * weights).sum().backward()
+    assert (second.grad - first.grad).norm() < 1e-4 * first.grad.norm()
+    torch.testing.assert_close(source({"pixels": pixels()}, reads), from_pixels)  # nothing is left behind
+
+
+def test_which_families_project_patches():
+    found = {family: tiny.make_source(family).spec.patch_size for family in tiny.FAMILIES}
+    assert found == {"vit": 8, "dinov2": 8, "beit": 8, "swin": 4, "convnext": 4, "resnet": None}
+
+
+def test_a_source_that_does_not_project_patches_refuses_them():
+    source = tiny.make_source("resnet")
+    with pytest.raises(InputError, match="does not project patches"):
+        source({"patches": torch.zeros(1, 16, 8)}, "logits")
+    with pytest.raises(InputError, match="does not project patches"):
+        source.project_patches(torch.zeros(1, 16, 3, 8, 8))
+
+
+@torch.no_grad()
+def test_an_encoder_gives_its_pooled_states(family):
+    source = tiny.make_source(family, head=False)
+    hidden = source.model(pixel_values=normalised(pixels())).last_hidden_state
+    if hidden.dim() == 4:
+        expected = hidden.mean((2, 3))
+    else:
+        expected = hidden.mean(1) if family == "swin" else hidden[:, 0]
+    torch.testing.assert_close(source({"pixels": pixels()}, "features"), expected)
+    assert list(source.spec.widths) == ["features"]
+    with pytest.raises(InputError, match="cannot read 'logits'"):
+        source({"pixels": pixels()}, "logits")
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_a_folder_is_loaded_with_the_size_mean_and_deviation_of_its_processor(family, tmp_path):
+    folder = tiny.save_source(tmp_path / "model", family)
+    source, reference = load_source(folder)
+    assert (source.spec.kind, source.spec.family, source.spec.image_size) == ("image_classifier", family, (32, 32))
+    assert reference["image"]["mean"] == list(tiny.MEAN)
+    assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source(family)({"pixels": pixels()}, "logits"))
+    again = restore_source(reference)
+    assert again.settings == source.settings
+
+
+def test_another_size_is_kept_by_the_adapter(tmp_path):
+    folder = tiny.save_source(tmp_path / "model", "vit")
+    source, reference = load_source(folder, image_size=48)
+    assert source.spec.image_size == (48, 48)
+    assert source({"pixels": torch.rand(2, 3, 48, 48)}, "logits").shape == (2, tiny.LABELS)
+    assert restore_source(reference).spec.image_size == (48, 48)
+
+
+def test_a_folder_without_a_processor_takes_the_numbers_from_the_user(tmp_path):
+    tiny.make_model("vit").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="No image processor found for"):
+        load_source(tmp_path)
+    source, _ = load_source(tmp_path, image_size=tiny.SIDE, mean=tiny.MEAN, std=tiny.STD)
+    assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source("vit")({"pixels": pixels()}, "logits"))
+
+
+def test_image_settings_of_a_text_model_are_refused(source_folder):
+    with pytest.raises(InputError, match="'image_size' is for image models"):
+        load_source(source_folder("bert"), image_size=32)
+
+
+class Network(nn.Module):
+    """A convolutional network of one's own."""
+
+    def __init__(self, outputs=5):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, outputs)
+
+    def forward(self, values):
+        return self.head(self.norm(self.convolution(values)).relu().mean((2, 3)))
+
+
+def test_any_module_of_images_is_a_source():
+    source = VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=list("abcde"))
+    assert source.spec.widths == {"logits": 5, "features": 4}
+    assert source.spec.labels == tuple("abcde")
+    assert source.spec.patch_size is None
+    features = VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), gives="features")
+    assert features.spec.widths == {"features": 5}
+    found, reference = load_source(source)
+    assert found is source
+    assert reference["kind"] == "image_module"
+    model = source.model
+    again = restore_source({**reference, "kind": "image_module"}, model)
+    assert again.settings == source.settings
+    assert torch.equal(
+        again({"pixels": torch.ones(1, 3, 16, 16)}, "logits"),
+        model.head(model.norm(model.convolution(torch.ones(1, 3, 16, 16))).relu().mean((2, 3))),
+    )
+
+
+def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
+    source = VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1))
+    before = source.model.norm.running_mean.clone()
+    source.train()
+    source({"pixels": torch.rand(4, 3, 16, 16)}, "logits")
+    assert torch.equal(source.model.norm.running_mean, before)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VisionSource(Network(), 16, (0, 0), (1, 1, 1)), "mean has 2 values"),
+        (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "a deviation is more than 0"),
+        (lambda: VisionSource(Network(), 0, (0, 0, 0), (1, 1, 1)), "image_size is 0"),
+        (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=["a"]), "1 labels for 5 logits"),
+        (lambda: VisionSource(nn.Conv2d(3, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "Conv2d returns something of shape"),
+        (lambda: VisionSource(nn.Conv2d(1, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "does not take images of 3 x 16 x 16"),
+    ],
+)
+def test_what_cannot_work_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_pixels_of_another_size_are_refused():
+    with pytest.raises(InputError, match="The pixels are 3 x 8 x 8, but this source takes 3 x 32 x 32"):
+        tiny.make_source("vit")({"pixels": torch.rand(1, 3, 8, 8)}, "logits")
+    with pytest.raises(InputError, match="There are 3 patches, but the canvas of this source has 16"):
+        tiny.make_source("vit")({"patches": torch.zeros(1, 3, 32)}, "logits")
+
+
+def test_text_parts_refuse_an_image_source():
+    source = tiny.make_source("vit")
+    with pytest.raises(InputError, match="has no input embedding"):
+        source.embed(torch.zeros(1, dtype=torch.long))
+
+
+def test_a_classifier_without_its_head_is_refused(tmp_path):
+    model = tiny.make_model("vit", head=False)
+    model.config.architectures = ["ViTForImageClassification"]
+    model.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("ViTModel", "ViTForImageClassification"))
+    tiny.processor_of().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="no weights for 'classifier"):
+        load_source(tmp_path)
+    assert isinstance(tiny.make_model("vit"), type(AutoModelForImageClassification.from_config(model.config)))
