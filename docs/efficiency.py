@@ -13,11 +13,12 @@ SHOWN = ("majority", "linear_probe", "counts", "from_scratch", "fine_tuning")
 
 
 def runs(folder: Path) -> dict[str, dict[int, Any]]:
-    """Results by task and number of labels, from files called `TASK_nNUMBER.json`."""
+    """Results by task and number of labels, from files called `TASK_nNUMBER.json` or `TASK_all.json`."""
     found: dict[str, dict[int, Any]] = {}
-    for path in sorted(folder.glob("*_n*.json")):
-        task, size = re.fullmatch(r"(.+)_n(\d+)", path.stem).groups()  # type: ignore[union-attr]
-        found.setdefault(task, {})[int(size)] = json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(folder.glob("*.json")):
+        task = re.fullmatch(r"(.+)_(n\d+|all)", path.stem)[1]  # type: ignore[index]
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(task, {})[result["task"]["sizes"]["train"]] = result
     return {task: dict(sorted(sizes.items())) for task, sizes in found.items()}
 
 

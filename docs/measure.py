@@ -50,6 +50,26 @@ ABLATION = {
     "random_init": ["method.init=random"],
 }
 ABLATED = ("peptides/amp", "molecules/bbbp")
+# Recipes that run as they are.
+WHOLE = {
+    "molecules/clintox": MINILM,
+    "molecules/esol": MINILM,
+    "molecules/sider": MINILM,
+    "molecules/tox21": MINILM,
+    "dna/promoters": MINILM,
+    "peptides/amp_modlamp": MINILM,
+    "proteins/cdr_h3_infilling": "bert-tiny-splade",
+}
+PROBE = "{linear_probe: {tokens: target, reads: features}}"
+# Sources from a near domain, and a causal one, on 200 labels; a classifier also by its own labels.
+NEAR = {
+    "amp_antiberty": ("peptides/amp", "antiberty", []),
+    "amp_antiberty_species": ("peptides/amp", "antiberty-species", ["method.mapping=label_map"]),
+    "amp_smollm2": ("peptides/amp", "smollm2-135m", []),
+    "bbbp_rxnfp_bert": ("molecules/bbbp", "rxnfp-bert", []),
+    "bbbp_rxnmapper_albert": ("molecules/bbbp", "rxnmapper-albert", []),
+    "bbbp_rxnfp_classes": ("molecules/bbbp", "rxnfp-classes", ["method.mapping=label_map"]),
+}
 
 
 def plan() -> Iterator[tuple[str, str, str, list[str]]]:
@@ -65,10 +85,16 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
         for size, epochs in EPOCHS.items():
             few = [f"task.train_size={size}", f"training.num_train_epochs={epochs}"]
             yield f"efficiency/{Path(recipe).name}_n{size}", recipe, MINILM, few
+        yield f"efficiency/{Path(recipe).name}_all", recipe, MINILM, ["seeds=[0]"]
     for recipe in ABLATED:
         for name, overrides in ABLATION.items():
             few = ["task.train_size=200", "training.num_train_epochs=20", "baselines=[majority]"]
             yield f"ablation/{Path(recipe).name}_{name}", recipe, MINILM, [*few, *overrides]
+    for recipe, source in WHOLE.items():
+        yield f"recipes/{Path(recipe).name}", recipe, source, []
+    for name, (recipe, source, overrides) in NEAR.items():
+        few = ["task.train_size=200", f"training.num_train_epochs={EPOCHS[200]}", f"baselines=[majority, {PROBE}]"]
+        yield f"sources/{name}", recipe, source, [*few, *overrides]
 
 
 def main() -> None:

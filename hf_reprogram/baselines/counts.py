@@ -1,4 +1,4 @@
-"""A linear model on counts: of the text's k-mers, of a molecule's substructures, or on which letter stands where.
+"""A linear model on counts: of the text's words or k-mers, of a molecule's substructures, or on which letter stands where.
 
 What a sequence of letters gives away to a linear model, without any pretrained model.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
 TITLES = {
+    "words": "TF-IDF regression",
     "kmers": "k-mer regression",
     "positions": "position-wise regression",
     "morgan": "Morgan fingerprint regression",
@@ -37,7 +38,8 @@ class CountsOptions:
     """Options of `counts`.
 
     Attributes:
-        features: "kmers": how often each string of k letters that train has occurs; "positions": which letter is the
+        features: "words": how often each word and each pair of words that train has occurs, weighed by how few texts have
+            it (TF-IDF); "kmers": how often each string of k letters that train has occurs; "positions": which letter is the
             first, which the second, and so on, for texts that are aligned, such as DNA around a site; "morgan": how
             often each circular substructure of a molecule occurs, hashed (Rogers and Hahn 2010; needs rdkit).
         k: lengths of k-mers to choose from on validation, on the first seed.
@@ -136,6 +138,8 @@ class Counts(Baseline):
             return {
                 split: morgan_counts(found, self.options.radius, self.options.bits) for split, found in texts.items()
             }
+        if name == "words":
+            return word_weights(texts)
         return position_letters(texts) if name == "positions" else kmer_counts(texts, name)
 
     def _per_letter(self, setting: Setting, strengths: Sequence[float]) -> Any:
@@ -178,6 +182,17 @@ def kmer_counts(texts: dict[str, list[str]], k: int) -> dict[str, csr_matrix]:
         raise InputError(f"counts looks for strings of {k} letters, and every training text is shorter: use a lower k.")
     vectorizer = CountVectorizer(analyzer="char", lowercase=False, ngram_range=(k, k)).fit(texts["train"])
     return {split: vectorizer.transform(found).astype(np.float64) for split, found in texts.items()}
+
+
+def word_weights(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
+    """TF-IDF of the words and pairs of words of train, by split; lower case, logarithmic counts, rows of length one."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(texts["train"])
+    except ValueError as error:
+        raise InputError("counts with features: words finds no word in the training texts: use kmers.") from error
+    return {split: vectorizer.transform(found) for split, found in texts.items()}
 
 
 def position_letters(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:

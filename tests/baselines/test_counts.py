@@ -19,6 +19,7 @@ from hf_reprogram.baselines.counts import (
     letter_windows,
     morgan_counts,
     position_letters,
+    word_weights,
 )
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import Task, TaskOptions
@@ -284,3 +285,30 @@ def test_it_stands_beside_a_run(source_folder, csv_file, tmp_path):
     assert entry["test"]["accuracy"]["mean"] > 0.8
     assert entry["chosen"][0] == entry["chosen"][1]
     assert Counts(CountsOptions(features="morgan")).title == "Morgan fingerprint regression"
+
+
+def test_word_weights_are_tf_idf_of_words_and_pairs_of_words():
+    texts = {"train": ["Good film", "bad film"], "test": ["film film unseen"]}
+    found = {split: weights.toarray() for split, weights in word_weights(texts).items()}
+    rare, common = np.log(3 / 2) + 1, 1.0  # of two texts one, or both, have it
+    length = np.sqrt(2 * rare**2 + common**2)
+    # bad, bad film, film, good, good film
+    expected = np.array([[0, 0, common, rare, rare], [rare, rare, common, 0, 0]]) / length
+    np.testing.assert_allclose(found["train"], expected)
+    np.testing.assert_allclose(found["test"], [[0, 0, 1, 0, 0]])
+
+
+def test_words_are_classified():
+    def films(count, seed):
+        random = np.random.default_rng(seed)
+        return [f"a {'good' if i % 2 else 'bad'} film {random.integers(9)} times" for i in range(count)]
+
+    outcome, splits, task = run("single_label_classification", ["bad", "good"], lambda i, _: i % 2, texts=films,
+                                features="words")  # fmt: skip
+    assert score(outcome, splits, task)["accuracy"] == 1
+    assert Counts(CountsOptions(features="words")).title == "TF-IDF regression"
+
+
+def test_texts_without_words_are_refused():
+    with pytest.raises(InputError, match="finds no word"):
+        word_weights({"train": ["!", "?"]})
