@@ -10,5 +10,6 @@ MAPPINGS = Registry(
         "positions": "hf_reprogram.mappings.positions:Positions",
         "token_map": "hf_reprogram.mappings.token_map:TokenMap",
         "label_map": "hf_reprogram.mappings.label_map:LabelMap",
+        "rvp": "hf_reprogram.mappings.rvp:ReweightedMap",
     },
 )

@@ -6,8 +6,9 @@ Sets are arrays (classes, m): row t holds the m source labels of class t, no lab
 (classes, source labels) of weights that sum to one in every row, of which a set with equal weights is a special case.
 
 Sources: frequency, Tsai et al. 2020 (arXiv 2007.08714); optimal, by the Hungarian algorithm on the same response; iterative,
-Chen et al. 2023 (ILM-VP, arXiv 2211.11635), which is any of these fitted again in every epoch; Bayesian, Cai et al. 2024
-(arXiv 2410.24018); similarity, Yen et al. 2021 (arXiv 2110.03894).
+Chen et al. 2023 (ILM-VP, arXiv 2211.11635), which is frequency fitted again in every epoch; Bayesian, Cai et al. 2024
+(arXiv 2410.24018); similarity, Yen et al. 2021 (arXiv 2110.03894). ILM-VP counts the source's first guesses where we average
+its probabilities: labels that are never the first guess then still have an order.
 """
 
 from __future__ import annotations
@@ -34,6 +35,22 @@ def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> i
     return each
 
 
+def check_sets(sets: list[list[int]], num_labels: int, width: int) -> None:
+    """Raise `InputError` unless every class has source labels, of 0 to width - 1, and no label stands for two."""
+    labels = [label for group in sets for label in group]
+    if len(sets) != num_labels or not all(sets):
+        raise InputError(
+            f"The label map names source labels for {sum(map(bool, sets))} of {num_labels} classes: give at least one for "
+            "each in assignment, or say in how to find them."
+        )
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise InputError(f"The label map uses the source label {twice} twice: its sets must not overlap.")
+    outside = [label for label in labels if type(label) is not int or not 0 <= label < width]
+    if outside:
+        raise InputError(f"The label map names {outside[0]!r}, a source label outside 0 to {width - 1}: give others.")
+
+
 def response(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
     """Mean source probabilities of every class (num_labels, K_S); zeros for a class without examples.
 
@@ -42,10 +59,10 @@ def response(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> 
         labels: (n,) target classes.
         num_labels: target classes.
     """
-    total = np.zeros((num_labels, probabilities.shape[1]))
-    np.add.at(total, labels, probabilities)
-    counts = np.bincount(labels, minlength=num_labels)
-    return total / np.maximum(counts, 1)[:, None]
+    means = np.zeros((num_labels, probabilities.shape[1]))
+    for label in np.unique(labels):
+        means[label] = probabilities[labels == label].mean(0, dtype=np.float64)
+    return means
 
 
 def random_sets(num_labels: int, width: int, each: int, seed: int = 0) -> np.ndarray:
@@ -81,13 +98,14 @@ def frequency_sets(scores: np.ndarray, each: int) -> np.ndarray:
 
 
 def optimal_sets(scores: np.ndarray, each: int) -> np.ndarray:
-    """The sets with the largest total score: the Hungarian algorithm, every class standing m times."""
+    """The sets with the largest total score: the Hungarian algorithm, every class standing m times.
+
+    Source labels stand in the rows: SciPy then takes a fifth to a half of the time where every label is used.
+    """
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(np.repeat(scores, each, axis=0), maximize=True)
-    flat = np.empty(len(scores) * each, dtype=int)
-    flat[rows] = columns
-    sets = flat.reshape(len(scores), each)
+    sources, places = linear_sum_assignment(np.repeat(scores, each, axis=0).T, maximize=True)
+    sets = sources[np.argsort(places)].reshape(len(scores), each)
     order = np.argsort(-np.take_along_axis(scores, sets, 1), axis=1, kind="stable")
     return np.take_along_axis(sets, order, 1)
 
@@ -103,9 +121,8 @@ def bayesian_weights(probabilities: np.ndarray, labels: np.ndarray, num_labels: 
     Returns:
         (num_labels, K_S), rows that sum to one.
     """
-    hard = np.zeros_like(probabilities, dtype=float)
-    hard[np.arange(len(hard)), probabilities.argmax(1)] = 1
-    return _posterior(hard, labels, num_labels)
+    predicted = probabilities.argmax(1)[:, None]
+    return _posterior(predicted, np.ones_like(predicted), labels, (num_labels, probabilities.shape[1]))
 
 
 def bayesian_plus_weights(
@@ -115,21 +132,21 @@ def bayesian_plus_weights(
 
     Args:
         probabilities, labels, num_labels: as for `bayesian_weights`.
-        share: of the source labels that count for an example, at least one.
+        share: how many source labels count for an example, as a share of the number of target classes; at least one.
     """
-    top = max(1, round(share * probabilities.shape[1]))
+    top = max(1, int(share * num_labels))
     kept = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
-    soft = np.zeros_like(probabilities, dtype=float)
-    np.put_along_axis(soft, kept, np.take_along_axis(probabilities, kept, 1), 1)
-    return _posterior(soft, labels, num_labels)
+    mass = np.take_along_axis(probabilities, kept, 1)
+    return _posterior(kept, mass, labels, (num_labels, probabilities.shape[1]))
 
 
-def _posterior(mass: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
-    joint = np.zeros((num_labels, mass.shape[1]))
-    np.add.at(joint, labels, mass)
+def _posterior(sources: np.ndarray, mass: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Weights (classes, K_S) from the mass (n, k) that each example gives to k source labels (n, k)."""
+    pairs = labels[:, None] * shape[1] + sources
+    joint = np.bincount(pairs.ravel(), mass.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
     given_source = joint / (joint.sum(0, keepdims=True) + 1)
     total = given_source.sum(1, keepdims=True)
-    uniform = np.full_like(given_source, 1 / mass.shape[1])  # a class that was never seen weighs all labels alike
+    uniform = np.full(shape, 1 / shape[1])  # a class that was never seen weighs all labels alike
     return np.where(total > 0, given_source / np.where(total > 0, total, 1), uniform)
 
 

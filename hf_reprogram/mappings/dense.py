@@ -1,4 +1,4 @@
-"""Dense: a linear layer on the source's pooled features.
+"""Dense: a linear layer on the source's pooled features, on its logits, or on their soft-max.
 
     logits = W features + b
 
@@ -15,19 +15,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import InputError
 from ..sources.base import Source
 from .base import OutputMapping
 
 
 @dataclass
 class DenseOptions:
-    """Options of `dense`: number of labels, width of the features, which output is read, dropout in training, W's unit."""
+    """Options of `dense`.
+
+    Attributes:
+        num_labels: outputs.
+        width: of what is read.
+        reads: any of the source's outputs.
+        dropout: of what is read, in training.
+        unit: W's.
+        probabilities: whether the layer sees the soft-max of the source's logits.
+    """
 
     num_labels: int
     width: int
     reads: str = "features"
     dropout: float = 0.0
     unit: float = 1.0
+    probabilities: bool = False
+
+    def __post_init__(self):
+        if self.probabilities and self.reads != "logits":
+            raise InputError(f"probabilities are the soft-max of logits, not of {self.reads!r}: set reads='logits'.")
 
 
 class Dense(OutputMapping):
@@ -49,4 +64,7 @@ class Dense(OutputMapping):
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, width) or (batch, tokens, width) to the same with labels in place of the width."""
         weight = self.linear.weight * self.options.unit if self.options.unit != 1 else self.linear.weight
-        return F.linear(self.dropout(outputs.to(weight.dtype)), weight, self.linear.bias)
+        values = outputs.to(weight.dtype)
+        if self.options.probabilities:
+            values = values.softmax(-1)
+        return F.linear(self.dropout(values), weight, self.linear.bias)

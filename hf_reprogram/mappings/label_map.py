@@ -1,25 +1,38 @@
-"""Label map: every target class is a set of the source classifier's own labels.
+"""Label map: every target class is a set of the source classifier's own labels, or a mixture of all of them.
 
-    P(t) = mean over s in B_t of P(s)        logit_t = log P(t)
+    P(t) = mean over s in B_t of P(s)        logit_t = log P(t)        sets B_t that do not overlap
+    P(t) = sum over s of w(t, s) P(s)        logit_t = log P(t)        BLM's weights, of sum one a class
 
-The sets B_t do not overlap, and P is the soft-max over all of the source's labels. There is nothing to train: omega is the
-assignment alone, and it is plain data in the config.
+P is the soft-max over all of the source's labels. `aggregate` may also sum the probabilities of a set, or take the mean or
+the largest of its logits. Nothing here trains. Sets that are given, random or in order are decided by the options; the others
+are fitted to what the source answers on the training data (`hf_reprogram.mappings.assignment`), before training or again as
+it goes on, and stand in buffers: label numbers (classes, m), or weights (classes, source labels).
 
-Source: Elsayed et al. 2019 (arXiv 1806.11146), many labels a class as in Tsai et al. 2020 (arXiv 2007.08714).
+Sources: identity, Elsayed et al. 2019 (arXiv 1806.11146); random and frequency, Tsai et al. 2020 (arXiv 2007.08714); iterative,
+Chen et al. 2023 (ILM-VP, arXiv 2211.11635); BLM and BLM+, Cai et al. 2024 (arXiv 2410.24018), who mix logits
+(`aggregate="mean_logit"`); similarity, Yen et al. 2021 (AR-SCR, arXiv 2110.03894), between class means of target and source
+features. An adapter has no source data: the rows of the source's last linear layer stand for its class means.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import InputError, unknown
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from . import assignment
 from .base import OutputMapping
+
+DECIDED = ("given", "random", "identity")
+SETS = (*DECIDED, "frequency", "optimal", "iterative", "similarity")
+WEIGHTS = ("blm", "blm_plus")
+AGGREGATES = ("mean_probability", "sum_probability", "max_logit", "mean_logit")
 
 
 @dataclass
@@ -29,59 +42,256 @@ class LabelMapOptions:
     Attributes:
         num_labels: target classes.
         width: the source's labels.
-        assignment: for each class its source labels, by index.
+        assignment: for each class its source labels, by index, with how="given".
+        how: "given"; "random", drawn with `seed`; "identity", in order; "frequency", greedily by mean probability; "optimal",
+            the largest total of it; "iterative", frequency before every epoch; "similarity", by features; "blm" or "blm_plus".
+        labels_per_class: m; by default min(10, width // num_labels), 1 for "identity", and at most 3 for "similarity".
+        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM.
+        refit_every: epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for the others.
+        share: of the number of classes, which is how many of an example's most probable labels BLM+ counts, at least one.
+        seed: of the draw.
         reads: "logits".
     """
 
     num_labels: int
     width: int
     assignment: list[list[int]] = field(default_factory=list)
+    how: str = "given"
+    labels_per_class: int | None = None
+    aggregate: str = "mean_probability"
+    refit_every: int | None = None
+    share: float = 0.15
+    seed: int = 0
     reads: str = "logits"
 
     def __post_init__(self):
-        labels = [label for group in self.assignment for label in group]
-        if len(self.assignment) != self.num_labels or not all(self.assignment):
-            raise InputError(
-                f"The label map names source labels for {sum(map(bool, self.assignment))} of {self.num_labels} classes: give "
-                "at least one for each."
-            )
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise InputError(f"The label map uses the source label {twice} twice: its sets must not overlap.")
-        if not all(0 <= label < self.width for label in labels):
-            raise InputError(f"The label map names a source label outside 0 to {self.width - 1}: {labels}.")
+        aggregates = AGGREGATES if self.how in SETS else ("mean_probability", "mean_logit")
+        if self.how not in (*SETS, *WEIGHTS):
+            raise unknown("label mapping", self.how, (*SETS, *WEIGHTS))
+        if self.aggregate not in aggregates:
+            raise unknown(f"aggregate of how={self.how!r}", self.aggregate, aggregates)
+        if self.reads != "logits":
+            raise InputError(f"A label map reads the source's logits, not {self.reads!r}: use a dense mapping.")
+        if self.assignment and self.how != "given":
+            raise InputError(f"assignment gives the sets, but how={self.how!r} finds them: leave one of the two out.")
+        if self.labels_per_class is not None and self.how in ("given", *WEIGHTS):
+            raise InputError(f"labels_per_class is for sets that are found, not for how={self.how!r}: leave it out.")
+        if self.refit_every is not None and not self.is_fitted:
+            raise InputError(f"refit_every is for maps that are fitted, not for how={self.how!r}: leave it out.")
+        if self.refit_every is not None and (type(self.refit_every) is not int or self.refit_every < 1):
+            raise InputError(f"refit_every is {self.refit_every!r}: give a whole number of epochs, 1 or more.")
+        if not 0 < self.share <= 1:
+            raise InputError(f"share is {self.share!r}: give more than 0 and at most 1.")
+        if self.how == "given":
+            assignment.check_sets(self.assignment, self.num_labels, self.width)
+        else:
+            self.set_size()
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the map is fitted to what the source answers."""
+        return self.how not in DECIDED
+
+    @property
+    def period(self) -> int | None:
+        """Epochs from one fit to the next; None for a single fit."""
+        return self.refit_every or (1 if self.how in ("iterative", *WEIGHTS) else None)
+
+    def set_size(self) -> int:
+        """The largest number of source labels that a class has.
+
+        Raises:
+            InputError: the source has fewer labels than the classes need.
+        """
+        if self.how == "given":
+            return max(map(len, self.assignment))
+        asked = self.labels_per_class
+        if self.how == "similarity":
+            assignment.labels_per_class(self.num_labels, self.width, 1)
+            return min(3, self.width) if asked is None else assignment.labels_per_class(1, self.width, asked)
+        if asked is None and self.how in ("identity", *WEIGHTS):
+            asked = 1
+        return assignment.labels_per_class(self.num_labels, self.width, asked)
 
 
 class LabelMap(OutputMapping):
-    """Log of the mean probability of a class's source labels."""
+    """Logits of the classes from those of the source's labels.
+
+    Its buffer is `sets` (classes, m), label numbers with -1 where a class has fewer, or BLM's `weight` (classes, source
+    labels). A fitted map's belongs to the checkpoint, with `fitted`, the epochs that were done at its last fit, -1 before it.
+    """
 
     Options = LabelMapOptions
+    options: LabelMapOptions
+    sets: Tensor
+    weight: Tensor
+    fitted: Tensor
 
     def __init__(self, options: LabelMapOptions):
         super().__init__(options)
-        mean = torch.tensor(assignment.weights_of(options.assignment, options.width), dtype=torch.float32)
-        self.register_buffer("mean", mean, persistent=False)  # the config holds it
-        self.mean: Tensor
+        if options.how in WEIGHTS:
+            self.register_buffer("weight", torch.zeros(options.num_labels, options.width))
+        elif options.is_fitted:
+            self.register_buffer("sets", torch.full((options.num_labels, options.set_size()), -1, dtype=torch.int32))
+        else:
+            self.register_buffer("sets", _padded(_decided(options)), persistent=False)  # the config decides it
+        if options.is_fitted:
+            self.register_buffer("fitted", torch.tensor(-1))
 
     def reset(self) -> None:
-        """Nothing to start: there are no weights."""
+        """Forget what was fitted."""
+        if self.options.is_fitted:
+            self.fitted.fill_(-1)
+
+    def check(self, spec: SourceSpec) -> None:
+        """See `OutputMapping.check`; "similarity" reads the source's features too."""
+        super().check(spec)
+        if self.options.how == "similarity" and "features" not in spec.widths:
+            raise InputError(
+                f"how='similarity' compares features, which this {spec.kind} source does not offer: use 'frequency'."
+            )
+
+    # ------------------------------------------------------------------------------------------------------ fitting
+
+    def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
+        """Fit the map where it is due. An epoch that a resumed run begins again keeps its map."""
+        if not self.options.is_fitted:
+            return
+        last, period = int(self.fitted), self.options.period
+        if last < 0 or (period is not None and not 0 <= epoch - last < period):
+            similar = self.options.how == "similarity"
+            if similar:
+                source.label_embeddings()  # raises where there are none, before the pass over the data
+            self.fit(*read("features" if similar else "logits"), source)
+            self.fitted.fill_(int(epoch))
+
+    def fit(self, outputs: Tensor, labels: Tensor, source: Source | None = None) -> None:
+        """Find the sets or the weights.
+
+        Args:
+            outputs: (n, width), the source's logits for the target's examples; its features (n, any) for "similarity".
+            labels: (n,), their target classes.
+            source: for "similarity".
+
+        Raises:
+            InputError: the options decide this map, or the outputs and labels do not fit it.
+        """
+        options = self.options
+        if not options.is_fitted:
+            raise InputError(
+                f"A label map with how={options.how!r} is decided by its options: there is nothing to fit."
+            )
+        similar = options.how == "similarity"
+        _check_data(outputs, labels, options.num_labels, None if similar else options.width)
+        values, classes = outputs.detach().float().cpu(), labels.cpu().numpy()
+        if similar:
+            self.sets.copy_(_padded(_similar(values.numpy(), classes, options, source), options.set_size()))
+        else:
+            found = _FOUND[options.how](values.softmax(-1).numpy(), classes, options)
+            (self.weight if options.how in WEIGHTS else self.sets).copy_(torch.from_numpy(found))
+        self.fitted.fill_(0)
+
+    def check_fitted(self) -> None:
+        """Raise `InputError` if there is nothing to map with yet."""
+        if self.options.is_fitted and self.fitted < 0:
+            raise InputError(
+                f"The label map (how={self.options.how!r}) has not been fitted: train with `callbacks=[Schedule()]` of "
+                "hf_reprogram.training.callbacks, or call its `fit`."
+            )
+
+    # ------------------------------------------------------------------------------------------------------ mapping
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, source labels) to (batch, labels)."""
-        log_probability = outputs.float().log_softmax(-1)
-        log_weight = self.mean.to(outputs.device).log()  # -inf where a label is not in the set
-        return torch.logsumexp(log_probability[:, None] + log_weight, -1)
+        self.check_fitted()
+        if self.options.how in WEIGHTS:
+            return mix(outputs.float(), self.weight, self.options.aggregate)
+        return pool(outputs.float(), self.sets, self.options.aggregate)
+
+    def weights(self) -> Tensor:
+        """How much each source label counts for each class (classes, source labels); rows sum to one."""
+        self.check_fitted()
+        if self.options.how in WEIGHTS:
+            return self.weight
+        sets = [[label for label in row if label >= 0] for row in self.sets.tolist()]
+        return torch.from_numpy(assignment.weights_of(sets, self.options.width)).to(self.sets.device, torch.float32)
+
+    def matrix(self) -> Tensor:
+        """The map as one matrix (classes, source labels), on probabilities, or on logits for "mean_logit".
+
+        Raises:
+            InputError: the largest of several logits is not linear in them.
+        """
+        if self.options.aggregate == "max_logit":
+            raise InputError("aggregate='max_logit' is not linear and has no matrix: use 'mean_logit'.")
+        weights = self.weights()
+        return (weights > 0).float() if self.options.aggregate == "sum_probability" else weights
+
+    def table(
+        self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
+    ) -> list[tuple[str, str, float]]:
+        """What stands for each class; see the function `table`."""
+        return table(self.weights(), source_labels, target_labels, most)
+
+
+def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
+    """Logits (batch, classes) from the source's (batch, K_S), for sets (classes, m) of labels padded with -1."""
+    values = logits.log_softmax(-1) if aggregate.endswith("probability") else logits
+    chosen = values.index_select(-1, sets.clamp(min=0).flatten()).unflatten(-1, sets.shape)
+    beyond = sets < 0
+    count = sets.shape[-1] - beyond.sum(-1)
+    if aggregate == "mean_logit":
+        return chosen.masked_fill(beyond, 0.0).sum(-1) / count
+    chosen = chosen.masked_fill(beyond, -torch.inf)
+    if aggregate == "max_logit":
+        return chosen.amax(-1)
+    total = chosen.logsumexp(-1)
+    return total - count.log() if aggregate == "mean_probability" else total
+
+
+def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
+    """Logits (batch, classes) from the source's (batch, K_S), for weights (classes, K_S) that sum to one in every row."""
+    if aggregate == "mean_logit":
+        return F.linear(logits, weight)
+    return torch.logsumexp(logits.log_softmax(-1)[:, None] + weight.log(), -1)  # a product could underflow
+
+
+def table(
+    weights: Tensor, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
+) -> list[tuple[str, str, float]]:
+    """The source labels that count for each class, as rows (class, source label, weight), heaviest first.
+
+    Args:
+        weights: (classes, K_S).
+        source_labels: names of the source's labels; empty if it has none, which leaves their numbers.
+        target_labels: names of the classes.
+        most: rows a class.
+
+    Raises:
+        InputError: there are other numbers of names.
+    """
+    names = list(source_labels) or [str(label) for label in range(weights.shape[1])]
+    if weights.shape != (len(target_labels), len(names)):
+        raise InputError(
+            f"The map takes {weights.shape[1]} source labels to {weights.shape[0]} classes, but {len(names)} and "
+            f"{len(target_labels)} names are given: name each of them."
+        )
+    rows = []
+    for target, row in zip(target_labels, weights.detach().cpu(), strict=True):
+        heaviest = row.abs().argsort(descending=True, stable=True)[:most].tolist()
+        rows += [(target, names[label], float(row[label])) for label in heaviest if row[label] != 0]
+    return rows
 
 
 def assign(
     num_labels: int, width: int, how: str = "random", labels_per_class: int | None = None, seed: int = 0
 ) -> list[list[int]]:
-    """An assignment for `label_map`; see `hf_reprogram.mappings.assignment`.
+    """Sets that need no data; see `hf_reprogram.mappings.assignment`.
 
     Args:
         num_labels: target classes.
         width: the source's labels.
-        how: "random" (drawn with `seed`, without overlap) or "identity" (class i is label i).
+        how: "random" (drawn with `seed`, without overlap) or "identity" (in order: the first m labels for the first class).
         labels_per_class: m; by default min(10, width // num_labels), and 1 for "identity".
         seed: of the draw.
 
@@ -90,8 +300,64 @@ def assign(
     """
     if how not in ("random", "identity"):
         raise unknown("label mapping", how, ("random", "identity"))
-    if how == "identity":
-        each = assignment.labels_per_class(num_labels, width, 1)
-        return assignment.identity_sets(num_labels, width, each).tolist()
-    each = assignment.labels_per_class(num_labels, width, labels_per_class)
-    return np.sort(assignment.random_sets(num_labels, width, each, seed)).tolist()
+    return _decided(LabelMapOptions(num_labels, width, how=how, labels_per_class=labels_per_class, seed=seed))
+
+
+def _decided(options: LabelMapOptions) -> list[list[int]]:
+    if options.how == "given":
+        return options.assignment
+    size = options.num_labels, options.width, options.set_size()
+    if options.how == "identity":
+        return assignment.identity_sets(*size).tolist()
+    return np.sort(assignment.random_sets(*size, options.seed)).tolist()
+
+
+_FOUND: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]] = {
+    "frequency": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
+    "iterative": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
+    "optimal": lambda p, y, o: assignment.optimal_sets(assignment.response(p, y, o.num_labels), o.set_size()),
+    "blm": lambda p, y, o: assignment.bayesian_weights(p, y, o.num_labels),
+    "blm_plus": lambda p, y, o: assignment.bayesian_plus_weights(p, y, o.num_labels, o.share),
+}  # from the source's probabilities (n, K_S) and the classes (n,)
+
+
+def _similar(
+    features: np.ndarray, labels: np.ndarray, options: LabelMapOptions, source: Source | None
+) -> list[list[int]]:
+    if source is None:
+        raise InputError("how='similarity' compares with the source's own labels: give the source to `fit`.")
+    rows = source.label_embeddings().float().cpu().numpy()
+    means = assignment.response(features, labels, options.num_labels)
+    if means.shape[1] != rows.shape[1]:
+        raise InputError(
+            f"The features are {means.shape[1]} wide, but the rows of the source's classifier {rows.shape[1]}: they cannot be "
+            "compared; use how='frequency'."
+        )
+    return assignment.similarity_sets(means, rows, options.set_size())
+
+
+def _padded(sets: list[list[int]], size: int = 0) -> Tensor:
+    """Sets as (classes, m), with -1 where a class has fewer labels."""
+    size = size or max(map(len, sets))
+    return torch.tensor([[*chosen, *[-1] * (size - len(chosen))] for chosen in sets], dtype=torch.int32)
+
+
+def _check_data(outputs: Tensor, labels: Tensor, num_labels: int, width: int | None) -> None:
+    if outputs.dim() != 2 or (width is not None and outputs.shape[1] != width):
+        raise InputError(
+            f"The outputs to fit to are {' x '.join(map(str, outputs.shape))}: give (examples, {width or 'features'})."
+        )
+    if labels.shape != outputs.shape[:1] or labels.is_floating_point() or not len(labels):
+        raise InputError(
+            f"The labels to fit to are {' x '.join(map(str, labels.shape))} of {labels.dtype}: give one class, a whole number, "
+            f"for each of the {len(outputs)} examples."
+        )
+    if labels.min() < 0 or labels.max() >= num_labels:
+        raise InputError(
+            f"The labels go from {labels.min()} to {labels.max()}, but the label map has the classes 0 to {num_labels - 1}: "
+            "set num_labels."
+        )
+    if not outputs.isfinite().all():
+        raise InputError(
+            "The source answers NaN or infinity on the data: lower the learning rate, or look at the inputs."
+        )

@@ -21,6 +21,11 @@ class Schedule(TrainerCallback):
     The recipe runner adds it; in a script of your own: `Trainer(..., callbacks=[Schedule()])`.
     """
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        """An evaluation before training needs what the first epoch begins with."""
+        if args.eval_on_start:
+            self.on_epoch_begin(args, state, control, **kwargs)
+
     def on_epoch_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
         """See `begin_epoch` of transforms and mappings; a run that is resumed within an epoch begins it again."""
         epoch = floor(round(state.epoch or 0, 6))
@@ -38,17 +43,25 @@ class Schedule(TrainerCallback):
 
 
 def reader(model: Any, loader: Any, batch_size: int) -> Callable[[str], tuple[Tensor, Tensor]]:
-    """What `OutputMapping.begin_epoch` reads the source with: all of the training data, in every process alike."""
+    """What `OutputMapping.begin_epoch` reads the source with: all of the training data, in every process alike.
+
+    It draws no random numbers that training would have drawn, and the same ones every time where the data are augmented: a
+    run that is resumed reads what the whole run read.
+    """
 
     @torch.no_grad()
     def read(reads: str) -> tuple[Tensor, Tensor]:
         outputs, labels = [], []
         training = model.training
         model.eval()
-        for batch in DataLoader(loader.dataset, batch_size, collate_fn=loader.collate_fn):
-            labels.append(batch.pop("labels"))
-            inputs = {name: value.to(model.source.device) for name, value in batch.items()}
-            outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(0)
+            for batch in DataLoader(
+                loader.dataset, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
+            ):
+                labels.append(batch.pop("labels").cpu())
+                inputs = {name: value.to(model.source.device) for name, value in batch.items()}
+                outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
         model.train(training)
         return torch.cat(outputs), torch.cat(labels)
 

@@ -47,11 +47,16 @@ def test_sets_never_overlap_and_lie_within_the_source(seed, classes, each):
         assert sets.max() < 16
 
 
-@given(st.integers(0, 10_000))
-def test_the_optimal_sets_are_those_of_exhaustive_search(seed):
-    scores = np.random.default_rng(seed).random((3, 5))
-    best = max(total(scores, [[s] for s in order]) for order in permutations(range(5), 3))
-    assert total(scores, assignment.optimal_sets(scores, 1)) == pytest.approx(best)
+@given(st.integers(0, 10_000), st.sampled_from([(3, 5, 1), (2, 5, 2), (2, 6, 3), (3, 6, 2)]))
+def test_the_optimal_sets_are_those_of_exhaustive_search(seed, sizes):
+    classes, width, each = sizes
+    scores = np.random.default_rng(seed).random((classes, width))
+    orders = permutations(range(width), classes * each)
+    best = max(total(scores, np.reshape(order, (classes, each))) for order in orders)
+    found = assignment.optimal_sets(scores, each)
+    assert total(scores, found) == pytest.approx(best)
+    in_order = np.take_along_axis(scores, found, 1)
+    assert (np.diff(in_order) <= 0).all()  # a class's best label stands first
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3))
@@ -69,6 +74,17 @@ def test_frequency_takes_the_largest_pairs_first():
     assert assignment.frequency_sets(np.array([[0.5, 0.4, 0.0], [0.9, 0.1, 0.0]]), 1).tolist() == [[1], [0]]
 
 
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_bayesian_weights_are_those_of_a_naive_loop(seed, classes):
+    p, y = probabilities(seed), labels(seed, classes=classes)
+    joint = np.zeros((classes, p.shape[1]))
+    for row, label in zip(p, y, strict=True):
+        joint[label, row.argmax()] += 1
+    given_source = joint / (joint.sum(0) + 1)
+    found = assignment.bayesian_weights(p, y, classes)
+    np.testing.assert_allclose(found, given_source / given_source.sum(1, keepdims=True))
+
+
 def test_bayesian_weights_by_hand():
     given_labels = np.array([0, 0, 0, 1])
     predicted = np.eye(3)[[0, 0, 1, 1]]
@@ -79,7 +95,7 @@ def test_bayesian_weights_by_hand():
 
 
 def naive_bayesian_plus(p, y, classes, share):
-    top = max(1, round(share * p.shape[1]))
+    top = max(1, int(share * classes))
     joint = np.zeros((classes, p.shape[1]))
     for row, label in zip(p, y, strict=True):
         for s in sorted(range(len(row)), key=lambda s: -row[s])[:top]:
@@ -88,11 +104,11 @@ def naive_bayesian_plus(p, y, classes, share):
     return given_source / given_source.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.15, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 1.0])
 def test_bayesian_plus_weights_are_those_of_a_naive_loop(share):
-    p, y = probabilities(3), labels(3)
-    found = assignment.bayesian_plus_weights(p, y, 3, share)
-    np.testing.assert_allclose(found, naive_bayesian_plus(p, y, 3, share))
+    p, y = probabilities(3), labels(3, classes=7)
+    found = assignment.bayesian_plus_weights(p, y, 7, share)
+    np.testing.assert_allclose(found, naive_bayesian_plus(p, y, 7, share))
     np.testing.assert_allclose(found.sum(1), 1)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from hf_reprogram import InputError
 from hf_reprogram.mappings.dense import Dense, DenseOptions
 
 
@@ -46,3 +48,16 @@ def test_a_unit_changes_the_step_and_neither_the_start_nor_the_function():
         layer(states, None).square().sum().backward()
     plain, scaled = (layer.linear.weight.grad for layer in layers)
     torch.testing.assert_close(scaled, plain * 16**-0.5)
+
+
+def test_probabilities_are_the_soft_max_of_the_sources_logits():
+    logits = 3 * torch.randn(4, 6)
+    mapping = Dense(DenseOptions(2, 6, reads="logits", probabilities=True)).eval()
+    plain = Dense(DenseOptions(2, 6, reads="logits")).eval()
+    plain.load_state_dict(mapping.state_dict())
+    torch.testing.assert_close(mapping(logits, None), plain(logits.exp() / logits.exp().sum(1, keepdim=True), None))
+    torch.testing.assert_close(mapping(logits + 5, None), mapping(logits, None))
+    with pytest.raises(
+        InputError, match="probabilities are the soft-max of logits, not of 'features': set reads='logits'"
+    ):
+        DenseOptions(2, 6, probabilities=True)

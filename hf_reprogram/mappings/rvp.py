@@ -1,0 +1,93 @@
+"""RVP: a label map whose weights train, within the sets and between the classes.
+
+    logits = (I + E) A logits_S        A(t, s) = soft-max over B_t of w_t at s, 0 outside of B_t
+
+B_t are the sets of a label map and stay as they were found. w (classes, m) weighs the labels of a set, and E (classes,
+classes) lets the classes answer for each other. With w = 0 and E = 0, where training starts, it is the label map of mean
+logits. Both fold into one matrix (classes, source labels), which is what runs.
+
+Known from a manuscript that we could not verify; the formula is all that is taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import unknown
+from ..sources.base import Source, SourceSpec
+from .base import OutputMapping
+from .label_map import SETS, LabelMap, LabelMapOptions, table
+
+HOW = tuple(how for how in SETS if how != "iterative")
+
+
+@dataclass
+class ReweightedMapOptions:
+    """Options of `rvp`: as for `label_map`; sets alone, and fitted once, since the weights belong to their labels."""
+
+    num_labels: int
+    width: int
+    assignment: list[list[int]] = field(default_factory=list)
+    how: str = "given"
+    labels_per_class: int | None = None
+    seed: int = 0
+    reads: str = "logits"
+
+    def __post_init__(self):
+        if self.how not in HOW:
+            raise unknown("label mapping of rvp", self.how, HOW)
+        LabelMapOptions(**asdict(self))  # refuses
+
+
+class ReweightedMap(OutputMapping):
+    """`within` (classes, m), the weights w before the soft-max, and `between` (classes, classes), which is E."""
+
+    Options = ReweightedMapOptions
+
+    def __init__(self, options: ReweightedMapOptions):
+        super().__init__(options)
+        self.label_map = LabelMap(LabelMapOptions(**asdict(options)))
+        self.within = nn.Parameter(torch.zeros(self.label_map.sets.shape))
+        self.between = nn.Parameter(torch.zeros(options.num_labels, options.num_labels))
+
+    def reset(self) -> None:
+        """Start at the label map's mean logits, and forget its sets where they are fitted."""
+        self.label_map.reset()
+        nn.init.zeros_(self.within)
+        nn.init.zeros_(self.between)
+
+    def check(self, spec: SourceSpec) -> None:
+        """See `LabelMap.check`."""
+        self.label_map.check(spec)
+
+    def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
+        """See `LabelMap.begin_epoch`."""
+        self.label_map.begin_epoch(epoch, read, source)
+
+    def fit(self, outputs: Tensor, labels: Tensor, source: Source | None = None) -> None:
+        """See `LabelMap.fit`."""
+        self.label_map.fit(outputs, labels, source)
+
+    def matrix(self) -> Tensor:
+        """(I + E) A, of shape (classes, source labels)."""
+        self.label_map.check_fitted()
+        sets = self.label_map.sets
+        shares = self.within.masked_fill(sets < 0, -torch.inf).softmax(-1)
+        spread = shares.new_zeros(len(sets), self.options.width).scatter_add(1, sets.clamp(min=0).long(), shares)
+        return spread + self.between @ spread
+
+    def table(
+        self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
+    ) -> list[tuple[str, str, float]]:
+        """What stands for each class; see `hf_reprogram.mappings.label_map.table`."""
+        return table(self.matrix(), source_labels, target_labels, most)
+
+    def forward(self, outputs: Tensor, source: Source) -> Tensor:
+        """(batch, source labels) to (batch, labels)."""
+        matrix = self.matrix()
+        return F.linear(outputs.to(matrix.dtype), matrix)
