@@ -7,6 +7,10 @@ TRANSFORMS = Registry(
     {
         "vocabulary": "hf_reprogram.transforms.vocabulary:Vocabulary",
         "contextual_vocabulary": "hf_reprogram.transforms.contextual_vocabulary:ContextualVocabulary",
+        "canvas": "hf_reprogram.transforms.canvas:Canvas",
+        "sample_mask": "hf_reprogram.transforms.sample_mask:SampleMask",
+        "feature_overlay": "hf_reprogram.transforms.feature_overlay:FeatureOverlay",
+        "token_patches": "hf_reprogram.transforms.token_patches:TokenPatches",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -44,6 +45,10 @@ class InputTransform(nn.Module):
                     f"{_shape(ours, name)} here: use the same options, such as as many prompts."
                 )
         self.load_state_dict({name: value for name, value in theirs.items() if name in ours}, strict=False)
+
+    def fit(self, features: np.ndarray) -> None:
+        """Take from the training rows (n, features) of a table what this transform needs to know of them."""
+        raise InputError(f"{type(self).__name__} takes no tables: leave features out.")
 
     def penalty(self) -> Tensor | float:
         """What training adds to the loss, such as a weight decay of the paper's own."""

@@ -1,4 +1,4 @@
-"""Tokenizers of the target's alphabet: characters, residues, k-mers, SMILES tokens, or any given one.
+"""Tokenizers of the target's alphabet: characters, residues, k-mers, SMILES tokens, words, or any given one.
 
 Each is a fast tokenizer over the target's own vocabulary, whose ordinary tokens have the ids 0 to N_T - 1, followed by the
 special tokens that the source's tokenizer has (padding, mask, what stands before and after a text). A special token is the
@@ -6,7 +6,8 @@ source's own, under its target id. Padding, truncation, offsets, collators and p
 
 Letters that the vocabulary lacks become one token, `[UNK]`, whose embedding is the mean of all the others: an unknown or
 ambiguous letter (X in a protein, N in DNA) is the average letter. Rare amino acids are read as the ones they stand in for:
-U (selenocysteine) as C, O (pyrrolysine) as K.
+U (selenocysteine) as C, O (pyrrolysine) as K. Words are lower-cased, and every sign that is neither letter, digit nor space
+is one of its own; a word that the vocabulary lacks is `[UNK]` as a whole.
 """
 
 from __future__ import annotations
@@ -27,19 +28,27 @@ UNKNOWN = "[UNK]"
 # What chemists split SMILES by: bracket atoms, two-letter halogens, ring closures of two digits, then single signs
 # (Schwaller et al. 2019, arXiv 1811.02633).
 SMILES = r"\[[^\]]+\]|Br|Cl|%[0-9]{2}|%\([0-9]+\)|>>?|[BNOPSFIbcnops]|C|[()\.=#\-+\\/:~@?*$|]|[0-9]|H|[\s\S]"
+WORD = r"\w+|[^\w\s]"
 CHARACTER = r"[\s\S]"  # a dot matches a line's end in one regex library and not in another
 
-KINDS = ("characters", "residues", "kmers", "smiles")
+KINDS = ("characters", "residues", "kmers", "smiles", "words")
 
 
-def target_vocabulary(kind: str, texts: Sequence[str] | None = None, k: int = 3, alphabet: Sequence[str] | None = None):
+def target_vocabulary(
+    kind: str,
+    texts: Sequence[str] | None = None,
+    k: int = 3,
+    alphabet: Sequence[str] | None = None,
+    most: int | None = None,
+) -> list[str]:
     """The ordinary tokens of a kind of tokenizer, in the order of their ids.
 
     Args:
         kind: one of `KINDS`.
-        texts: the training texts, from which "characters" and "smiles" take their tokens, most frequent first.
+        texts: the training texts, from which "characters", "smiles" and "words" take their tokens, most frequent first.
         k: length of the k-mers; shorter ones are there too, for the end of a sequence.
         alphabet: letters for "characters" and "kmers", by default those of `texts` and of DNA.
+        most: how many of the most frequent tokens of `texts` to take; None for all.
 
     Raises:
         InputError: the kind needs texts or an alphabet and has none.
@@ -61,9 +70,10 @@ def target_vocabulary(kind: str, texts: Sequence[str] | None = None, k: int = 3,
         raise unknown("target tokenizer", kind, KINDS)
     if not texts:
         raise InputError(f"The tokenizer {kind!r} takes its tokens from texts: give the training texts in texts=.")
-    pattern = re.compile(SMILES if kind == "smiles" else CHARACTER)
-    counts = Counter(token for text in texts for token in pattern.findall(text.strip()))
-    return [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    pattern = re.compile({"smiles": SMILES, "words": WORD}.get(kind, CHARACTER))
+    cleaned = (text.strip().lower() if kind == "words" else text.strip() for text in texts)
+    counts = Counter(token for text in cleaned for token in pattern.findall(text))
+    return [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))][:most]
 
 
 def target_tokenizer(
@@ -74,6 +84,7 @@ def target_tokenizer(
     texts: Sequence[str] | None = None,
     k: int = 3,
     alphabet: Sequence[str] | None = None,
+    most: int | None = None,
     spell_mask: bool = False,
 ) -> tuple[Any, dict[int, int]]:
     """A fast tokenizer of the target's alphabet, and for each of its special tokens the source's id.
@@ -82,7 +93,7 @@ def target_tokenizer(
         source_tokenizer: whose special tokens frame a text, or None for a source without a tokenizer.
         kind: one of `KINDS`.
         max_tokens: the source's positions.
-        texts, k, alphabet: see `target_vocabulary`.
+        texts, k, alphabet, most: see `target_vocabulary`.
         spell_mask: whether a special token written in a text is read as such, for filling masks; else as letters.
 
     Returns:
@@ -93,7 +104,7 @@ def target_tokenizer(
 
     if k < 1:
         raise InputError(f"k is {k}: k-mers have at least 1 letter.")
-    tokens = target_vocabulary(kind, texts, k, alphabet)
+    tokens = target_vocabulary(kind, texts, k, alphabet, most)
     if len(tokens) < 2:
         raise InputError(f"The target's vocabulary has {len(tokens)} token: there is nothing to tell apart.")
     if UNKNOWN in tokens:
@@ -110,10 +121,14 @@ def target_tokenizer(
         steps += [normalizers.Replace("U", "C"), normalizers.Replace("O", "K")]
     if kind == "kmers" and "T" in tokens and "U" not in tokens:
         steps += [normalizers.Replace("U", "T")]  # RNA
+    if kind == "words":
+        steps += [normalizers.Lowercase()]
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
+    else:
+        pattern = {"smiles": SMILES, "kmers": f".{{1,{k}}}"}.get(kind, CHARACTER)
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+        backend.decoder = decoders.Fuse()
     backend.normalizer = normalizers.Sequence(steps)
-    pattern = {"smiles": SMILES, "kmers": f".{{1,{k}}}"}.get(kind, CHARACTER)
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
-    backend.decoder = decoders.Fuse()
     return _with_specials(backend, source_tokenizer, max_tokens, spell_mask=spell_mask)
 
 

@@ -266,12 +266,37 @@ def test_ids_decode_to_the_text_without_the_frame():
         assert tokenizer.decode(tokenizer(smiles)["input_ids"], skip_special_tokens=True) == smiles
 
 
+# ---------------------------------------------------------------------------------------------------------- words
+
+
+def test_words_are_lower_cased_split_from_punctuation_and_as_many_as_asked_for():
+    texts = ["The film, the FILM!", "a film: don't", " the\nplot "]
+    tokenizer, _ = made("words", texts=texts)
+    assert ordinary(tokenizer, "THE film,don't\tgo!") == ["the", "film", ",", "don", "'", "t", UNKNOWN, "!"]
+    assert target_vocabulary("words", texts)[:2] == ["film", "the"]
+    few, special_ids = made("words", texts=texts, most=2)
+    assert few("a the Film")["input_ids"][1:-1] == [2, 1, 0]
+    assert few.convert_ids_to_tokens([0, 1, 2]) == ["film", "the", UNKNOWN]
+    assert sorted(special_ids) == list(range(3, len(few)))
+
+
+def test_words_stand_apart_when_they_are_decoded():
+    tokenizer, _ = made("words", texts=["the plot was dull"])
+    assert (
+        tokenizer.decode(tokenizer("the plot was dull")["input_ids"], skip_special_tokens=True) == "the plot was dull"
+    )
+
+
+def test_the_most_frequent_characters_can_be_kept_too():
+    assert target_vocabulary("characters", ["aabbbc"], most=2) == ["b", "a"]
+
+
 # ------------------------------------------------------------------------------------------------ saving, spelling out
 
 SPELT = ["<|mask|>", "<|pad|>", "<|CLS|>", "<|SEP|>", "[MASK]", "[PAD]", "[CLS]", UNKNOWN]
 
 
-@pytest.mark.parametrize("kind", ["characters", "residues", "kmers", "smiles"])
+@pytest.mark.parametrize("kind", ["characters", "residues", "kmers", "smiles", "words"])
 @pytest.mark.parametrize("source", ["wordpiece", "byte-bpe-roberta", "byte-bpe-gpt2", None])
 def test_saved_and_reloaded_it_gives_the_same_ids(kind, source, tmp_path):
     training = ["CC(=O)Nc1ccc(O)cc1", "ACGTTAGCA", "é[Na+]"]

@@ -1,0 +1,374 @@
+"""Canvas: the target's image on the canvas of an image source, with a trained program around or over it.
+
+    x~ = clip(place(x) + M * a * squash(W), 0, 1)
+
+x (batch, 3, h, w) lies on a canvas (3, H, W) of a plain background, once or several times. M (H, W) is 1 where the program
+acts and 0 elsewhere, a is the amplitude, and pixels are numbers from 0 to 1. Theta is W where M is 1, and holds no more:
+3 numbers for each such pixel, which start at zero.
+
+    mask       "surround": all but x     "border": a frame at the canvas's edge     "full"     "given"
+    squash     "tanh"     "sigmoid"     "clamp" (to [-1, 1], outside of which W has no gradient)     "none"
+
+Clipped pixels have no gradient either. A program that stays in [0, 1] by itself is never clipped: "tanh" with amplitude and
+background 0.5, which is what Elsayed et al. have on their canvas from -1 to 1, or "sigmoid" on background 0.
+
+The mask comes after the squashing. Published re-implementations have `sigmoid(W * M)`, which is 0.5 where M is 0: they
+brighten the data by half of the range.
+
+With `learn_scale` x is drawn exp(log_scale) times as large about the centre of its place, by bilinear interpolation, and
+log_scale, which starts at zero, is trained too. M stays that of the start: where x grows over the program the two are added,
+where it shrinks there is background. AutoVP's code cuts M anew to the scaled size in whole pixels, which no gradient sees.
+
+Source: Elsayed et al. 2019 (arXiv 1806.11146); the border is the padding of Bahng et al. 2022 (arXiv 2203.17274), the
+scale that of AutoVP (Tsao et al. 2024, arXiv 2310.08381).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, inf, isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError, unknown
+from ..sources.base import Source, SourceSpec
+from .base import InputTransform
+
+MASKS = ("surround", "border", "full", "given")
+SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "clamp": lambda weight: weight.clamp(-1, 1),
+    "none": lambda weight: weight,
+}
+ROUNDING = 1e-3  # how far outside of [0, 1] a pixel may be and is clipped
+
+
+@dataclass
+class CanvasOptions:
+    """Options of `canvas`; lengths are in pixels.
+
+    Attributes:
+        height, width: of the canvas, which is the image that the source takes.
+        image_height, image_width: of x on the canvas; images of another size are resized.
+        place: "center", or [top, left].
+        copies: of x, each in the middle of its cell of a near-square grid.
+        learn_scale: whether the scale of x is trained.
+        mask: "surround", "border", "full" or "given".
+        border: of a "border", how many pixels at each edge.
+        mask_runs: of a "given" mask, the lengths of its runs; see `run_lengths`.
+        squash: "tanh", "sigmoid", "clamp" or "none".
+        amplitude: a, what the squashed W is multiplied with.
+        background: value of the canvas where nothing lies.
+        l2: lambda of the penalty `lambda * sum W^2`.
+    """
+
+    height: int
+    width: int
+    image_height: int
+    image_width: int
+    place: str | list[int] = "center"
+    copies: int = 1
+    learn_scale: bool = False
+    mask: str = "surround"
+    border: int = 0
+    mask_runs: list[int] | None = None
+    squash: str = "tanh"
+    amplitude: float = 1.0
+    background: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self):
+        check_whole(self, "height", "width", "image_height", "image_width", "copies")
+        if self.mask not in MASKS:
+            raise unknown("mask", self.mask, MASKS)
+        self._check_place()
+        if self.mask == "border" and not (type(self.border) is int and 0 < 2 * self.border < min(self.canvas)):
+            raise InputError(
+                f"border is {self.border!r} on a canvas of {_by(self.canvas)}: give 1 to {(min(self.canvas) - 1) // 2} pixels."
+            )
+        if self.mask != "border" and self.border:
+            raise InputError(f"border is {self.border!r}, but mask is {self.mask!r}: a border needs mask='border'.")
+        if (self.mask == "given") != (self.mask_runs is not None):
+            raise InputError(
+                "mask='given' and mask_runs belong together: give both, with run_lengths(mask), or neither."
+            )
+        if self.mask_runs is not None:
+            whole = all(type(run) is int and run >= 0 for run in self.mask_runs)
+            if not whole or sum(self.mask_runs) != self.height * self.width:
+                raise InputError(
+                    f"mask_runs does not cover the {self.height * self.width:,} pixels of a canvas of {_by(self.canvas)}: make "
+                    "it with run_lengths(mask), of a mask of this height and width."
+                )
+
+    def _check_place(self) -> None:
+        rows, columns = near_square(self.copies)
+        if self.image_height > self.height // rows or self.image_width > self.width // columns:
+            what = "The image does not" if self.copies == 1 else f"{self.copies} copies of the image do not"
+            raise InputError(
+                f"{what} fit: {_by(self.image)} is larger than {_by((self.height // rows, self.width // columns))}, which is "
+                "the room on the canvas; choose a smaller image_height and image_width."
+            )
+        if self.learn_scale and self.copies > 1:
+            raise InputError(
+                f"learn_scale is for one image on the canvas, not for {self.copies} copies: give one of the two."
+            )
+        if self.place == "center":
+            return
+        if isinstance(self.place, str) or len(self.place) != 2 or self.copies > 1:
+            raise InputError(f"place is {self.place!r}: give 'center', or [top, left] of a single copy.")
+        ends = (side - length for side, length in zip(self.canvas, self.image, strict=True))
+        if not all(type(start) is int and 0 <= start <= end for start, end in zip(self.place, ends, strict=True)):
+            raise InputError(
+                f"place is {list(self.place)}: an image of {_by(self.image)} at this top and left is not within the canvas of "
+                f"{_by(self.canvas)}."
+            )
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the canvas."""
+        return self.height, self.width
+
+    @property
+    def image(self) -> tuple[int, int]:
+        """Height and width of x on it."""
+        return self.image_height, self.image_width
+
+    @property
+    def spots(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of the canvas on which each copy of x lies."""
+        if self.place == "center":
+            rows, columns = near_square(self.copies)
+            cells = [divmod(copy, columns) for copy in range(self.copies)]
+            corners = [
+                (
+                    _middle(self.height, rows, row, self.image_height),
+                    _middle(self.width, columns, column, self.image_width),
+                )
+                for row, column in cells
+            ]
+        else:
+            corners = [(int(self.place[0]), int(self.place[1]))]
+        return [(slice(top, top + self.image_height), slice(left, left + self.image_width)) for top, left in corners]
+
+
+def near_square(count: int) -> tuple[int, int]:
+    """Rows and columns of a grid for `count` things, as many columns as rows or one more."""
+    columns = isqrt(count - 1) + 1
+    return ceil(count / columns), columns
+
+
+def _middle(side: int, cells: int, cell: int, length: int) -> int:
+    """Where something of a length starts if it lies in the middle of a cell."""
+    return (side * cell // cells + side * (cell + 1) // cells - length) // 2
+
+
+def _by(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
+
+
+def check_whole(options: Any, *names: str, least: int = 1) -> None:
+    """Raise `InputError` if one of these options is not a whole number of at least `least`."""
+    for name in names:
+        if type(value := getattr(options, name)) is not int or value < least:
+            raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")
+
+
+# -------------------------------------------------------------------------------------------------------------- masks
+
+
+def run_lengths(mask: Any) -> list[int]:
+    """A mask (height, width) of 0 and 1 as plain data: how many zeros, then ones, then zeros, ..., row by row."""
+    flat = torch.as_tensor(mask).bool().flatten()
+    changes = (flat != torch.cat([flat.new_zeros(1), flat[:-1]])).nonzero()[:, 0].tolist()
+    bounds = [0, *changes, len(flat)]
+    return [end - start for start, end in pairwise(bounds)]
+
+
+def mask_of(options: CanvasOptions) -> Tensor:
+    """M (height, width): True where the program acts."""
+    if options.mask_runs is not None:
+        runs = torch.tensor(options.mask_runs)
+        return (torch.arange(len(runs)) % 2 == 1).repeat_interleave(runs).view(options.canvas)
+    mask = torch.ones(options.canvas, dtype=torch.bool)
+    if options.mask == "border":
+        mask[options.border : -options.border, options.border : -options.border] = False
+    if options.mask == "surround":
+        for spot in options.spots:
+            mask[spot] = False
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------------------ program
+
+
+class Program(nn.Module):
+    """M * a * squash(W) on a canvas; theta is `weight` (3, pixels where M is 1).
+
+    Args:
+        mask: M (height, width).
+        squash, amplitude, background, l2: as in `CanvasOptions`.
+
+    Raises:
+        InputError: the mask is zero everywhere, or a value is out of its range.
+    """
+
+    index: Tensor
+
+    def __init__(
+        self, mask: Tensor, squash: str = "tanh", amplitude: float = 1.0, background: float = 0.0, l2: float = 0.0
+    ):
+        super().__init__()
+        if squash not in SQUASHES:
+            raise unknown("squash", squash, SQUASHES)
+        if not 0 < amplitude < inf:
+            raise InputError(f"amplitude is {amplitude}: give more than 0.")
+        if not 0 <= background <= 1:
+            raise InputError(f"The value of the empty canvas is {background}: give 0 (black) to 1 (white).")
+        if not 0 <= l2 < inf:
+            raise InputError(f"l2 is {l2}: a penalty is 0 or more.")
+        if not mask.any():
+            raise InputError(
+                "The mask leaves no pixel of the canvas to the program, so there is nothing to train: choose a smaller image "
+                "or another mask."
+            )
+        self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
+        self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
+        self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
+        self._kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
+
+    def forward(self, source: Source | None = None) -> Tensor:
+        """What is added to the canvas, (3, height, width), in units of pixels from 0 to 1; it needs no source."""
+        acting = self.amplitude * SQUASHES[self.squash](self.weight)
+        whole = acting.new_zeros(3, self.size.numel()).index_copy(1, self.index, acting)
+        return whole.view(3, *self.size)
+
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """The program, and the empty canvas with it, clip(background + program), both (3, height, width).
+
+        Without gradients they are computed once and kept until theta changes.
+        """
+        if torch.is_grad_enabled():
+            self._kept = None
+            return self._drawn()
+        key = (self.weight.data_ptr(), self.weight._version, self.weight.device)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._drawn())
+        return self._kept[1]
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        program = self()
+        return program, (self.background + program).clamp(0, 1)
+
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """The same of a program that adds nothing."""
+        nothing = self.weight.new_zeros(3, *self.size)
+        return nothing, nothing + self.background
+
+    def penalty(self) -> Tensor | float:
+        """`l2 * sum W^2`, over the W that act."""
+        return self.l2 * self.weight.square().sum() if self.l2 else 0.0
+
+
+class ProgramTransform(InputTransform):
+    """A transform whose theta is `self.program`, or has it as a part; `self.program()` is what it adds."""
+
+    takes = "pixel_values"
+    program: Program
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must take images of the canvas's size."""
+        if spec.canvas() != (self.options.height, self.options.width):
+            raise InputError(
+                f"The canvas is {_by((self.options.height, self.options.width))}, but the source takes images of "
+                f"{_by(spec.canvas())}: this adapter belongs to another source, or height and width are wrong."
+            )
+
+    def penalty(self) -> Tensor | float:
+        """See `Program.penalty`."""
+        return self.program.penalty()
+
+    def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
+        """What the source sees of `data`, pixels (batch, 3, height, width) from 0 to 1; without the program if asked."""
+        raise NotImplementedError  # pragma: no cover - the interface
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """The column that it `takes` to `pixels` (batch, 3, height, width) from 0 to 1.
+
+        Raises:
+            InputError: the column is missing, or is not what the adapter's processor makes.
+        """
+        if self.takes not in batch:
+            raise InputError(
+                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes {self.takes}: use the processor that "
+                "came with it."
+            )
+        return {"pixels": self.canvas_of(batch[self.takes])}
+
+
+def prepared(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Images (batch, 3, h, w) of numbers from 0 to 1, resized to `size`: bilinear, with antialiasing.
+
+    Raises:
+        InputError: they have another shape, or numbers outside of the range.
+    """
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise InputError(f"The images are {_by(images.shape)}: give (batch, 3, height, width), grey ones as RGB.")
+    low, high = torch.stack(torch.aminmax(images)).tolist()
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
+        raise InputError(
+            f"The pixels go from {low:.3g} to {high:.3g}, but must lie from 0 to 1: use the processor that came with this "
+            "adapter, which must not normalise."
+        )
+    images = images.to(dtype)
+    if tuple(images.shape[2:]) != size:
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return images.clamp(0, 1)
+
+
+class Canvas(ProgramTransform):
+    """Puts images on the canvas, with a program around or over them; theta is `program` and, if trained, `log_scale`."""
+
+    Options = CanvasOptions
+
+    def __init__(self, options: CanvasOptions):
+        super().__init__(options)
+        mask = mask_of(options)
+        self.program = Program(mask, options.squash, options.amplitude, options.background, options.l2)
+        self._covers = any(bool(mask[spot].any()) for spot in options.spots)
+        if options.learn_scale:
+            self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
+        """Images (batch, 3, h, w) from 0 to 1 on the canvas, with or without the program: (batch, 3, height, width)."""
+        images = prepared(data, self.options.image, self.program.weight.dtype)
+        program, frame = self.program.frame() if programmed else self.program.empty()
+        if self.options.learn_scale:
+            return (self._scaled(images) + program).clamp(0, 1)
+        canvas = frame.expand(len(images), -1, -1, -1).clone()  # only where x lies does it depend on x
+        for rows, columns in self.options.spots:
+            spot = (..., rows, columns)
+            canvas[spot] = (images + program[spot]).clamp(0, 1) if self._covers else images
+        return canvas
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Images in their trained size on the background (batch, 3, height, width)."""
+        ((rows, columns),) = self.options.spots
+        scale = self.log_scale.exp()
+        across = _from_middle(self.options.width, columns, scale)
+        down = _from_middle(self.options.height, rows, scale)
+        grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
+        inside = F.grid_sample(images.new_ones(1, 1, *images.shape[2:]), grid, align_corners=False)
+        drawn = F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+        return drawn + (1 - inside) * self.options.background
+
+
+def _from_middle(side: int, span: slice, scale: Tensor) -> Tensor:
+    """For every pixel of a side, where it lies in an image that covers `span` times `scale`: -1 to 1 between its edges."""
+    centres = torch.arange(side, device=scale.device, dtype=scale.dtype) + 0.5
+    return (2 * centres - span.start - span.stop) / ((span.stop - span.start) * scale)

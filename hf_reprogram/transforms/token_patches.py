@@ -1,0 +1,195 @@
+"""Token patches: a text as an image, in which every token is a square patch.
+
+    image = clip( base + unpatch( eps * tanh(theta[t_1], ..., theta[t_n], theta[pad], ..., theta[pad]) ), 0, 1 )
+
+theta (V_T, 3, p, p) holds a patch for every token of the target's tokenizer. The i-th token of a text is the i-th patch of
+the canvas, in rows from the top left; the places after the last token take the padding token's patch, whatever the batch
+is padded to and on which side. The base is grey, 0.5, or a given image. An eps of 0.5 on grey reaches every colour, the
+paper's unbounded program; a smaller one bounds how far any pixel moves, and may differ by channel.
+
+A source that projects patches of the same side in its first layer needs no image: on a base that is the same everywhere,
+the projection of a token's patch is a row of a small table,
+
+    F (V_T, width) = project(clip(base + eps * tanh(theta), 0, 1))         image's first-layer output at place i = F[t_i]
+
+so that only tokens that occur are projected, once each, and without gradients the table is kept until theta changes. It is
+exact. With a base image, or patches of another side, the image is built.
+
+Source: Neekhara et al. 2022 (arXiv 2102.07325). Its code takes the tanh in the source's normalised units and clips to
+pixels: the same for a source of mean and deviation 0.5, and for any other one fewer colours than ours. Its penalty is the norm
+of a batch's tanh(theta) images over the batch size. Ours is the squared norm of theta's rows, so that a pixel that has
+saturated can come back, averaged over the tokens that occur in the batch, so that it depends on neither the batch's size nor
+its length and leaves the rows of absent tokens alone: Adam would move those by whole steps towards grey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..sources.base import SourceSpec
+from .base import InputTransform
+
+GREY = 0.5
+
+
+@dataclass
+class TokenPatchesOptions:
+    """Options of `token_patches`.
+
+    Attributes:
+        num_tokens: V_T, all ids of the target's tokenizer, special tokens included.
+        pad_id: the token whose patch fills the places after a text.
+        patch_size: p, side of a patch in pixels; it divides both sides of the canvas.
+        height, width: of the canvas, in pixels.
+        eps: how far a pixel may move from the base, for each channel, in pixels from 0 to 1.
+        base_image: whether the base is an image, which the checkpoint holds, and not grey.
+        l2: times the mean squared norm of the rows of a batch's tokens, added to the loss.
+    """
+
+    num_tokens: int
+    pad_id: int
+    patch_size: int
+    height: int
+    width: int
+    eps: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    base_image: bool = False
+    l2: float = 0.0
+
+    def __post_init__(self):
+        sides = (self.height, self.width)
+        if self.patch_size < 1 or any(side % self.patch_size for side in sides):
+            common = [p for p in range(1, min(sides) + 1) if not any(side % p for side in sides)]
+            raise InputError(
+                f"patch_size is {self.patch_size}, which does not divide the canvas of {self.height} x {self.width} "
+                f"pixels: choose one of {', '.join(map(str, common))}."
+            )
+        if not 0 <= self.pad_id < self.num_tokens:
+            raise InputError(f"pad_id is {self.pad_id}: it must be one of the {self.num_tokens} tokens.")
+        if len(self.eps) != 3 or not all(0 < value <= 1 for value in self.eps):
+            raise InputError(f"eps is {self.eps}: give three numbers of pixels, more than 0 and at most 1.")
+        if self.l2 < 0:
+            raise InputError(f"l2 is {self.l2}: a penalty is 0 or more.")
+
+    @property
+    def places(self) -> int:
+        """Patches of the canvas: the most tokens that a text may have."""
+        return (self.height // self.patch_size) * (self.width // self.patch_size)
+
+
+class TokenPatches(InputTransform):
+    """Draws tokens as patches; theta is `table` (V_T, 3, p, p), and a base image is a buffer of bytes (3, height, width)."""
+
+    Options = TokenPatchesOptions
+
+    eps: Tensor
+    base_image: Tensor
+
+    def __init__(self, options: TokenPatchesOptions):
+        super().__init__(options)
+        side = options.patch_size
+        self.table = nn.Parameter(torch.zeros(options.num_tokens, 3, side, side))
+        self.register_buffer("eps", torch.tensor(options.eps).view(3, 1, 1), persistent=False)  # the config holds it
+        if options.base_image:
+            shape = (3, options.height, options.width)
+            self.register_buffer("base_image", torch.zeros(shape, dtype=torch.uint8))
+        self._tokens: Tensor | None = None  # of the last batch, which the penalty is about
+        self._folded: tuple[Any, Tensor] | None = None
+
+    @torch.no_grad()
+    def reset(self, std: float = 0.1) -> None:
+        """Start with patches near the base, each another one."""
+        self.table.normal_(std=std)
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must take images of the canvas's size."""
+        height, width = spec.canvas()
+        if (height, width) != (self.options.height, self.options.width):
+            raise InputError(
+                f"The patches cover {self.options.height} x {self.options.width} pixels, but the source takes {height} x "
+                f"{width}: this adapter belongs to another source."
+            )
+
+    def folds(self, spec: SourceSpec) -> bool:
+        """Whether the source's projection of a patch depends on the token alone, so that no image has to be built."""
+        return spec.patch_size == self.options.patch_size and not self.options.base_image
+
+    def penalty(self) -> Tensor | float:
+        """`l2` times the squared norm of a row of theta, averaged over the tokens of the last batch."""
+        if not self.options.l2 or self._tokens is None:
+            return 0.0
+        rows, _ = occurring(self._tokens, self.options.num_tokens)
+        return self.options.l2 * self.table[rows].square().sum((1, 2, 3)).mean()
+
+    def forward(self, batch: dict[str, Tensor], source: Any) -> dict[str, Any]:
+        """`input_ids`, `attention_mask` (batch, tokens) to `patches` (batch, places, width), projected, or to `pixels`.
+
+        Raises:
+            InputError: a text has more tokens than the canvas has patches, or an id is past the target's vocabulary.
+        """
+        tokens = self._tokens = self.placed(batch)
+        if not self.folds(source.spec):
+            return {"pixels": self.image(tokens)}
+        if not torch.is_grad_enabled():
+            return {"patches": F.embedding(tokens, self.folded(source))}
+        self._folded = None  # a fused optimizer's step leaves no trace in the tensor's version
+        rows, index = occurring(tokens, self.options.num_tokens)
+        return {"patches": F.embedding(index, self._projected(rows, source))}
+
+    def placed(self, batch: dict[str, Tensor]) -> Tensor:
+        """The token at every place of the canvas (batch, places): a text's own ones in their order, then padding."""
+        ids, mask = batch["input_ids"].long(), batch.get("attention_mask")
+        kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        longest, places = int(kept.sum(1).max()), self.options.places
+        if longest > places:
+            raise InputError(
+                f"A text has {longest} tokens, but the canvas has {places} patches of {self.options.patch_size} x "
+                f"{self.options.patch_size} pixels: tokenize with truncation=True, or use a smaller patch_size."
+            )
+        largest = int(ids.masked_fill(~kept, 0).max()) if ids.numel() else 0
+        if largest >= self.options.num_tokens:
+            raise InputError(
+                f"The batch holds token id {largest}, but the target's vocabulary has {self.options.num_tokens}: tokenize "
+                "with the processor that came with this adapter."
+            )
+        place = torch.where(kept, kept.cumsum(1) - 1, places)  # padding goes to a place past the canvas
+        canvas = ids.new_full((len(ids), places + 1), self.options.pad_id)
+        return canvas.scatter_(1, place, ids)[:, :places]
+
+    def image(self, tokens: Tensor) -> Tensor:
+        """Pixels (batch, 3, height, width) from 0 to 1 of tokens (batch, places)."""
+        rows, index = occurring(tokens, self.options.num_tokens)
+        side, across = self.options.patch_size, self.options.width // self.options.patch_size
+        base = self.base_image / 255 if self.options.base_image else None
+        patches = self.eps * self.table[rows].tanh() if base is not None else self._on_grey(rows)
+        laid = F.embedding(index, patches.flatten(1)).view(len(tokens), -1, across, 3, side, side)
+        image = laid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 3, self.options.height, self.options.width)
+        return image if base is None else (base + image).clamp(0, 1)
+
+    def folded(self, source: Any) -> Tensor:
+        """F (V_T, width), computed once and kept until theta changes; without gradients."""
+        key = (self.table.data_ptr(), self.table._version, self.table.device)
+        if self._folded is None or self._folded[0] != key:
+            rows = torch.arange(self.options.num_tokens, device=self.table.device)
+            self._folded = (key, self._projected(rows, source).detach())
+        return self._folded[1]
+
+    def _projected(self, rows: Tensor, source: Any) -> Tensor:
+        with torch.autocast(rows.device.type, enabled=False):  # so that what is kept folded fits every later call
+            return source.project_patches(self._on_grey(rows))
+
+    def _on_grey(self, rows: Tensor) -> Tensor:
+        """Pixels (n, 3, p, p) of tokens `rows` (n,) on grey."""
+        return (GREY + self.eps * self.table[rows].tanh()).clamp(0, 1)
+
+
+def occurring(tokens: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """Which of `num_tokens` tokens occur (n,), in order, and for every place of `tokens` its index into them."""
+    occurs = torch.zeros(num_tokens, dtype=torch.bool, device=tokens.device)
+    occurs[tokens] = True
+    return occurs.nonzero()[:, 0], (occurs.cumsum(0) - 1)[tokens]
