@@ -30,7 +30,7 @@ def methods() -> None:
 
     for name in METHODS.names():
         info = METHODS[name].info
-        typer.echo(f"{name}\n  {info.title} ({info.authors} {info.year}, arXiv {info.arxiv})")
+        typer.echo(f"{name}\n  {info.title} ({info.authors} {info.year}, {info.where})")
         typer.echo(f"  source: {info.source}; transform: {info.transform}; mapping: {info.mapping}")
         if info.differs:
             typer.echo(f"  differs: {info.differs}")
@@ -84,30 +84,36 @@ def evaluate(
 @app.command()
 def predict(
     adapter: Adapter,
-    text: Annotated[
-        Optional[list[str]], typer.Argument(help="A text, or a text and its pair; else lines are read from --file.")
+    given: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            help="A text, or a text and its pair; the path of an image; or numbers separated by commas, after --. Else lines "
+            "are read from --file.",
+            show_default=False,
+        ),
     ] = None,
     file: Annotated[
-        Optional[Path], typer.Option(help="A text a line; a tab separates a text from its pair. - is standard input.")
+        Optional[Path],
+        typer.Option(help="An input a line; a tab separates a text from its pair. - is standard input."),
     ] = None,
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Classify texts; prints a JSON object a line."""
-    from .training.evaluate import predict_texts
+    """Classify texts, images or rows of numbers, whichever the adapter takes; prints a JSON object a line."""
+    from .training.evaluate import predict_lines
 
-    if bool(text) == bool(file):
-        raise InputError("Give either a text (and its pair) or --file.")
-    if text and len(text) > 2:
-        raise InputError(f"There are {len(text)} texts: give one and its pair, and put texts with spaces in quotes.")
-    if text:
-        lines = ["\t".join(text)]
+    if bool(given) == bool(file):
+        raise InputError("Give either something to classify or --file.")
+    if given and len(given) > 2:
+        raise InputError(f"There are {len(given)} texts: give one and its pair, and put texts with spaces in quotes.")
+    if given:
+        lines = ["\t".join(given)]
     else:
         try:
             lines = (sys.stdin.read() if str(file) == "-" else Path(str(file)).read_text(encoding="utf-8")).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The file {str(file)!r} cannot be read: {error}.") from error
-    for record in predict_texts(adapter, lines, source, quiet):
+    for record in predict_lines(adapter, lines, source, quiet):
         typer.echo(json.dumps(record, ensure_ascii=False))
 
 
@@ -116,22 +122,27 @@ def inspect(
     adapter: Adapter,
     source: Source = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    top: Annotated[int, typer.Option(help="How many nearest tokens to show.")] = 5,
+    top: Annotated[int, typer.Option(help="How many nearest tokens, or source labels of a class, to show.")] = 5,
+    example: Annotated[
+        Optional[str],
+        typer.Option(
+            help="What to show a program of images on: an image file, numbers separated by commas or a text, whichever the "
+            "adapter takes; by default a test card.",
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
-        Optional[Path], typer.Option(help="Write the target's tokens over the source's as a heat map (PNG).")
+        Optional[Path],
+        typer.Option(
+            help="Write a PNG: the target's tokens over the source's as a heat map, or the program and what it makes of the "
+            "example."
+        ),
     ] = None,
 ) -> None:
-    """Show parameter counts, the template or the vocabulary in the source's words, and whether prompts matter."""
+    """Show parameter counts, the template, vocabulary or program, the label map, and whether prompts matter."""
     from .diagnostics.inspection import describe, inspect_adapter
 
-    found = inspect_adapter(adapter, source, top)
-    if plot is not None:
-        from .diagnostics.vocabulary import plot_combinations
-
-        if "vocabulary" not in found:
-            raise InputError(f"{adapter!r} has no vocabulary to plot: it is an adapter of {found['method']}.")
-        colour = "coefficient" if found["sparsity"] else "cosine"
-        plot_combinations(found["vocabulary"], plot, f"{found['method']} on {Path(found['source']).name}", colour)
+    found = inspect_adapter(adapter, source, top, example, plot)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))
 
 

@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
+from hf_reprogram import reprogram
 from hf_reprogram.cli import main
 from hf_reprogram.methods import METHODS
-from tests import runs, words
+from tests import runs, tiny_vision, words
 
 
 @pytest.fixture
@@ -188,6 +190,39 @@ def test_predict_reads_a_file_or_standard_input(cli, finished, tmp_path, monkeyp
     assert [record["text"] for record in from_file] == texts
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts)))
     assert records(cli("predict", finished.folder, "--file", "-", "--quiet")) == from_file
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory):
+    """Folders of two adapters on a tiny ViT, one of images and one of rows of three numbers, untrained; and an image."""
+    folder = tmp_path_factory.mktemp("vision")
+    source = tiny_vision.save_source(folder / "vit", "vit")
+    for name, method, more in (("images", "elsayed", {}), ("table", "fraud", {"features": np.eye(3)})):
+        model, processor = reprogram(source, method, ["no", "yes"], mapping="dense", **more)
+        model.save_pretrained(folder / name)
+        if processor is not None:
+            processor.save_pretrained(folder / name)
+    tiny_vision.images(1)[0][0].save(folder / "image.png")
+    return folder
+
+
+def test_predict_takes_images(cli, vision):
+    path = str(vision / "image.png")
+    (record,) = records(cli("predict", vision / "images", path, "--quiet"))
+    assert record.keys() == {"image", "label", "score"}
+    assert record["image"] == path
+    record["score"] = pytest.approx(record["score"], abs=1e-5)
+    assert records(cli("predict", vision / "images", path, path, "--quiet")) == [record] * 2
+    assert_refused(cli("predict", vision / "images", "nowhere.png", "--quiet"), "'nowhere.png'")
+
+
+def test_predict_takes_rows_of_numbers(cli, vision, tmp_path):
+    (tmp_path / "rows.csv").write_text("1,0,0\n-1,0.5,1e-1\n")
+    found = records(cli("predict", vision / "table", "--file", tmp_path / "rows.csv", "--quiet"))
+    assert [record["features"] for record in found] == [[1, 0, 0], [-1, 0.5, 0.1]]
+    found[1]["score"] = pytest.approx(found[1]["score"], abs=1e-5)
+    assert records(cli("predict", vision / "table", "--quiet", "--", "-1,0.5,1e-1")) == found[1:]
+    assert_refused(cli("predict", vision / "table", "a text", "--quiet"), "'a text'", "numbers separated by commas")
 
 
 def test_predict_keeps_other_alphabets_readable(cli, finished):

@@ -40,7 +40,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
         source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
-        tokenizer=_TOKENIZERS.get(info.transform, "the tokenizer that reads its texts"),
+        processor=_processor(results, info.transform),
         trainable=f"{results['trainable']:,}",
         adapter_bytes=f"{results['adapter_bytes']:,}",
         repo_id=repo_id,
@@ -52,7 +52,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         settings=_settings(results),
         sweep_table=_sweep(results),
         revision_clause=f" (revision {source['revision'][:12]})" if source["revision"] else "",
-        reference=f"{info.authors} ({info.year}). {info.title}. arXiv:{info.arxiv}.",
+        reference=f"{info.authors} ({info.year}). {info.title}. {info.where}.",
         version=results["versions"].get("hf_reprogram", ""),
         versions=", ".join(f"{name} {value}" for name, value in results["versions"].items() if name != "hf_reprogram"),
     )
@@ -103,6 +103,11 @@ _TOKENIZERS = {  # by input transform
     "vocabulary": "the tokenizer of the target's own alphabet",
     "contextual_vocabulary": "the tokenizer of the target's own alphabet",
 }
+_WHAT = {  # by problem
+    "token_classification": "  # a label for every token",
+    "multi_label_classification": "  # each label with a probability of its own",
+    "regression": "  # the score is the number",
+}
 _TEXTS = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
 
 
@@ -121,13 +126,55 @@ def _problem(results: dict[str, Any]) -> str:
     return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
 
 
+def _modality(results: dict[str, Any]) -> str:
+    return results["task"].get("modality", "text")
+
+
+def _processor(results: dict[str, Any], transform: str) -> str:
+    """What lies beside the trained numbers, if anything."""
+    beside = {
+        "text": f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}",
+        "image": " and the image processor that brings images to their size",
+    }
+    return beside.get(_modality(results), "")
+
+
 def _example(results: dict[str, Any], repo_id: str) -> str:
-    """Python that applies the adapter to a text of its kind."""
+    """Python that applies the adapter to an example of its kind."""
+    make = {"text": _text_example, "image": _image_example, "table": _table_example}[_modality(results)]
+    return make(results, repo_id)
+
+
+def _image_example(results: dict[str, Any], repo_id: str) -> str:
+    tag, problem = pipeline_tag(results), _problem(results)
+    several = ", top_k=None" if problem == "multi_label_classification" else ""
+    return (
+        "import hf_reprogram\nfrom transformers import AutoImageProcessor, pipeline\n\n"
+        f'processor = AutoImageProcessor.from_pretrained("{repo_id}", backend="pil")\n'
+        f'classify = pipeline("{tag}", model="{repo_id}", image_processor=processor)\n'
+        f'classify("image.png"{several}){_WHAT.get(problem, "")}'
+    )
+
+
+def _table_example(results: dict[str, Any], repo_id: str) -> str:
+    names = results["task"]["features"]
+    order = ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])
+    activation = {"regression": "", "multi_label_classification": ".sigmoid()"}.get(_problem(results), ".softmax(-1)")
+    return (
+        "import torch\nfrom hf_reprogram import ReprogrammedModel\n\n"
+        f'model = ReprogrammedModel.from_pretrained("{repo_id}")\n'
+        f"rows = torch.zeros(1, {len(names)})  # {order}\n"
+        f"model(input_features=rows).logits{activation}  # {', '.join(results['task']['labels']) or 'the number'}"
+    )
+
+
+def _text_example(results: dict[str, Any], repo_id: str) -> str:
     problem, tag = _problem(results), pipeline_tag(results)
+    imports = "import hf_reprogram\nfrom transformers import pipeline\n\n"
     text = _TEXTS.get(str(results["method"].get("tokenizer")), "A text.")
     if problem == "infilling":
         half = len(text) // 2
-        return (
+        return imports + (
             f'fill = pipeline("{tag}", model="{repo_id}")\n'
             f'masked = f"{text[:half]}{{fill.tokenizer.mask_token}}{text[half + 1 :]}"\n'
             "fill(masked)  # the most probable tokens there\n"
@@ -135,14 +182,9 @@ def _example(results: dict[str, Any], repo_id: str) -> str:
             "infill(fill.model, fill.tokenizer, [masked])  # any number of masks, one after the other"
         )
     name = "label" if problem == "token_classification" else "classify"
-    what = {
-        "token_classification": "  # a label for every token",
-        "multi_label_classification": "  # each label with a probability of its own",
-        "regression": "  # the score is the number",
-    }.get(problem, "")
     given = '{"text": "A first text.", "text_pair": "A second one."}' if results["task"].get("pair") else f'"{text}"'
     several = ", top_k=None" if problem == "multi_label_classification" else ""
-    return f'{name} = pipeline("{tag}", model="{repo_id}")\n{name}({given}{several}){what}'
+    return f'{imports}{name} = pipeline("{tag}", model="{repo_id}")\n{name}({given}{several}){_WHAT.get(problem, "")}'
 
 
 def _note(results: dict[str, Any]) -> str:
@@ -170,7 +212,8 @@ def _data(results: dict[str, Any]) -> str:
         "multi_label_classification": f"Labels, each there or not or missing: {labels}.",
         "token_classification": f"Labels of a letter: {labels}.",
     }
-    return f"{name}: {sizes} examples. {what.get(_problem(results), f'Labels: {labels}.')}"
+    features = f" Features: {len(task['features'])}." if task.get("features") else ""
+    return f"{name}: {sizes} examples.{features} {what.get(_problem(results), f'Labels: {labels}.')}"
 
 
 def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:

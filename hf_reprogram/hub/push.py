@@ -16,6 +16,7 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "preprocessor_config.json",
     "README.md",
     "recipe.json",
     "results.json",
@@ -33,7 +34,7 @@ def push_adapter(
     message: str = "Upload a reprogramming adapter",
     source: str | None = None,
 ) -> str:
-    """Upload an adapter, its tokenizer, card and results; returns the address of the commit.
+    """Upload an adapter, its processor, card and results; returns the address of the commit.
 
     Args:
         folder: as written by `train` or `save_pretrained`.

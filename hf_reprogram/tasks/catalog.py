@@ -1,18 +1,23 @@
-"""The tasks whose columns, labels and metrics are known: language, molecules, peptides, proteins, antibodies and DNA.
+"""The tasks whose columns, labels and metrics are known: language, molecules, proteins, DNA, images and tables.
 
 Where a benchmark hides the labels of its test split, the official validation split is the *test* split here, as in the
 papers' tables, and nothing is ever selected on it: a validation split is carved from train instead. Where it has no test
-split, one is carved too; molecules by scaffold.
+split, one is carved too; molecules by scaffold. A mirror that lacks a test split has its validation split tested on.
 
 A data set of the Hub stands under its Hub id, and `ALIASES` and `HUB_NAMES` give it a short name. `moleculenet`,
-`peptides`, `proteins`, `antibodies` and `dna`/`splice` are not known to be on the Hub with these columns and splits: they
-have a short name alone and are found in the folder of `HF_REPROGRAM_DATA`, as NAME/CONFIGURATION/train.parquet and so
-on. To take such data from elsewhere, give its Hub id or file as `task.dataset`, and `task.text` and `task.label`.
+`peptides`, `proteins`, `antibodies`, `dna`/`splice`, `subj`, `images`/`pneumonia_mnist` and `tabular` are not known to be on
+the Hub with these columns and splits: they have a short name alone and are found in the folder of `HF_REPROGRAM_DATA`, as
+NAME/CONFIGURATION/train.parquet and so on. To take such data from elsewhere, give its Hub id or file as `task.dataset`,
+and `task.text` (or `task.image`, `task.features`) and `task.label`. `digits` and `squares` need no data: see
+`hf_reprogram.tasks.builtin`.
 
 Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537), MoleculeNet (Wu et
 al. 2018, arXiv 1703.00564), NetSurfP-2.0's secondary structures with the test set NEW364 (Klausen et al. 2019; Elnaggar
 et al. 2021, arXiv 2007.06225), the antibody loops of RefineGNN (Jin et al. 2022, arXiv 2110.04624), splice junctions of
-UCI (Noordewier et al. 1991), and GUE's promoters and histone marks (Zhou et al. 2024, arXiv 2306.15006).
+UCI (Noordewier et al. 1991), and GUE's promoters and histone marks (Zhou et al. 2024, arXiv 2306.15006); AG News (Zhang et
+al. 2015, arXiv 1509.01626), IMDB reviews (Maas et al. 2011), subjectivity (Pang and Lee 2004, arXiv cs/0409058); MNIST
+(LeCun et al. 1998), CIFAR-10 (Krizhevsky 2009), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747), PneumoniaMNIST of
+MedMNIST (Yang et al. 2023, arXiv 2110.14795), and card transactions with their frauds (Dal Pozzolo et al. 2015).
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ class KnownTask:
     """A task of ours.
 
     Attributes:
-        text: one or two columns.
+        text: one or two columns, where examples are texts.
         labels: names by label value; empty for a regression, several labels and infilling.
         metrics: names from `hf_reprogram.tasks.metrics`; the first is the one selected on.
         test_split: which official split is the test split; None carves one.
@@ -41,6 +46,8 @@ class KnownTask:
         marks: for infilling, the marks whose positions are hidden and guessed.
         split: how validation and test are carved where the benchmark has none, see `TaskOptions`.
         prepare: turns an example into one whose `text` columns exist, if the data set has them in another form.
+        image: where examples are images, the names that their column may have.
+        features: where examples are rows of numbers, the columns.
     """
 
     text: tuple[str, ...]
@@ -55,6 +62,8 @@ class KnownTask:
     marks: str = "1"
     split: str = "seeded"
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    image: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
 
 def _copa(example: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +134,20 @@ def _sequences(labels: tuple[str, ...], metrics: tuple[str, ...], test_split: st
     return KnownTask(("sequence",), labels, metrics, test_split=test_split)
 
 
+def _images(
+    labels: tuple[str, ...], metrics: tuple[str, ...] = ("accuracy",), test_split: str | None = "test"
+) -> KnownTask:
+    """A class an image."""
+    return KnownTask((), labels, metrics, test_split=test_split, image=("image", "img"), average="macro")
+
+
+_DIGITS = tuple("0123456789")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
 CATALOG: dict[tuple[str, str], KnownTask] = {
     (_GLUE, "sst2"): KnownTask(("sentence",), ("negative", "positive"), ("accuracy",)),
     (_GLUE, "cola"): KnownTask(("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
@@ -170,12 +193,33 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     (_GUE, "prom_core_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
     (_GUE, "prom_300_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
     (_GUE, "emp_H3"): _sequences(("not_occupied", "occupied"), ("matthews", "accuracy")),
+    ("fancyzhx/ag_news", ""): KnownTask(
+        ("text",), ("World", "Sports", "Business", "Sci/Tech"), ("accuracy",), test_split="test"
+    ),
+    ("stanfordnlp/imdb", ""): KnownTask(("text",), ("negative", "positive"), ("accuracy",), test_split="test"),
+    ("subj", ""): KnownTask(("text",), ("subjective", "objective"), ("accuracy",), test_split=None),
+    ("ylecun/mnist", ""): _images(_DIGITS),
+    ("uoft-cs/cifar10", ""): _images(_CIFAR10),
+    ("zalando-datasets/fashion_mnist", ""): _images(_FASHION),
+    ("images", "pneumonia_mnist"): _images(("normal", "pneumonia"), ("accuracy", "roc_auc")),
+    ("digits", ""): _images(_DIGITS, test_split=None),
+    ("squares", ""): _images(tuple(str(count) for count in range(1, 11))),
+    ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so that accuracy says little
+        (),
+        ("genuine", "fraud"),
+        ("roc_auc", "average_precision", "accuracy"),
+        test_split=None,
+        features=(*(f"V{index}" for index in range(1, 29)), "Amount", "Time"),
+    ),
 }
-ALIASES = {"glue": _GLUE, "super_glue": _SUPER_GLUE}
+ALIASES = {"glue": _GLUE, "super_glue": _SUPER_GLUE, "ag_news": "fancyzhx/ag_news", "imdb": "stanfordnlp/imdb"}
 HUB_NAMES: dict[tuple[str, str | None], tuple[str, str | None]] = {
     ("dna", "prom_core_tata"): (_GUE, "prom_core_tata"),
     ("dna", "prom_300_tata"): (_GUE, "prom_300_tata"),
     ("dna", "h3"): (_GUE, "emp_H3"),
+    ("images", "mnist"): ("ylecun/mnist", None),
+    ("images", "cifar10"): ("uoft-cs/cifar10", None),
+    ("images", "fashion_mnist"): ("zalando-datasets/fashion_mnist", None),
 }
 
 

@@ -1,4 +1,4 @@
-"""From a `task:` section to train, validation and test splits with the columns `text`, `text_pair` and `label`."""
+"""From a `task:` section to train, validation and test splits of texts, images or rows of numbers, and their labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from .inputs import MODALITIES, input_columns, modality_of
 from .labels import known_task, label_columns, label_names, problem_of
 from .metrics import METRICS, check_metric
 from .prepare import prepare
@@ -28,11 +29,14 @@ class TaskOptions:
     """The `task:` section of a recipe.
 
     Attributes:
-        dataset: a Hub id, a folder, or a csv, tsv, jsonl or parquet file. With `HF_REPROGRAM_DATA=DIR` in the
-            environment, `owner/dataset` with its `name` is first looked for as `DIR/dataset/name`.
+        dataset: a Hub id, a folder (of images in a folder a class, too), a csv, tsv, jsonl or parquet file, or a name of
+            `hf_reprogram.tasks.builtin`. With `HF_REPROGRAM_DATA=DIR` in the environment, `owner/dataset` with its `name`
+            is first looked for as `DIR/dataset/name`.
         name: configuration of the data set, for example "rte" of "nyu-mll/glue".
         revision: commit of the data set's repository.
-        text: one column, or two for pairs; known for the tasks of `CATALOG`.
+        text: one column, or two for pairs. One of `text`, `image` and `features` is given, or known from `CATALOG`.
+        image: the column of images: encoded, or paths from the folder that the data lies in.
+        features: columns of numbers, in the order in which a row is read.
         label: the label column; several columns of 0 and 1 (empty where a label is missing) for a multi-label task.
         labels: label names in the order of their values (or of any order if the column holds names); read from the
             data if it declares them.
@@ -59,6 +63,8 @@ class TaskOptions:
     name: str | None = None
     revision: str | None = None
     text: list[str] | None = None
+    image: str | None = None
+    features: list[str] | None = None
     label: str | list[str] | None = None
     labels: list[str] | None = None
     problem: str | None = None
@@ -86,6 +92,13 @@ class TaskOptions:
             self.text = [self.text]
         if self.text is not None and not 1 <= len(self.text) <= 2:
             raise InputError(f"task.text names {len(self.text)} columns: give one, or two for pairs.")
+        if isinstance(self.features, str):
+            self.features = [self.features]
+        if self.features is not None and not 1 <= len(self.features) == len({*self.features}):
+            raise InputError(f"task.features is {self.features}: give at least one column, and each once.")
+        given = [f"task.{name}" for name in ("text", "image", "features") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} both say what an example is: give one of them.")
         if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
             raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
         if self.few_shot is not None and self.train_size is not None:
@@ -110,7 +123,7 @@ class TaskOptions:
 
 @dataclass
 class Task:
-    """A loaded task: every split has the columns `text`, `label` and, for pairs, `text_pair`.
+    """A loaded task: every split has the columns of its modality (`hf_reprogram.tasks.inputs`) and `label`.
 
     Attributes:
         options: what was asked for.
@@ -136,6 +149,17 @@ class Task:
     test_split: str
     carve_by: str = "seeded"
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def modality(self) -> str:
+        """What the examples are: "text", "image" or "table"."""
+        return modality_of(self.train.column_names)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Of a table, what each number of a row is."""
+        known = known_task(self.options)
+        return list(self.options.features or (known.features if known else ()))
 
     @property
     def regression(self) -> bool:
@@ -207,21 +231,18 @@ def load_task(options: TaskOptions) -> Task:
     """
     known = known_task(options)
     splits = read_splits(options)
-    text = list(options.text or (known.text if known else ()))
-    if not text:
-        raise InputError(
-            f"task.text is missing: which columns of {options.dataset!r} hold the text? {_columns(splits)}"
-        )
     train_name = options.train_split or (known.train_split if known else "train")
     train = _split(splits, train_name, options)
+    modality, inputs = input_columns(options, train)
     problem = problem_of(options)
     for name in options.metrics or ():
         check_metric(name, PROBLEMS[problem].takes, problem)
-    if PROBLEMS[problem].per_token and len(text) > 1:
-        raise InputError(
-            f"A {problem.replace('_', ' ')} has a label a letter of one text: name one column in task.text."
-        )
+    carve_by = options.split or (known.split if known else "seeded")
+    _check_modality(modality, inputs, problem, carve_by, options)
     test_name = options.test_split or (known.test_split if known else ("test" if "test" in splits else None))
+    stand_in = not options.test_split and test_name == "test" and "test" not in splits and "validation" in splits
+    if stand_in:
+        test_name = "validation"
     named = [name for name in (train_name, options.validation_split, test_name) if name]
     if len(set(named)) < len(named):
         raise InputError(
@@ -243,14 +264,15 @@ def load_task(options: TaskOptions) -> Task:
             f"task.few_shot draws examples a class, and a {problem.replace('_', ' ')} has none: use task.train_size."
         )
     columns = label_columns(options, known, splits[train_name])
+    if both := {*inputs} & {*columns}:
+        raise InputError(f"The column {both.pop()!r} is a label and an input too: leave it out of one of them.")
     names = label_names(options, known, problem, columns, train)
     ready = {
-        split: prepare(data, text, columns, names, problem, known, options, split)
+        split: prepare(data, modality, inputs, columns, names, problem, known, options, split)
         for split, data in raw.items()
         if data is not None
     }
     notes = []
-    carve_by = options.split or (known.split if known else "seeded")
     if carve_by == "scaffold" and find_spec("rdkit") is None:
         if options.split == "scaffold":
             raise InputError("task.split: scaffold needs rdkit: pip install 'hf_reprogram[molecules]'.")
@@ -269,6 +291,8 @@ def load_task(options: TaskOptions) -> Task:
             kept, held_out = carve(labels, 0.2, 10**9, options.split_seed, stratified)
             notes.append(f"The data has no test split: 20 % of train was carved with seed {options.split_seed}.")
         ready["train"], ready["test"] = ready["train"].select(kept), ready["train"].select(held_out)
+    elif stand_in:
+        notes.append("The data has no test split: its validation split is the test split here.")
     elif known is not None and str(test_name).startswith("validation"):
         notes.append("The official test labels are hidden: the official validation split is the test split here.")
     if "validation" not in ready and options.few_shot is None:
@@ -306,16 +330,30 @@ def load_task(options: TaskOptions) -> Task:
     return task
 
 
+def _check_modality(modality: str, inputs: list[str], problem: str, carve_by: str, options: TaskOptions) -> None:
+    """Refuse what only texts have where the examples are something else."""
+    noun = MODALITIES[modality].noun
+    if PROBLEMS[problem].per_token and (modality != "text" or len(inputs) > 1):
+        raise InputError(
+            f"A {problem.replace('_', ' ')} has a label a letter of one text: name one column in task.text."
+        )
+    if modality != "text" and carve_by == "scaffold":
+        raise InputError(f"task.split: scaffold is for molecules as texts, and these examples are {noun}: use seeded.")
+    if modality != "text" and options.max_length is not None:
+        raise InputError(f"task.max_length cuts texts, and these examples are {noun}: leave it out.")
+
+
 def _check_classes(task: Task) -> None:
-    """ROC-AUC needs both classes in a split: say so before anything is trained."""
-    if not any(METRICS[name].takes == "scores" for name in task.metrics):
+    """A metric of scores needs both classes in a split: say so before anything is trained."""
+    needs = [name for name in task.metrics if METRICS[name].takes == "scores"]
+    if not needs:
         return
     for split, data in (("validation", task.validation), ("test", task.test)):
         if data is not None:
             labels = np.asarray(data["label"], dtype=float).reshape(len(data), -1)
             if all(len(np.unique(column[~np.isnan(column)])) < 2 for column in labels.T):
                 raise InputError(
-                    f"The {split} split has labels of one class only, so its ROC-AUC is undefined: use "
+                    f"The {split} split has labels of one class only, so its {needs[0]} is undefined: use "
                     "task.metrics: [accuracy], or another split."
                 )
 
@@ -332,10 +370,6 @@ def _split(splits: Any, name: str, options: TaskOptions) -> Any:
     if len(splits[name]) == 0:
         raise InputError(f"The split {name!r} of {options.dataset!r} is empty: there is nothing to learn or score.")
     return splits[name]
-
-
-def _columns(splits: Any) -> str:
-    return f"It has {', '.join(map(repr, next(iter(splits.values())).column_names))}."
 
 
 def _at_most(data: Any, count: int, seed: int) -> Any:

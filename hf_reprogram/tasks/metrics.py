@@ -5,8 +5,8 @@
     metric.compute()                                          # {"matthews": 1.0}
     evaluate.combine([load_metric("accuracy"), load_metric("f1")])
 
-What a metric takes is said in `METRICS`: class indices, numbers, scores that order the examples (ROC-AUC), or logits at
-positions (infilling). NaN predictions and empty input raise.
+What a metric takes is said in `METRICS`: class indices, numbers, scores that order the examples (ROC-AUC, average
+precision), or logits at positions (infilling). NaN predictions and empty input raise.
 """
 
 from __future__ import annotations
@@ -88,6 +88,21 @@ def roc_auc(predictions: np.ndarray, references: np.ndarray) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
+    return _mean_over_tasks("ROC-AUC", roc_auc_score, predictions, references)
+
+
+def average_precision(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Area under the curve of precision over recall, in [0, 1]; what chance gives is the positives' share.
+
+    Its arguments, and what it averages and raises, are those of `roc_auc`.
+    """
+    from sklearn.metrics import average_precision_score
+
+    return _mean_over_tasks("Average precision", average_precision_score, predictions, references)
+
+
+def _mean_over_tasks(name: str, function: Callable, predictions: np.ndarray, references: np.ndarray) -> float:
+    """The mean of `function(labels, scores)` over classes or tasks that have both kinds of label; see `roc_auc`."""
     if references.ndim == 1 and predictions.ndim == 1:
         predictions, references = predictions[:, None], references[:, None]
     elif references.ndim == 1:
@@ -96,10 +111,10 @@ def roc_auc(predictions: np.ndarray, references: np.ndarray) -> float:
     for scores, labels in zip(predictions.T, references.T, strict=True):
         known = ~np.isnan(labels.astype(float))
         if len(np.unique(labels[known])) == 2:
-            areas.append(roc_auc_score(labels[known], scores[known]))
+            areas.append(function(labels[known], scores[known]))
     if not areas:
         raise InputError(
-            "ROC-AUC is undefined: the labels are all of one class; score accuracy, or draw more examples."
+            f"{name} is undefined: the labels are all of one class; score accuracy, or draw more examples."
         )
     return float(np.mean(areas))
 
@@ -161,6 +176,7 @@ METRICS: dict[str, Metric] = {
     "rmse": Metric(rmse, "numbers", lower_is_better=True),
     "mae": Metric(mae, "numbers", lower_is_better=True),
     "roc_auc": Metric(roc_auc, "scores"),
+    "average_precision": Metric(average_precision, "scores"),
     "recovery": Metric(recovery, "positions"),
     "perplexity": Metric(perplexity, "positions", lower_is_better=True),
 }

@@ -1,4 +1,4 @@
-"""From raw columns to `text`, `text_pair` and `label`, with every label checked.
+"""From raw columns to those of `hf_reprogram.tasks.inputs` and `label`, with every label checked.
 
 problem type                  label
 single_label_classification   a class index
@@ -10,13 +10,15 @@ infilling                     a list, one a letter of the text: 1 where it is hi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError, unknown
 from .catalog import KnownTask
-from .problems import IGNORE
+from .inputs import prepare_inputs
+from .problems import IGNORE, PROBLEMS
 
 if TYPE_CHECKING:
     from .load import TaskOptions
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 def prepare(
     data: Any,
-    text: list[str],
+    modality: str,
+    inputs: list[str],
     columns: list[str],
     names: list[str],
     problem: str,
@@ -32,11 +35,11 @@ def prepare(
     options: TaskOptions,
     split: str,
 ) -> Any:
-    """The columns `text`, `text_pair` and `label` of a split, and no others.
+    """The columns of a split's inputs and `label`, and no others.
 
     Args:
         data: the raw split.
-        text: one or two columns.
+        modality, inputs: what the examples are and the columns that hold them; see `hf_reprogram.tasks.inputs`.
         columns: the label columns.
         names: of the classes or labels.
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
@@ -44,51 +47,65 @@ def prepare(
         options: of the task.
         split: its name, for error messages.
     """
-    from datasets import Dataset, Features, List, Value
-
     if known is not None and known.prepare is not None and not options.text:
         data = data.map(known.prepare)
     scored = (options.scored or (known.scored if known else None)) if problem == "token_classification" else None
-    for column in [*text, *columns, *([scored] if scored else [])]:
+    for column in [*columns, *([scored] if scored else [])]:
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
-    ready: dict[str, list[Any]] = {
-        name: [str(value) if value is not None else "" for value in data[column]]
-        for name, column in zip(("text", "text_pair"), text, strict=False)
-    }
-    rows = zip(*(data[column] for column in [*columns, *([scored] if scored else [])]), strict=True)
-    marks = options.marks or (known.marks if known else "1")
-    kind: Any = Value("int64")
-    if problem == "regression":
-        ready["label"], kind = [_number(value, row, split) for row, (value, *_) in enumerate(rows)], Value("float32")
-    elif problem == "multi_label_classification":
-        ready["label"] = [[_present(value, row, split) for value in values] for row, values in enumerate(rows)]
-        kind = List(Value("float32"))
-    elif problem == "single_label_classification":
-        ready["label"] = [_class(value, names, row, split) for row, (value, *_) in enumerate(rows)]
-    else:
-        kind = List(Value("int64"))
-        ready["label"] = []
-        for row, (line, *rest) in enumerate(rows):
-            letters = str(line)
-            seen = str(rest[0]) if rest else "1" * len(letters)
-            for other in (letters, seen):
-                if len(other) != len(ready["text"][row]):
-                    raise InputError(
-                        f"Row {row} of the {split} split has {len(other)} labels for a text of {len(ready['text'][row])} "
-                        "letters: it needs one a letter."
-                    )
-            if problem == "infilling":
-                ready["label"].append([int(letter in marks) for letter in letters])
-            else:
-                ready["label"].append(
-                    [
-                        IGNORE if mark == "0" else _class(letter, names, row, split)
-                        for letter, mark in zip(letters, seen, strict=True)
-                    ]
+    ready = prepare_inputs(data, modality, inputs, split, options)
+    values = [_named(data, column, names) for column in columns] + ([data[scored]] if scored else [])
+    rows = zip(*values, strict=True)
+    if PROBLEMS[problem].per_token:
+        marks = (options.marks or (known.marks if known else "1")) if problem == "infilling" else None
+        return _with_labels(ready, list(_letters(rows, list(ready["text"]), names, marks, split)), problem)
+    return _with_labels(ready, [_label(values, names, problem, row, split) for row, values in enumerate(rows)], problem)
+
+
+def _named(data: Any, column: str, names: list[str]) -> Any:
+    """A column's labels; positions that the data declares names for are turned into names, as "1" may be at place 0."""
+    from datasets import ClassLabel
+
+    kind = data.features[column]
+    if not isinstance(kind, ClassLabel):
+        return data[column]
+    called = kind.names if {*kind.names} == {*names} else names
+    return [called[place] if place is not None and 0 <= place < len(called) else place for place in data[column]]
+
+
+def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
+    from datasets import List, Value
+
+    kind: Any = Value("float32" if problem in ("regression", "multi_label_classification") else "int64")
+    several = problem == "multi_label_classification" or PROBLEMS[problem].per_token
+    return ready.add_column("label", labels, feature=List(kind) if several else kind)
+
+
+def _label(values: tuple[Any, ...], names: list[str], problem: str, row: int, split: str) -> Any:
+    """The label of an example."""
+    if problem == "multi_label_classification":
+        return [_present(value, row, split) for value in values]
+    return _number(values[0], row, split) if problem == "regression" else _class(values[0], names, row, split)
+
+
+def _letters(rows: Any, texts: list[str], names: list[str], marks: str | None, split: str) -> Iterator[list[int]]:
+    """A list for each text, with a label a letter: a class, or with `marks` whether the letter is hidden."""
+    for row, (line, *rest) in enumerate(rows):
+        letters = str(line)
+        seen = str(rest[0]) if rest else "1" * len(letters)
+        for other in (letters, seen):
+            if len(other) != len(texts[row]):
+                raise InputError(
+                    f"Row {row} of the {split} split has {len(other)} labels for a text of {len(texts[row])} "
+                    "letters: it needs one a letter."
                 )
-    features = {name: Value("string") for name in ready if name != "label"}
-    return Dataset.from_dict(ready, features=Features({**features, "label": kind}))
+        if marks is not None:
+            yield [int(letter in marks) for letter in letters]
+        else:
+            yield [
+                IGNORE if mark == "0" else _class(letter, names, row, split)
+                for letter, mark in zip(letters, seen, strict=True)
+            ]
 
 
 def _number(value: Any, row: int, split: str) -> float:

@@ -1,4 +1,4 @@
-"""The raw splits of a data set: from the local mirror, a file, a folder or the Hub."""
+"""The raw splits of a data set: from a file, a folder, the local mirror, the Hub, or the package itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def read_splits(options: TaskOptions) -> Any:
     """
     from datasets import load_dataset
 
+    from .builtin import BUILTIN
+
     path = Path(options.dataset)
+    if options.dataset in BUILTIN and not path.exists():
+        return BUILTIN[options.dataset]()
     words: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}  # of csv: only an empty field is missing,
     if options.problem is not None and PROBLEMS[options.problem].per_token:  # "None" is a word, and "0110" four labels
         words["converters"] = {str(name): str for name in np.append(options.label or "label", options.scored or [])}
@@ -45,7 +49,7 @@ def read_splits(options: TaskOptions) -> Any:
                 )
             extra = {**words, "sep": "\t" if path.suffix == ".tsv" else ","} if kind == "csv" else {}
             return load_dataset(kind, data_files={"train": str(path)}, **extra)
-        if path.is_dir() and any(path.rglob("*.csv")):
+        if path.is_dir() and any(file.name != "metadata.csv" for file in path.rglob("*.csv")):  # that one is of images
             return load_dataset("csv", data_dir=str(path), **words)
         return load_dataset(*on_hub(options.dataset, options.name), revision=options.revision)
     except InputError:

@@ -1,14 +1,51 @@
-"""From raw splits to token ids and labels, and from those to batches."""
+"""From prepared splits to what a model takes, with labels, and from that to batches."""
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import default_collate
 
 from ..errors import InputError
+from ..tasks.inputs import modality_of
 from ..tasks.problems import IGNORE
+from .examples import Examples, image_examples, table_examples
+
+
+def load_processor(adapter: str | os.PathLike, takes: str) -> Any:
+    """The processor in an adapter's folder or repository, for a transform that `takes` this column.
+
+    That is the tokenizer of texts, the image processor of images (Pillow's, so that pixels are the same everywhere), and
+    None for rows of numbers, which need none.
+    """
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    if takes == "input_ids":
+        return AutoTokenizer.from_pretrained(adapter)
+    return AutoImageProcessor.from_pretrained(adapter, backend="pil") if takes == "pixel_values" else None
+
+
+def encode(
+    splits: Any, processor: Any, max_length: int | None = None, problem_type: str = "single_label_classification"
+) -> dict[str, Any]:
+    """What the model takes, and the labels, of every split: token ids, pixels or rows of numbers.
+
+    Args:
+        splits: with the columns of `hf_reprogram.tasks.inputs`, and `label` unless it is to be found.
+        processor: the adapter's, or None for rows of numbers.
+        max_length, problem_type: of texts, see `tokenize`.
+    """
+    modality = modality_of(next(iter(splits.values())).column_names)
+    if modality == "text":
+        return tokenize(splits, processor, max_length, problem_type)
+    if modality == "image":
+        return {name: image_examples(split, processor, name) for name, split in splits.items()}
+    return {name: table_examples(split) for name, split in splits.items()}
 
 
 def tokenize(
@@ -20,7 +57,7 @@ def tokenize(
     get `IGNORE`. For infilling the marked tokens are replaced by the mask, and their ids are the labels.
 
     Args:
-        splits: `train` and others, with the columns of `hf_reprogram.tasks.prepare`.
+        splits: with the columns `text`, for pairs `text_pair`, and `label`.
         processor: a fast tokenizer, the adapter's.
         max_length: tokens; None for the tokenizer's own limit.
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
@@ -28,7 +65,7 @@ def tokenize(
     Raises:
         InputError: the template alone is longer than `max_length`, or labels a letter meet a tokenizer without offsets.
     """
-    pair = "text_pair" in splits["train"].column_names
+    pair = "text_pair" in next(iter(splits.values())).column_names
     limit = min(max_length or processor.model_max_length, processor.model_max_length)
     fixed = processor.num_special_tokens_to_add(pair)
     if limit <= fixed:
@@ -96,7 +133,9 @@ _ALIGN = {"token_classification": _label_tokens, "infilling": _hide_tokens}
 
 
 def labels_of(data: Any) -> np.ndarray:
-    """The labels of a tokenized split: (n,), (n, tasks), or (n, tokens) filled up with `IGNORE`."""
+    """The labels of an encoded split: (n,), (n, tasks), or (n, tokens) filled up with `IGNORE`."""
+    if isinstance(data, Examples):
+        return data.labels
     if "labels" not in data.column_names:
         return np.asarray(data["label"])
     rows = data["labels"]
@@ -106,10 +145,29 @@ def labels_of(data: Any) -> np.ndarray:
     return labels
 
 
-def collator(processor: Any, per_token: bool) -> Any:
-    """Dynamic padding of the inputs, and of the labels where there is one a token."""
-    from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
+def collator(processor: Any, per_token: bool = False) -> Any:
+    """Dynamic padding of texts, and of their labels where there is one a token; images and rows are stacked."""
+    from transformers import (
+        DataCollatorForTokenClassification,
+        DataCollatorWithPadding,
+        PreTrainedTokenizerBase,
+    )
 
+    if not isinstance(processor, PreTrainedTokenizerBase):
+        return default_collate
     if per_token:
         return DataCollatorForTokenClassification(processor, label_pad_token_id=IGNORE)
     return DataCollatorWithPadding(processor)
+
+
+def batches(data: Any, processor: Any, size: int) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    """The inputs of an encoded split without their labels, in batches, each with its row numbers; texts by length."""
+    if isinstance(data, Examples):
+        for rows in np.split(np.arange(len(data)), range(size, len(data), size)):
+            yield rows, {data.takes: torch.from_numpy(data.read(rows))}
+        return
+    ids = data["input_ids"][:]
+    order = np.argsort([len(row) for row in ids], kind="stable")
+    for rows in np.split(order, range(size, len(order), size)):
+        batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+        yield rows, {name: batch[name] for name in ("input_ids", "attention_mask")}

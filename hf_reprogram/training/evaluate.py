@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..tasks.inputs import MODALITIES, noun
 from ..tasks.load import load_task
-from .encode import labels_of, tokenize
+from .encode import encode, labels_of, load_processor
 from .predict import predict_logits
 from .recipe import apply_overrides, load_recipe, make_recipe
 
@@ -20,13 +21,11 @@ def load_adapter(
     adapter: str | os.PathLike, source: str | None = None, source_kwargs: dict[str, Any] | None = None
 ) -> tuple[Any, Any]:
     """An adapter's model, on the accelerator if there is one, and its processor."""
-    from transformers import AutoTokenizer
-
     from ..model import ReprogrammedModel, to_accelerator
 
     try:
         model = ReprogrammedModel.from_pretrained(adapter, source=source, source_kwargs=source_kwargs)
-        return to_accelerator(model), AutoTokenizer.from_pretrained(adapter)
+        return to_accelerator(model), load_processor(adapter, model.transform.takes)
     except InputError:
         raise
     except (OSError, ValueError) as error:
@@ -54,13 +53,18 @@ def evaluate_adapter(
     options = chosen.task_options
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
     task = load_task(options)
+    if MODALITIES[task.modality].takes != model.transform.takes:
+        raise InputError(
+            f"The adapter takes {noun(model.transform.takes)}, and {task.title!r} holds {MODALITIES[task.modality].noun}: "
+            "name a task of its own kind."
+        )
     if task.labels and model.label_names != task.labels:
         raise InputError(
             f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
             "task.labels in the adapter's order."
         )
     examples = task.test if split == "test" else task.splits(_seed(adapter))["validation"]
-    data = tokenize({"train": examples, split: examples}, processor, options.max_length, task.problem_type)[split]
+    data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
     bf16 = bool(chosen.training.get("bf16"))
     metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
     return {"task": task.title, "split": split, "examples": len(examples), **metrics}
@@ -79,13 +83,17 @@ def _seed(adapter: str) -> int:
     return (_recorded(adapter, "results.json") or {"best_seed": 0})["best_seed"]
 
 
-def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
-    """A record for each line: the text, and what the adapter predicts.
+def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
+    """A record for each line: what stands in it, and what the adapter predicts.
 
-    That is the label with its probability, a number, the probability of each of several labels, or with a label a token
-    the tokens and their labels; an adapter that fills masks gives the filled text.
+    A line is a text, or a text, a tab and its pair; the path of an image; or as many numbers as the adapter has features,
+    separated by commas. The prediction is the label with its probability, a number, the probability of each of several
+    labels, or with a label a token the tokens and their labels; an adapter that fills masks gives the filled text.
+
+    Raises:
+        InputError: there is no line, or one that the adapter cannot take.
     """
-    from datasets import Dataset
+    from datasets import Dataset, Image
 
     from .run import silence
 
@@ -93,33 +101,68 @@ def predict_texts(adapter: str, lines: list[str], source: str | None, quiet: boo
         silence()
     lines = [line for line in lines if line.strip()]
     if not lines:
-        raise InputError("There is no text to classify.")
+        raise InputError("There is nothing to classify: every line is empty.")
+    model, processor = load_adapter(adapter, source)
+    given = _READ[model.transform.takes](lines)
+    if model.transform.takes == "input_ids" and processor.mask_token is not None and model.mapping.reads == "decoder":
+        from ..infilling import infill
+
+        filled = infill(model, processor, [record["text"] for record in given])
+        return [{"text": record["text"], "filled": text} for record, text in zip(given, filled, strict=True)]
+    split = Dataset.from_list(given)
+    if "image" in split.column_names:
+        split = split.cast_column("image", Image())
+    data = encode({"given": split}, processor)["given"]
+    logits = predict_logits(model, processor, data, quiet=quiet)
+    ids = data["input_ids"] if logits.ndim == 3 else [None] * len(logits)
+    rows = zip(given, logits.astype(np.float64), ids, strict=True)
+    return [{**record, **_prediction(model, processor, row, tokens)} for record, row, tokens in rows]
+
+
+def _prediction(model: Any, processor: Any, logits: np.ndarray, ids: list[int] | None) -> dict[str, Any]:
+    """What the logits (labels,) or (tokens, labels) of one example say; `ids` are its tokens."""
+    if model.config.problem_type == "regression":
+        return {"value": float(logits[0])}
+    if model.config.problem_type == "multi_label_classification":
+        return {"scores": dict(zip(model.label_names, (1 / (1 + np.exp(-logits))).tolist(), strict=True))}
+    if ids is not None:
+        special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
+        kept = [place for place, index in enumerate(ids) if index not in special]
+        return {
+            "tokens": processor.convert_ids_to_tokens([ids[place] for place in kept]),
+            "labels": [model.label_names[int(logits[place].argmax())] for place in kept],
+        }
+    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    return {"label": model.label_names[int(logits.argmax())], "score": float(probabilities.max())}
+
+
+def _texts(lines: list[str]) -> list[dict[str, Any]]:
     parts = [line.split("\t", 1) for line in lines]
     if len({len(part) for part in parts}) > 1:
         raise InputError("Some lines have a pair and some have none: separate every text from its pair with one tab.")
-    model, processor = load_adapter(adapter, source)
-    if processor.mask_token is not None and model.mapping.reads == "decoder":
-        from ..infilling import infill
+    return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
 
-        texts = [part[0] for part in parts]
-        return [{"text": a, "filled": b} for a, b in zip(texts, infill(model, processor, texts), strict=True)]
-    columns = {name: [part[i] for part in parts] for i, name in enumerate(("text", "text_pair")[: len(parts[0])])}
-    data = tokenize({"train": Dataset.from_dict(columns)}, processor, None)["train"]
-    logits = predict_logits(model, processor, data, quiet=quiet)
-    records = []
-    for part, row, ids in zip(parts, logits.astype(np.float64), data["input_ids"], strict=True):
-        record: dict[str, Any] = dict(zip(("text", "text_pair"), part, strict=False))
-        if model.config.problem_type == "regression":
-            record["value"] = float(row[0])
-        elif model.config.problem_type == "multi_label_classification":
-            record["scores"] = dict(zip(model.label_names, (1 / (1 + np.exp(-row))).tolist(), strict=True))
-        elif row.ndim == 2:
-            special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
-            kept = [place for place, index in enumerate(ids) if index not in special]
-            record["tokens"] = processor.convert_ids_to_tokens([ids[place] for place in kept])
-            record["labels"] = [model.label_names[int(row[place].argmax())] for place in kept]
-        else:
-            probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
-            record.update(label=model.label_names[int(row.argmax())], score=float(probabilities.max()))
-        records.append(record)
-    return records
+
+def _paths(lines: list[str]) -> list[dict[str, Any]]:
+    paths = [path for line in lines for path in line.split("\t")]
+    for path in paths:
+        if not os.path.isfile(path):
+            raise InputError(f"There is no image file {path!r}: this adapter takes the paths of images.")
+    return [{"image": path} for path in paths]
+
+
+def _rows(lines: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        try:
+            rows.append([float(number) for number in line.split(",")])
+        except ValueError as error:
+            raise InputError(f"{line!r} is no row of numbers separated by commas, which this adapter takes.") from error
+        if len(rows[-1]) != len(rows[0]):
+            raise InputError(
+                f"There are rows of {len(rows[0])} and of {len(rows[-1])} numbers: give every row as many."
+            )
+    return [{"features": row} for row in rows]
+
+
+_READ = {"input_ids": _texts, "pixel_values": _paths, "input_features": _rows}

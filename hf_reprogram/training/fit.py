@@ -69,8 +69,8 @@ def fit(
 
     Args:
         model: any classifier that the Trainer takes.
-        processor: its tokenizer, for dynamic padding.
-        data: tokenized `train` and `validation` splits.
+        processor: its own: the tokenizer pads; None for rows of numbers.
+        data: encoded `train` and `validation` splits.
         task: metrics; the first one selects.
         arguments: fields of `TrainingArguments`.
         folder: for checkpoints.
@@ -87,7 +87,8 @@ def fit(
         "metric_for_best_model": task.metrics[0],
         "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
     }
-    settings = {**DEFAULTS, **on_cpu, **select, **arguments}
+    lengths = {} if task.modality == "text" else {"train_sampling_strategy": "random"}  # there are none to group by
+    settings = {**DEFAULTS, **on_cpu, **select, **lengths, **arguments}
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
     except (ValueError, TypeError) as error:

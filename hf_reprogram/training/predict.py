@@ -1,4 +1,4 @@
-"""Logits of a reprogrammed model over a tokenized data set."""
+"""Logits of a reprogrammed model over an encoded data set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from .encode import batches
+
 
 @torch.no_grad()
 def predict_logits(
@@ -15,28 +17,26 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits (n, labels), or (n, tokens, labels) with zeros after a row's end, in the order of `data`.
 
-    They are computed in batches of similar length.
-
     Args:
         model: a `ReprogrammedModel`, in eval mode.
-        processor: its tokenizer.
-        data: with a column `input_ids`.
+        processor: its own.
+        data: a split that `hf_reprogram.training.encode.encode` made.
         batch_size: examples a batch.
         bf16: autocast to bfloat16, as in training with `bf16: true`.
         quiet: no progress bar.
     """
-    ids = data["input_ids"]
-    order = np.argsort([len(row) for row in ids], kind="stable")
     logits = np.empty(0)
     device = model.source.device
-    for start in tqdm(range(0, len(order), batch_size), desc="Predicting", disable=quiet, leave=False):
-        rows = order[start : start + batch_size]
-        batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
+    total = -(-len(data) // batch_size)
+    for rows, batch in tqdm(
+        batches(data, processor, batch_size), desc="Predicting", total=total, disable=quiet, leave=False
+    ):
+        inputs = {name: values.to(device) for name, values in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
+            found = model(**inputs).logits.float().cpu()
         if not logits.size:
-            tokens = [max(map(len, ids))] if found.dim() == 3 else []
-            logits = np.zeros((len(ids), *tokens, found.shape[-1]), np.float32)
+            tokens = [max(map(len, data["input_ids"]))] if found.dim() == 3 else []
+            logits = np.zeros((len(data), *tokens, found.shape[-1]), np.float32)
         if found.dim() == 3:
             logits[rows, : found.shape[1]] = found
         else:

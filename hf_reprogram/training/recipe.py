@@ -25,6 +25,7 @@ import yaml
 
 from ..errors import InputError, unknown
 from ..options import from_dict
+from ..tasks.inputs import MODALITIES, noun, task_modality
 from ..tasks.load import TaskOptions
 
 _RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
@@ -61,6 +62,7 @@ class Recipe:
     def __post_init__(self):
         from ..baselines import BASELINES
         from ..methods import METHODS
+        from ..transforms import TRANSFORMS
 
         for section in ("source", "method"):
             if not isinstance(getattr(self, section), str | dict):
@@ -86,7 +88,12 @@ class Recipe:
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
         from_dict(chosen.Options, options, f"option of {self.method['name']}")
-        from_dict(TaskOptions, self.task, "key of task")
+        modality, takes = task_modality(self.task_options), TRANSFORMS[chosen.info.transform].takes
+        if modality is not None and MODALITIES[modality].takes != takes:
+            raise InputError(
+                f"The method {self.method['name']!r} takes {noun(takes)}, and the examples of this task are "
+                f"{MODALITIES[modality].noun}: see `hf-reprogram methods` for one that takes these."
+            )
         known = _training_fields()
         for key in self.training:
             if key in _RESERVED:

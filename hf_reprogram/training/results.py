@@ -32,9 +32,9 @@ def one_class_advice(logits: np.ndarray, learning_rate: float, task: Task) -> st
         return None
     value = predictions[0] if task.regression else repr(task.labels[int(predictions[0])])
     return (
-        f"Training ended at one answer: {value} for every validation example. Prompt vectors want large steps: try "
-        f"training.learning_rate={10 * learning_rate:g} and more epochs, and see with `hf-reprogram inspect` whether the "
-        "prompts receive gradient."
+        f"Training ended at one answer: {value} for every validation example. What stands before a frozen source wants large "
+        f"steps: try training.learning_rate={10 * learning_rate:g} and more epochs, and see with `hf-reprogram inspect` "
+        "whether prompts receive gradient."
     )
 
 

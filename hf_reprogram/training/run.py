@@ -2,7 +2,7 @@
 
 output/
   recipe.json                       the recipe; a folder that holds another one is refused
-  config.json, model.safetensors    the adapter of the seed with the best validation score, its tokenizer and card
+  config.json, model.safetensors    the adapter of the seed with the best validation score, its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is there
   runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
@@ -28,7 +28,7 @@ from ..options import from_dict
 from ..tasks.load import Task, load_task
 from ..tasks.problems import IGNORE, Diverged
 from .callbacks import Schedule
-from .encode import labels_of, tokenize
+from .encode import encode, labels_of, load_processor
 from .fit import fit
 from .predict import predict_logits
 from .recipe import Recipe
@@ -76,7 +76,9 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             "metrics": task.metrics,
             "on_hub": not Path(task.options.dataset).exists(),
             "test_split": task.test_split,
+            "modality": task.modality,
             "pair": "text_pair" in task.test.column_names,
+            "features": task.feature_names,
             "sizes": {name: len(split) for name, split in task.splits(recipe.seeds[0]).items()},
             "notes": task.notes,
         },
@@ -196,7 +198,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
     arguments = recipe.training_arguments
-    data = tokenize(splits, processor, task.options.max_length, task.problem_type)
+    data = encode(splits, processor, task.options.max_length, task.problem_type)
     result = fit(
         model,
         processor,
@@ -211,7 +213,8 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     )
     if process.is_main_process:
         model.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
         advice = one_class_advice(result.logits, result.trainer.args.learning_rate, task)
         if advice and not quiet:
             warnings.warn(advice, stacklevel=2)
@@ -243,12 +246,14 @@ def _make(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]
     from ..methods.reprogramming import reprogram
 
     set_seed(seed)
+    train = splits["train"]
     return reprogram(
         recipe.source["name"],
         method=recipe.method["name"],
         labels=task.labels or None,
         problem_type=task.problem_type,
-        texts=splits["train"]["text"],
+        texts=train["text"] if task.modality == "text" else None,
+        features=np.asarray(train["features"]) if task.modality == "table" else None,
         source_kind=recipe.source.get("kind"),
         source_kwargs=recipe.source_kwargs,
         init_from=recipe.init_from,
@@ -277,15 +282,12 @@ def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, qu
     result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     path = folder / "test.json"
     if not path.exists() and process.is_main_process:
-        from transformers import AutoTokenizer
-
         model = ReprogrammedModel.from_pretrained(
             folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
         )
         to_accelerator(model)
-        processor = AutoTokenizer.from_pretrained(folder)
-        splits = {"train": task.test, "test": task.test}
-        data = tokenize(splits, processor, task.options.max_length, task.problem_type)["test"]
+        processor = load_processor(folder, model.transform.takes)
+        data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
         logits = predict_logits(model, processor, data, bf16=bool(recipe.training.get("bf16")), quiet=quiet)
         labels = labels_of(data)
         record: dict[str, Any] = {"test": task.score(logits, labels)}

@@ -53,6 +53,7 @@ def test_every_entry_is_one_that_the_rest_understands(known):
     assert bool(known.labels) == (known.problem in ("single_label_classification", "token_classification"))
     assert known.train_split != known.test_split
     assert not any(ord(character) > 127 for name in known.labels for character in name)
+    assert sum(map(bool, (known.text, known.image, known.features))) == 1
 
 
 def test_the_sizes_of_moleculenet():
@@ -70,7 +71,7 @@ def test_short_names_stand_for_entries_of_the_hub():
     assert on_hub("dna", "h3") == on_hub("leannmlindsey/GUE", "emp_H3") == ("leannmlindsey/GUE", "emp_H3")
     assert on_hub("dna", "splice") == ("dna", "splice")
     assert on_hub("somebody/data", None) == ("somebody/data", None)
-    assert {*HUB_NAMES.values()} <= {*CATALOG}
+    assert {(dataset, name or "") for dataset, name in HUB_NAMES.values()} <= {*CATALOG}
     assert {dataset for dataset, _ in CATALOG} >= {*ALIASES.values()}
 
 
@@ -198,3 +199,60 @@ def test_dna_of_two_classes_is_found_by_both_its_names(name, validation, mirror)
         assert (task.metrics, len(task.labels)) == (["matthews", "accuracy"], 2)
         expected = {"train": 40, "validation": 10} if validation else {"train": 36, "validation": 4}
         assert sizes(task) == {**expected, "test": 8}
+
+
+MISSING = "The data has no test split: its validation split is the test split here."
+
+
+@pytest.mark.parametrize(("dataset", "labels"), [("ag_news", 4), ("fancyzhx/ag_news", 4), ("imdb", 2)])
+@pytest.mark.parametrize("test", ["test", None])
+def test_texts_with_a_test_split_and_a_mirror_without_one(dataset, labels, test, mirror):
+    short = dataset.split("/")[-1]
+    for split, count in (("train", 40), ("validation" if test is None else test, 16), ("unsupervised", 4)):
+        mirror(short, split, {"text": ["some words"] * count, "label": [row % labels for row in range(count)]})
+    task = load_task(TaskOptions(dataset=dataset))
+    assert (len(task.labels), task.metrics, task.modality) == (labels, ["accuracy"], "text")
+    assert sizes(task) == {"train": 36, "validation": 4, "test": 16}
+    assert (MISSING in task.notes) == (test is None)
+    assert not any("hidden" in note for note in task.notes)
+
+
+def test_a_test_split_that_is_asked_for_is_never_another(mirror):
+    for split in ("train", "validation"):
+        mirror("imdb", split, {"text": ["some words"] * 20, "label": [0, 1] * 10})
+    with pytest.raises(InputError, match="'test'"):
+        load_task(TaskOptions(dataset="imdb", test_split="test"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "folder", "column"),
+    [
+        ("images", "mnist", "images/mnist", "image"),
+        ("ylecun/mnist", None, "images/mnist", "image"),
+        ("ylecun/mnist", None, "mnist", "image"),
+        ("images", "cifar10", "images/cifar10", "image"),
+        ("uoft-cs/cifar10", None, "cifar10", "img"),
+        ("images", "fashion_mnist", "images/fashion_mnist", "image"),
+        ("images", "pneumonia_mnist", "images/pneumonia_mnist", "image"),
+    ],
+)
+def test_images_are_found_by_both_their_names(dataset, name, folder, column, mirror):
+    classes = 2 if name == "pneumonia_mnist" else 10
+    for split, count in (("train", 60), ("test", 20)):
+        mirror(folder, split, {column: [b"an image"] * count, "label": [row % classes for row in range(count)]})
+    task = load_task(TaskOptions(dataset=dataset, name=name))
+    assert (task.modality, len(task.labels), task.metrics[0]) == ("image", classes, "accuracy")
+    assert task.train.column_names == ["image", "label"]
+    assert sizes(task) == {"train": 54, "validation": 6, "test": 20}
+
+
+def test_card_frauds_are_rows_of_thirty_numbers(mirror):
+    names = [*(f"V{index}" for index in range(1, 29)), "Amount", "Time"]
+    columns = {name: [float(place + row) for row in range(40)] for place, name in enumerate(names)}
+    mirror("tabular/card_fraud", "train", {"Time": columns.pop("Time"), **columns, "label": [0, 0, 0, 1] * 10})
+    task = load_task(TaskOptions(dataset="tabular", name="card_fraud"))
+    assert (task.modality, task.labels, task.feature_names) == ("table", ["genuine", "fraud"], names)
+    assert task.metrics == ["roc_auc", "average_precision", "accuracy"]
+    assert sizes(task) == {"train": 29, "validation": 3, "test": 8}
+    first = task.train[0]["features"]
+    assert np.diff(first).tolist() == [1.0] * 29

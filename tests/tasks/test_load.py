@@ -354,7 +354,7 @@ def test_roc_auc_on_a_split_of_one_class_is_refused_before_anything_is_trained(s
         write(tmp_path / f"{name}.csv", {"text": ["a"] * 10, "label": label, "other": missing})
     options = {"label": ["label", "other"]} if several else {"metrics": ["accuracy", "roc_auc"]}
     with pytest.raises(
-        InputError, match=f"The {split} split has labels of one class only, so its ROC-AUC is undefined"
+        InputError, match=f"The {split} split has labels of one class only, so its roc_auc is undefined"
     ):
         load_task(TaskOptions(dataset=str(tmp_path), text="text", **options))
 

@@ -182,9 +182,8 @@ def test_a_damaged_file_of_the_mirror(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("metric", "regression"), [("pearson", False), ("accuracy", True)])
 def test_a_metric_of_the_other_kind_of_label(metric, regression, parquet):
     sentence = refused(dataset=parquet(TWENTY), text="text", metrics=[metric], regression=regression)
-    problem, others = (
-        ("regression", "mae, pearson, rmse") if regression else ("single label classification", "accuracy, f1")
-    )
+    problem = "regression" if regression else "single label classification"
+    others = "mae, pearson, rmse" if regression else "accuracy, average_precision, f1"
     assert f"The metric {metric!r} does not fit a {problem}: choose one of {others}" in sentence
 
 

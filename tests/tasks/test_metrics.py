@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.metrics import METRICS, load_metric, perplexity, recovery, roc_auc, score
+from hf_reprogram.tasks.metrics import METRICS, average_precision, load_metric, perplexity, recovery, roc_auc, score
 
 CLASSIFICATION = {
     "accuracy": lambda p, r: sklearn.accuracy_score(r, p),
@@ -72,25 +72,37 @@ def test_selection_takes_the_largest_benefit_which_is_the_smallest_error():
     assert {name for name, lower in better.items() if lower} == {"rmse", "mae", "perplexity"}
 
 
+AREAS = {
+    "ROC-AUC": (roc_auc, sklearn.roc_auc_score),
+    "Average precision": (average_precision, sklearn.average_precision_score),
+}
+
+
+@pytest.mark.parametrize("name", AREAS)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 1)), min_size=2, max_size=40))
-def test_roc_auc_equals_scikit_learns_with_ties(pairs):
+def test_areas_equal_scikit_learns_with_ties(name, pairs):
+    area, oracle = AREAS[name]
     scores, references = (np.array(side) for side in zip(*pairs, strict=True))
     if len(set(references)) == 1:
-        with pytest.raises(InputError, match="ROC-AUC is undefined"):
-            roc_auc(scores, references)
+        with pytest.raises(InputError, match=f"{name} is undefined"):
+            area(scores, references)
         return
-    assert roc_auc(scores, references) == pytest.approx(sklearn.roc_auc_score(references, scores))
+    assert area(scores, references) == pytest.approx(oracle(references, scores))
 
 
-def test_roc_auc_of_many_classes_leaves_out_those_that_no_reference_has():
+@pytest.mark.parametrize("name", AREAS)
+def test_areas_of_many_classes_leave_out_those_that_no_reference_has(name):
+    area, oracle = AREAS[name]
     random = np.random.default_rng(0)
     probabilities, references = random.dirichlet(np.ones(4), size=50), random.integers(3, size=50)
-    areas = [sklearn.roc_auc_score(references == i, probabilities[:, i]) for i in range(3)]
-    assert roc_auc(probabilities, references) == pytest.approx(np.mean(areas))
+    areas = [oracle(references == i, probabilities[:, i]) for i in range(3)]
+    assert area(probabilities, references) == pytest.approx(np.mean(areas))
 
 
+@pytest.mark.parametrize("name", AREAS)
 @given(st.integers(0, 10**6), st.floats(0, 0.9))
-def test_roc_auc_of_many_labels_equals_the_mean_of_scikit_learns_over_labelled_rows(seed, share):
+def test_areas_of_many_labels_equal_the_mean_of_scikit_learns_over_labelled_rows(name, seed, share):
+    area, oracle = AREAS[name]
     random = np.random.default_rng(seed)
     references = random.integers(2, size=(30, 5)).astype(float)
     references[random.random(references.shape) < share] = np.nan
@@ -98,12 +110,12 @@ def test_roc_auc_of_many_labels_equals_the_mean_of_scikit_learns_over_labelled_r
     for column, labels in zip(scores.T, references.T, strict=True):
         known = ~np.isnan(labels)
         if len(set(labels[known])) == 2:
-            areas.append(sklearn.roc_auc_score(labels[known], column[known]))
+            areas.append(oracle(labels[known], column[known]))
     if areas:
-        assert roc_auc(scores, references) == pytest.approx(np.mean(areas))
+        assert area(scores, references) == pytest.approx(np.mean(areas))
     else:
-        with pytest.raises(InputError, match="ROC-AUC is undefined"):
-            roc_auc(scores, references)
+        with pytest.raises(InputError, match=f"{name} is undefined"):
+            area(scores, references)
 
 
 # Two rows of three tokens over a vocabulary of four; -1 and -100 both say that nothing was hidden.

@@ -20,7 +20,9 @@ PER_TOKEN = ["token_classification", "infilling"]
 def prepared(problem, data, names=(), columns=("label",), known=None, text=("text",), **options):
     """The train split of these columns, prepared for a problem."""
     asked = TaskOptions(dataset="mine", **options)
-    return prepare(Dataset.from_dict(data), list(text), list(columns), list(names), problem, known, asked, "train")
+    return prepare(
+        Dataset.from_dict(data), "text", list(text), list(columns), list(names), problem, known, asked, "train"
+    )
 
 
 def refused(*arguments, **options) -> str:

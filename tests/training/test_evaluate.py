@@ -12,7 +12,7 @@ import yaml
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.tasks.load import Task
-from hf_reprogram.training.evaluate import evaluate_adapter, load_adapter, predict_texts
+from hf_reprogram.training.evaluate import evaluate_adapter, load_adapter, predict_lines
 from hf_reprogram.training.predict import predict_logits
 from tests import runs, tiny, words
 
@@ -95,7 +95,7 @@ def test_logits_come_in_the_order_of_the_data_whatever_the_batches(finished):
 def test_predictions_are_the_most_likely_label_with_its_probability(finished):
     model, processor = load_adapter(str(finished.folder))
     texts, _ = words.texts(5, seed=4)
-    records = predict_texts(str(finished.folder), texts, None, True)
+    records = predict_lines(str(finished.folder), texts, None, True)
     for text, record in zip(texts, records, strict=True):
         with torch.no_grad():
             probabilities = model(**processor(text, return_tensors="pt")).logits[0].softmax(-1)
@@ -106,7 +106,7 @@ def test_predictions_are_the_most_likely_label_with_its_probability(finished):
 
 def test_pairs_are_separated_by_a_tab(finished):
     model, processor = load_adapter(str(finished.folder))
-    (record,) = predict_texts(str(finished.folder), ["good film\tbad plot"], None, True)
+    (record,) = predict_lines(str(finished.folder), ["good film\tbad plot"], None, True)
     with torch.no_grad():
         probabilities = model(**processor("good film", "bad plot", return_tensors="pt")).logits[0].softmax(-1)
     assert (record["text"], record["text_pair"]) == ("good film", "bad plot")
@@ -117,7 +117,7 @@ def test_a_regression_predicts_a_number(source_folder, tmp_path):
     model, processor = tiny.make_adapter(source_folder("bert"), labels=None, problem_type="regression")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    (record,) = predict_texts(str(tmp_path), ["good film"], None, True)
+    (record,) = predict_lines(str(tmp_path), ["good film"], None, True)
     with torch.no_grad():
         expected = ReprogrammedModel.from_pretrained(tmp_path)(**processor("good film", return_tensors="pt")).logits
     assert record == {"text": "good film", "value": pytest.approx(expected.item(), abs=1e-6)}
@@ -125,11 +125,11 @@ def test_a_regression_predicts_a_number(source_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("lines", "sentence"),
-    [(["", "  "], "There is no text"), (["a\tb", "c"], "Some lines have a pair and some have none")],
+    [(["", "  "], "There is nothing to classify"), (["a\tb", "c"], "Some lines have a pair and some have none")],
 )
 def test_texts_that_cannot_be_classified_are_refused(lines, sentence, finished):
     with pytest.raises(InputError, match=sentence):
-        predict_texts(str(finished.folder), lines, None, True)
+        predict_lines(str(finished.folder), lines, None, True)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_predictions_of_every_kind_of_problem(source_folder, tmp_path, problem, 
     import torch
 
     from hf_reprogram import reprogram
-    from hf_reprogram.training.evaluate import predict_texts
+    from hf_reprogram.training.evaluate import predict_lines
 
     model, processor = reprogram(source_folder("bert"), "r2dl", labels, problem_type=problem, tokenizer="residues")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    records = predict_texts(str(tmp_path), ["ACDW", "KX"], None, quiet=True)
+    records = predict_lines(str(tmp_path), ["ACDW", "KX"], None, quiet=True)
     with torch.no_grad():
         logits = [model.eval()(**processor(text, return_tensors="pt")).logits[0] for text in ("ACDW", "KX")]
     for record, row in zip(records, logits, strict=True):
@@ -166,12 +166,12 @@ def test_predictions_of_every_kind_of_problem(source_folder, tmp_path, problem, 
 
 def test_an_infilling_adapter_fills_the_masks_of_a_text(source_folder, tmp_path):
     from hf_reprogram import reprogram
-    from hf_reprogram.training.evaluate import predict_texts
+    from hf_reprogram.training.evaluate import predict_lines
 
     model, processor = reprogram(source_folder("bert"), "reprogbert", problem_type="infilling")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    (record,) = predict_texts(str(tmp_path), [f"AC{processor.mask_token}DW"], None, quiet=True)
+    (record,) = predict_lines(str(tmp_path), [f"AC{processor.mask_token}DW"], None, quiet=True)
     assert len(record["filled"]) == 5
     assert record["filled"].startswith("AC")
     assert record["filled"].endswith("DW")
