@@ -119,7 +119,7 @@ def bytes_of(module) -> dict[str, bytes]:
     """Every parameter and buffer as bytes, non-persistent buffers included."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {
-        name: tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()
+        name: tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()
     }
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..errors import InputError
+from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.load import Task
 
 if TYPE_CHECKING:
@@ -92,12 +94,19 @@ class Baseline(ABC):
 
     title: ClassVar[str]
     Options: ClassVar[type]
+    modalities: ClassVar[tuple[str, ...]] = ("text",)  # what it can be run on; see `hf_reprogram.tasks.inputs`
 
     def __init__(self, options: Any):
         self.options = options
 
-    def check(self, recipe: Recipe) -> None:  # noqa: B027 - most have nothing to check
+    def check(self, recipe: Recipe) -> None:
         """Raise `InputError` if this baseline cannot stand beside `recipe`; called before anything is trained."""
+        modality = task_modality(recipe.task_options)
+        if modality is not None and modality not in self.modalities:
+            nouns = " and ".join(MODALITIES[name].noun for name in self.modalities)
+            raise InputError(
+                f"The baseline {self.title!r} is for {nouns}, and the task is one of {MODALITIES[modality].noun}: leave it out."
+            )
 
     @abstractmethod
     def run(self, setting: Setting) -> Outcome:

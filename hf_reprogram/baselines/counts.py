@@ -82,6 +82,7 @@ class Counts(Baseline):
 
     def check(self, recipe: Recipe) -> None:
         """See `Baseline.check`."""
+        super().check(recipe)
         if self.options.features == "morgan" and find_spec("rdkit") is None:
             raise InputError("counts with features: morgan needs rdkit: pip install 'hf_reprogram[molecules]'.")
         self._check_problem(problem_of(recipe.task_options))

@@ -15,7 +15,7 @@ from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
-from ..training.encode import labels_of, tokenize
+from ..training.encode import encode, labels_of
 from ..training.fit import Fit, fit
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 
@@ -52,6 +52,7 @@ class FromScratch(Baseline):
 
     def check(self, recipe: Recipe) -> None:
         """See `Baseline.check`."""
+        super().check(recipe)
         self._check_problem(problem_of(recipe.task_options))
 
     def _check_problem(self, problem: str) -> None:
@@ -203,7 +204,7 @@ def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[s
     from transformers import set_seed
 
     task = setting.task
-    data = tokenize(setting.splits, tokenizer, task.options.max_length, task.problem_type)
+    data = encode(setting.splits, tokenizer, task.options.max_length, task.problem_type)
     best: tuple[float, dict[str, Any], Fit] | None = None
     seconds = 0.0
     for index, options in enumerate([setting.chosen] if setting.chosen else grid):

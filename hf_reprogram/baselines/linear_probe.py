@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import InputError, unknown
+from ..methods.images import image_processor
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..sources.text import gather, mean_over_tokens
+from ..tasks.inputs import MODALITIES
 from ..tasks.problems import IGNORE
-from ..training.encode import labels_of, tokenize
+from ..training.encode import batches, encode, labels_of
 from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .linear import LinearModel, best_linear
 
@@ -29,9 +32,9 @@ class LinearProbeOptions:
     Attributes:
         reads: "features" (mean over tokens), "first" or "last"; None tries all three and chooses likewise; "tokens" puts
             the states of all tokens side by side, for sequences that are aligned. With one label a token, the state of
-            every token is read.
-        tokens: "source": the text in the source's own tokens; "target": in those of the method, through its untrained
-            input transform.
+            every token is read. Of an image source there are features alone.
+        tokens: "source": the text in the source's own tokens, or the image on the source's whole canvas; "target": what the
+            method's untrained input transform makes of it.
         strengths: inverse L2 strengths to choose from on validation, on the first seed.
     """
 
@@ -51,25 +54,14 @@ class LinearProbe(Baseline):
 
     title = "linear probe"
     Options = LinearProbeOptions
+    modalities = ("text", "image", "table")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
-        recipe, task = setting.recipe, setting.task
-        if self.options.tokens == "target":
-            model, processor = setting.make()
-            to_accelerator(model)
-            source, inputs_of = model.source, lambda batch: model.transform(batch, model.source)
-            model.eval()
-        else:
-            source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
-            to_accelerator(source)
-            processor = plain_tokenizer(recipe, source.spec.max_tokens)
-
-            def inputs_of(batch):
-                return {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
-
-        data = tokenize(setting.splits, processor, task.options.max_length, task.problem_type)
+        task = setting.task
+        source, processor, inputs_of = inputs_for(setting, self.options.tokens == "target")
+        data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
         labels = {split: labels_of(data[split]) for split in data}
         which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
         which = ["tokens"] if task.per_token else [reads for reads in which if reads in source.spec.widths]
@@ -95,6 +87,37 @@ class LinearProbe(Baseline):
             found = {split: labels[split] for split in logits}
         seconds = time.perf_counter() - started
         return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
+
+
+def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[dict[str, Any]], dict[str, Any]]]:
+    """The frozen source, a processor, and what turns a batch of its making into the source's inputs.
+
+    Args:
+        setting: of the baseline.
+        untrained: through the method's input transform before any training, else as the source itself takes it.
+
+    Raises:
+        InputError: the source itself takes no such data.
+    """
+    recipe, task = setting.recipe, setting.task
+    if untrained:
+        model, processor = setting.make()
+        to_accelerator(model).eval()
+        return model.source, processor, lambda batch: model.transform(batch, model.source)
+    source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
+    to_accelerator(source)
+    if task.modality == "image" and source.spec.image_size is not None:
+        return source, image_processor(source.spec.image_size), lambda batch: {"pixels": batch["pixel_values"]}
+    if task.modality != "text" or not source.spec.vocab_size:
+        raise InputError(
+            f"A {source.spec.kind} source takes no {MODALITIES[task.modality].noun} as they are: give the baseline "
+            "tokens: target, for what the method makes of them."
+        )
+
+    def embed(batch: dict[str, Any]) -> dict[str, Any]:
+        return {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
+
+    return source, plain_tokenizer(recipe, source.spec.max_tokens), embed
 
 
 def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:
@@ -139,29 +162,27 @@ def read_all(source: Any, inputs: dict[str, Any], which: list[str]) -> dict[str,
 def extract(
     source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
 ) -> dict[str, np.ndarray]:
-    """Frozen features by what is read, batched by length, in the order of `data`.
+    """Frozen readings by what is read, in the order of `data`.
 
     Args:
         source: the frozen source.
-        inputs_of: from a batch of token ids to the source's inputs.
-        data: tokenized examples.
-        processor: pads them.
+        inputs_of: from a batch to the source's inputs.
+        data: an encoded split.
+        processor: of its making.
         which: what to read: (n, width) each, and for "tokens" (n, tokens, width) with zeros after a row's end.
         quiet: no progress bar.
         batch_size: examples a batch.
     """
-    ids = data["input_ids"]
-    order = np.argsort([len(row) for row in ids], kind="stable")
     out: dict[str, np.ndarray] = {}
-    device = source.device
-    for start in tqdm(range(0, len(order), batch_size), desc="Frozen features", disable=quiet, leave=False):
-        rows = order[start : start + batch_size]
-        batch = processor.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
-        for reads, found in read_all(source, inputs_of(batch), which).items():
+    total = -(-len(data) // batch_size)
+    steps = batches(data, processor, batch_size)
+    for rows, batch in tqdm(steps, desc="Frozen features", total=total, disable=quiet, leave=False):
+        inputs = inputs_of({name: values.to(source.device) for name, values in batch.items()})
+        for reads, found in read_all(source, inputs, which).items():
             states = found.float().cpu().numpy()
             if reads == "tokens":
-                shape: tuple[int, ...] = (len(order), max(map(len, ids)), states.shape[-1])
+                shape: tuple[int, ...] = (len(data), max(map(len, data["input_ids"])), states.shape[-1])
                 out.setdefault(reads, np.zeros(shape, np.float32))[rows, : states.shape[1]] = states
             else:
-                out.setdefault(reads, np.empty((len(order), states.shape[1]), np.float32))[rows] = states
+                out.setdefault(reads, np.empty((len(data), states.shape[1]), np.float32))[rows] = states
     return out

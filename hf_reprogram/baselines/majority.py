@@ -22,6 +22,7 @@ class Majority(Baseline):
 
     title = "majority class"
     Options = MajorityOptions
+    modalities = ("text", "image", "table")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""

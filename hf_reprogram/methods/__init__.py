@@ -5,9 +5,16 @@ from ..registry import Registry
 METHODS = Registry(
     "method",
     {
+        "blm": "hf_reprogram.methods.blm:BLM",
+        "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",
+        "elsayed": "hf_reprogram.methods.elsayed:Elsayed",
+        "fraud": "hf_reprogram.methods.fraud:Fraud",
+        "ilm_vp": "hf_reprogram.methods.ilm_vp:ILMVP",
+        "kloberdanz": "hf_reprogram.methods.kloberdanz:Kloberdanz",
         "neekhara": "hf_reprogram.methods.neekhara:Neekhara",
         "reprogbert": "hf_reprogram.methods.reprogbert:ReprogBERT",
         "r2dl": "hf_reprogram.methods.r2dl:R2DL",
+        "smm": "hf_reprogram.methods.smm:SMM",
         "warp": "hf_reprogram.methods.warp:Warp",
     },
 )

@@ -15,11 +15,13 @@ class MethodInfo:
     """The paper behind a method, as shown in the table of methods and in model cards.
 
     Attributes:
-        title, authors, year, arxiv: the paper.
+        title, authors, year: the paper.
+        arxiv: its number there; empty if it is not there.
         source: what kind of frozen model it takes.
         transform, mapping: names in the registries.
         differs: what this implementation does differently, and why; empty if nothing.
         pipeline_tag: the task as the Hub names it.
+        venue: where it was published, for a paper that is not on arXiv.
     """
 
     title: str
@@ -31,6 +33,12 @@ class MethodInfo:
     mapping: str
     differs: str = ""
     pipeline_tag: str = "text-classification"
+    venue: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where to find the paper, in words."""
+        return f"arXiv:{self.arxiv}" if self.arxiv else self.venue
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,13 @@ class Target:
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification"
             or "infilling".
         texts: training texts, for methods that take a vocabulary from them.
+        features: training rows (n, features) of a table, for methods that draw them.
     """
 
     num_labels: int
     problem_type: str = "single_label_classification"
     texts: Sequence[str] | None = None
+    features: Any = None
 
     @property
     def per_token(self) -> bool:

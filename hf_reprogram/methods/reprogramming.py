@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,6 +31,7 @@ def reprogram(
     *,
     problem_type: str = "single_label_classification",
     texts: Sequence[str] | None = None,
+    features: Any = None,
     processor: Any = None,
     source_kind: str | None = None,
     source_kwargs: dict[str, Any] | None = None,
@@ -45,6 +47,7 @@ def reprogram(
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
             "infilling"; not every method has all.
         texts: training texts, for methods that take the target's vocabulary from them (SMILES, characters).
+        features: training rows (n, features), for methods that take tables.
         processor: the source's tokenizer, of a source that takes tokens; loaded from the source's name if None.
         source_kind: as in `hf_reprogram.sources.base.SourceSpec`, where the checkpoint should not decide.
         source_kwargs: for the source's `from_pretrained` (dtype, revision, quantization_config, device_map, ...).
@@ -69,7 +72,8 @@ def reprogram(
     if processor is None and frozen.spec.vocab_size and frozen.spec.kind != "module":
         processor = _processor(reference["name"], source_kwargs or {})
     recipe = chosen(values)
-    parts = recipe.compose(frozen, processor, Target(len(names), problem_type, texts))
+    target = Target(len(names), problem_type, texts, features)
+    parts = recipe.compose(frozen, processor, target)
     names = parts.labels or names
     settings: dict[str, Any] = dict(
         source=reference,
@@ -82,6 +86,8 @@ def reprogram(
         **{name: getattr(parts.processor, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
     )
     model = ReprogrammedModel(ReprogramConfig(**settings), frozen)
+    if features is not None:
+        model.transform.fit(np.asarray(features))
     recipe.initialize(model, parts.processor)
     if init_from is not None:
         start_from(model, init_from, parts.processor)
@@ -117,7 +123,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
             f"init_from={os.fspath(adapter)!r} has a {config.transform['type']}, this model a "
             f"{model.config.transform['type']}: start from an adapter of the same method."
         )
-    if processor is not None and model.config.transform["type"] != "prompt_slots":
+    if hasattr(processor, "get_vocab") and model.config.transform["type"] != "prompt_slots":
         from transformers import AutoTokenizer
 
         if AutoTokenizer.from_pretrained(adapter).get_vocab() != processor.get_vocab():
@@ -128,7 +134,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
     model.transform.start_from(other.transform)
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []
-    if config.problem_type != model.config.problem_type:
+    if config.problem_type != model.config.problem_type or "how" in config.mapping:  # rows belong to fitted sets
         return []
     shared = [name for name in model.label_names if name in other.label_names]
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):

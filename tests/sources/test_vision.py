@@ -83,10 +83,7 @@ def test_a_source_that_does_not_project_patches_refuses_them():
 def test_an_encoder_gives_its_pooled_states(family):
     source = tiny.make_source(family, head=False)
     hidden = source.model(pixel_values=normalised(pixels())).last_hidden_state
-    if hidden.dim() == 4:
-        expected = hidden.mean((2, 3))
-    else:
-        expected = hidden.mean(1) if family == "swin" else hidden[:, 0]
+    expected = hidden.mean((2, 3)) if hidden.dim() == 4 else hidden.mean(1) if family == "swin" else hidden[:, 0]
     torch.testing.assert_close(source({"pixels": pixels()}, "features"), expected)
     assert list(source.spec.widths) == ["features"]
     with pytest.raises(InputError, match="cannot read 'logits'"):

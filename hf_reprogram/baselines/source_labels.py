@@ -1,0 +1,91 @@
+"""The source classifier's own labels with the best fixed map, and no program: what the mapping alone can do.
+
+Images fill the source's canvas. What the source does not take as it is, texts and tables, goes through the method's
+untrained input transform.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError, unknown
+from ..mappings.label_map import LabelMap, LabelMapOptions
+from ..training.encode import encode, labels_of
+from .base import Baseline, Outcome, Setting
+from .linear_probe import extract, inputs_for
+
+MAPS = ("frequency", "optimal")
+
+
+@dataclass
+class SourceLabelsOptions:
+    """Options of `source_labels`.
+
+    Attributes:
+        label_mapping: to choose from on validation, on the first seed: "frequency" and "optimal".
+        labels_per_class: m, likewise; what the source has too few labels for is left out.
+    """
+
+    label_mapping: list[str] = field(default_factory=lambda: list(MAPS))
+    labels_per_class: list[int] = field(default_factory=lambda: [1, 3, 10])
+
+    def __post_init__(self):
+        for how in self.label_mapping:
+            if how not in MAPS:
+                raise unknown("label_mapping", how, MAPS)
+        if not self.label_mapping or not self.labels_per_class:
+            raise InputError("source_labels has nothing to choose from: give label_mapping and labels_per_class.")
+
+
+class SourceLabels(Baseline):
+    """A label map fitted to the source's answers on the training data, and nothing else."""
+
+    title = "source's labels"
+    Options = SourceLabelsOptions
+    modalities = ("text", "image", "table")
+
+    def run(self, setting: Setting) -> Outcome:
+        """See `Baseline.run`."""
+        started = time.perf_counter()
+        task = setting.task
+        source, processor, inputs_of = inputs_for(setting, task.modality != "image")
+        width = source.spec.widths.get("logits")
+        if width is None or task.problem_type != "single_label_classification":
+            raise InputError(
+                f"source_labels maps the labels of a source classifier to those of a classification; this is a "
+                f"{source.spec.kind} source and a {task.problem_type.replace('_', ' ')}: leave it out."
+            )
+        data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
+        answers = {
+            split: extract(source, inputs_of, data[split], processor, ["logits"], setting.quiet) for split in data
+        }
+        outputs = {split: torch.from_numpy(found["logits"]) for split, found in answers.items()}
+        labels = {split: labels_of(data[split]) for split in data}
+        best: tuple[float, dict[str, Any], dict[str, np.ndarray]] | None = None
+        for choice in [setting.chosen] if setting.chosen else self._grid(len(task.labels), width):
+            options = LabelMapOptions(
+                len(task.labels), width, how=choice["label_mapping"], labels_per_class=choice["labels_per_class"]
+            )
+            mapping = LabelMap(options)
+            mapping.fit(outputs["train"], torch.from_numpy(labels["train"]), source)
+            logits = {split: mapping(outputs[split], source).numpy() for split in ("validation", "test")}
+            value = task.benefit(task.score(logits["validation"], labels["validation"]))
+            if best is None or value > best[0]:
+                best = (value, choice, logits)
+        assert best is not None
+        _, chosen, logits = best
+        return Outcome(logits["validation"], logits["test"], 0, time.perf_counter() - started, chosen)
+
+    def _grid(self, classes: int, width: int) -> list[dict[str, Any]]:
+        possible = [m for m in self.options.labels_per_class if m * classes <= width]
+        if not possible:
+            raise InputError(
+                f"The source has {width} labels, too few for {classes} classes with "
+                f"{min(self.options.labels_per_class)} each: leave source_labels out."
+            )
+        return [{"label_mapping": how, "labels_per_class": m} for how in self.options.label_mapping for m in possible]

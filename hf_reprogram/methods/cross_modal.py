@@ -1,0 +1,183 @@
+"""Cross-modal adversarial reprogramming (Neekhara, Hussain, Du, Dubnov, Koushanfar, McAuley 2022, arXiv 2102.07325).
+
+    image = clip(base + unpatch(eps * tanh(theta[tokens])), 0, 1)         logit_t = max over s in B_t of f(image)_s
+
+theta: a patch of pixels for every token of the target's tokenizer, laid out in reading order as an image.  omega: m of an
+image classifier's own labels for each class, those that the source answers the base with, or a dense layer.
+
+A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a canvas of 224, 576 on one of 384.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..mappings.assignment import labels_per_class
+from ..sources.base import Source
+from ..transforms.target_tokenizers import KINDS, target_tokenizer
+from ..transforms.token_patches import GREY
+from .base import Method, MethodInfo, Parts, Target
+from .images import OutputOptions, output_mapping
+from .r2dl import make_tokenizer
+
+OTHERWISE = 16  # the side of a patch on a source that does not project patches, the paper's
+
+
+@dataclass
+class CrossModalOptions(OutputOptions):
+    """Options of cross-modal reprogramming; those of the mapping are described in `OutputOptions`.
+
+    Theta has 3 * patch_size ** 2 numbers a token, so that a tokenizer of few tokens makes a small adapter. "words" takes
+    the most frequent words of the training texts, lower-cased, and reads every other word as the unknown token; a given
+    tokenizer keeps its whole vocabulary, 23 million numbers for BERT's on patches of 16 pixels.
+
+    Attributes:
+        label_mapping: also "response": the labels that the source answers the base with, the most likely ones dealt to the
+            classes in turn.
+        tokenizer: "words", "characters", "kmers", "residues", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or
+            the Hub id or folder of any fast tokenizer.
+        max_vocabulary: the most tokens that are taken from the training texts; null for all.
+        k: length of the k-mers.
+        alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
+        patch_size: side of a token's patch in pixels; by default that of the source's own patches, or 16.
+        bounded: whether the program is a small change of the base; else a patch may take any colour.
+        eps: of a bounded program: how far a pixel may move, in units of the source's deviation of its channel.
+        base_image: file of the image that a bounded program changes; by default grey.
+        l2: times the mean squared norm of the rows of theta, added to the loss.
+    """
+
+    label_mapping: str = "response"
+    aggregate: str = "max_logit"
+    tokenizer: str = "words"
+    max_vocabulary: int | None = 2000
+    k: int = 3
+    alphabet: list[str] | None = None
+    patch_size: int | None = None
+    bounded: bool = False
+    eps: float = 0.2
+    base_image: str | None = None
+    l2: float = 1e-4
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.alphabet, str):
+            self.alphabet = list(self.alphabet)
+        for name in ("max_vocabulary", "patch_size"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise InputError(f"{name} is {value!r}: give a whole number, 1 or more, or null.")
+        if type(self.k) is not int or self.k < 1:
+            raise InputError(f"k is {self.k!r}: give a whole number, 1 or more.")
+        if self.base_image is not None and not self.bounded:
+            raise InputError("base_image is for bounded=True: an unbounded program leaves nothing of it.")
+        if not self.eps > 0:
+            raise InputError(f"eps is {self.eps!r}: give a number more than 0.")
+
+
+class CrossModal(Method):
+    """Token patches and a label map around a frozen image classifier."""
+
+    info = MethodInfo(
+        title="Cross-modal Adversarial Reprogramming",
+        authors="Neekhara, Hussain, Du, Dubnov, Koushanfar, McAuley",
+        year=2022,
+        arxiv="2102.07325",
+        source="image classifier; with a dense mapping also an image encoder",
+        transform="token_patches",
+        mapping="label_map",
+        differs="epochs of larger steps in place of 100,000 small ones; the labels that the base is most likely to be, where "
+        "the authors' code takes the least likely; a vocabulary of the target's own words by default",
+    )
+    Options = CrossModalOptions
+    problem_types = ("single_label_classification", "regression", "multi_label_classification")
+    training = {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "num_train_epochs": 20,
+        "per_device_train_batch_size": 16,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0.06,
+        "max_grad_norm": 1.0,
+    }
+
+    options: CrossModalOptions
+
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """A tokenizer of the target's texts as long as the canvas allows, patches for its tokens, and the mapping."""
+        options = self.options
+        height, width = source.spec.canvas()
+        side = options.patch_size or source.spec.patch_size or OTHERWISE
+        transform: dict[str, Any] = {
+            "type": "token_patches",
+            "patch_size": side,
+            "height": height,
+            "width": width,
+            "base_image": options.base_image is not None,
+            "l2": options.l2,
+        }
+        if options.bounded:
+            deviations = source.settings["std"] if source.settings else [1.0] * 3
+            transform["eps"] = [min(options.eps * value, 1.0) for value in deviations]
+        tokenizer = self._tokenizer((height // side) * (width // side), target)
+        transform |= {"num_tokens": len(tokenizer), "pad_id": tokenizer.pad_token_id}
+        return Parts(transform, self._mapping(source, target), tokenizer)
+
+    def _tokenizer(self, places: int, target: Target) -> Any:
+        options = self.options
+        if options.tokenizer not in KINDS:
+            return make_tokenizer(options, None, places, target)[0]
+        return target_tokenizer(
+            None,
+            options.tokenizer,
+            places,
+            texts=target.texts,
+            k=options.k,
+            alphabet=options.alphabet,
+            most=options.max_vocabulary,
+        )[0]
+
+    def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
+        mapping = output_mapping(self.options, source, target)
+        if mapping.get("how") != "response":
+            return mapping
+        del mapping["how"]
+        each = labels_per_class(target.num_labels, mapping["width"], mapping.pop("labels_per_class"))
+        canvas = source.spec.canvas()
+        base = torch.full((3, *canvas), GREY)
+        if self.options.base_image is not None:
+            base = read_image(self.options.base_image, canvas) / 255
+        return {**mapping, "assignment": response_sets(source, base, target.num_labels, each)}
+
+    def initialize(self, model: Any, processor: Any) -> None:
+        """Patches near the base, and a fresh mapping."""
+        model.transform.reset()
+        if self.options.base_image is not None:
+            model.transform.base_image.copy_(read_image(self.options.base_image, model.source.spec.canvas()))
+        model.mapping.reset()
+
+
+def read_image(file: str | os.PathLike, size: tuple[int, int]) -> Tensor:
+    """An image file as bytes (3, height, width) of a size."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    except OSError as error:
+        raise InputError(f"base_image={os.fspath(file)!r} is not an image that can be read: {error}") from error
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+@torch.no_grad()
+def response_sets(source: Source, base: Tensor, num_labels: int, each: int) -> list[list[int]]:
+    """For each class `each` source labels: those most likely for a base image (3, height, width), dealt in turn."""
+    logits = source({"pixels": base[None].to(source.device)}, "logits")[0]
+    most_likely = logits.argsort(descending=True)[: num_labels * each]
+    return most_likely.view(each, num_labels).T.tolist()

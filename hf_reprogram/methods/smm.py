@@ -1,0 +1,66 @@
+"""SMM: sample-specific masks for visual reprogramming (Cai, Ye, Feng, Qi, Liu 2024, arXiv 2406.03150).
+
+    x~ = clip(resize(x) + f_mask(resize(x)) * W, 0, 1)
+
+theta: one program W for all, and a small network that says for every image where and how much of it to add.
+omega: an iterative label map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..sources.base import Source
+from .base import MethodInfo
+from .images import ImageMethod, OutputOptions
+
+
+@dataclass
+class SMMOptions(OutputOptions):
+    """See `OutputOptions`, and of the mask's network.
+
+    Attributes:
+        layers: convolutions of the network.
+        poolings: of them, by two each: the mask has patches of 2 ** poolings pixels.
+        channels: of its first layer.
+        l2: weight of the squared program in the loss.
+    """
+
+    label_mapping: str = "iterative"
+    labels_per_class: int | None = 1
+    layers: int = 5
+    poolings: int = 3
+    channels: int = 8
+    l2: float = 0.0
+
+
+class SMM(ImageMethod):
+    """A program with a mask of its own for every image, and an iterative label map."""
+
+    info = MethodInfo(
+        title="Sample-specific Masks for Visual Reprogramming-based Prompting",
+        authors="Cai, Ye, Feng, Qi, Liu",
+        year=2024,
+        arxiv="2406.03150",
+        source="image classifier",
+        transform="sample_mask",
+        mapping="label_map",
+        differs="group norm in place of batch norm; chosen on validation, where the authors choose on test",
+        pipeline_tag="image-classification",
+    )
+    Options = SMMOptions
+    training = {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "num_train_epochs": 50,
+        "per_device_train_batch_size": 64,
+        "lr_scheduler_type": "cosine",
+    }
+
+    options: SMMOptions
+
+    def program(self, source: Source, size: tuple[int, int]) -> dict[str, Any]:
+        """See `ImageMethod.program`."""
+        shape = {name: getattr(self.options, name) for name in ("layers", "poolings", "channels", "l2")}
+        return {"type": "sample_mask", "height": size[0], "width": size[1], **shape}

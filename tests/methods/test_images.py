@@ -1,0 +1,189 @@
+"""The methods for image sources: what each composes, and a whole recipe of each on a tiny source."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.methods import METHODS
+from hf_reprogram.training.recipe import make_recipe
+from hf_reprogram.training.run import train
+from tests import tiny_vision as tiny
+
+LABELS = ["above", "below"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(tiny.save_source(tmp_path_factory.mktemp("vision") / "vit", "vit"))
+
+
+def run(source, output, **values):
+    return train(make_recipe({"source": source, "output": str(output), **values}), quiet=True)
+
+
+def pixels_of(processor, count=4):
+    images, labels = tiny.images(count)
+    return {"pixel_values": torch.tensor(np.stack(processor(images)["pixel_values"]))}, torch.tensor(labels)
+
+
+@pytest.mark.parametrize(
+    ("method", "transform", "mapping", "numbers"),
+    [
+        ("elsayed", "canvas", {"type": "label_map", "how": "identity", "labels_per_class": 1}, 3 * (32 * 32 - 8 * 8)),
+        ("ilm_vp", "canvas", {"type": "label_map", "how": "iterative", "labels_per_class": 1}, 3 * (32 * 32 - 8 * 8)),
+        ("blm", "canvas", {"type": "label_map", "how": "blm_plus", "labels_per_class": None}, 3 * (32 * 32 - 8 * 8)),
+        ("kloberdanz", "canvas", {"type": "dense", "reads": "logits"}, 3 * 32 * 32 + 2 * 12 + 2),
+        ("smm", "sample_mask", {"type": "label_map", "how": "iterative", "labels_per_class": 1}, None),
+    ],
+)
+def test_each_composes_its_papers_parts(method, transform, mapping, numbers, folder):
+    model, processor = reprogram(folder, method=method, labels=LABELS)
+    assert model.config.transform["type"] == transform
+    assert mapping.items() <= model.config.mapping.items()
+    if numbers is not None:
+        assert model.num_trainable() == numbers
+    assert METHODS[method].info.pipeline_tag == "image-classification"
+    size = processor.size["height"]
+    assert size == (8 if transform == "canvas" and method != "kloberdanz" else 32)
+    assert not processor.do_normalize
+
+
+def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
+    model, processor = reprogram(folder, method="elsayed", labels=LABELS)
+    batch, _ = pixels_of(processor)
+    canvas = model.transform(batch, model.source)["pixels"]
+    assert torch.equal(canvas[:, :, 12:20, 12:20], batch["pixel_values"])
+    assert (canvas[:, :, :12] == 0.5).all()
+    for parameter in model.transform.parameters():
+        parameter.data.fill_(100)
+    painted = model.transform(batch, model.source)["pixels"]
+    assert (painted[:, :, :12] == 1).all()
+    assert torch.equal(painted[:, :, 12:20, 12:20], batch["pixel_values"])
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("elsayed", {"image_size": 40}, "40"),
+        ("elsayed", {"image_size": [8, 0]}, "image_size is"),
+        ("elsayed", {"mapping": "linear"}, "linear"),
+        ("elsayed", {"labels_per_class": 7}, "2 classes with 7 source labels each need 14, but the source has 12"),
+        ("kloberdanz", {"reads": "tokens"}, "tokens"),
+        ("blm", {"label_mapping": "optimal"}, "label_mapping of BLM"),
+        ("ilm_vp", {"mask": "border", "border": 16}, "border is 16"),
+        ("fraud", {}, "give the training rows as features"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence(method, options, message, folder):
+    with pytest.raises(InputError, match=message):
+        reprogram(folder, method=method, labels=LABELS, **options)
+
+
+def test_more_classes_than_source_labels_are_refused(folder):
+    with pytest.raises(InputError, match="13 classes"):
+        reprogram(folder, method="elsayed", labels=13)
+
+
+def test_a_label_map_needs_a_classifier(tmp_path):
+    tiny.make_model("vit", head=False).save_pretrained(tmp_path)
+    tiny.processor_of().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"image_encoder source .*use mapping='dense'"):
+        reprogram(tmp_path, method="elsayed", labels=LABELS)
+    model, _ = reprogram(tmp_path, method="kloberdanz", labels=LABELS, reads="features")
+    assert model.mapping.reads == "features"
+
+
+def test_an_image_method_refuses_a_text_source(source_folder):
+    with pytest.raises(InputError, match="takes tokens, not images"):
+        reprogram(source_folder("bert"), method="elsayed", labels=LABELS)
+
+
+@pytest.mark.parametrize("method", ["elsayed", "ilm_vp", "blm", "kloberdanz", "smm"])
+def test_a_recipe_learns_is_scored_and_loads_as_an_image_classifier(method, folder, tmp_path):
+    options = {"image_size": 16} if method not in ("smm", "kloberdanz") else {}
+    results = run(
+        folder,
+        tmp_path / "run",
+        method={"name": method, **options},
+        task={"dataset": "digits", "few_shot": 4, "max_test": 30},
+        training={"learning_rate": 5e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8},
+        baselines=["majority"],
+    )
+    assert results["task"]["modality"] == "image"
+    assert 0 <= results["test"]["accuracy"]["mean"] <= 1
+    images, _ = tiny.images(2)
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "run")
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path / "run")
+    assert isinstance(loaded, ReprogrammedModel)
+    with torch.no_grad():
+        expected = loaded(**processor(images, return_tensors="pt")).logits.softmax(-1)
+    found = pipeline("image-classification", model=str(tmp_path / "run"), device="cpu")(images, top_k=10)
+    for row, scores in zip(expected, found, strict=True):
+        by_label = {entry["label"]: entry["score"] for entry in scores}
+        assert by_label == pytest.approx({str(i): row[i].item() for i in range(10)}, abs=1e-4)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["method"]["name"] == method
+
+
+def test_baselines_of_images(folder, tmp_path):
+    results = run(
+        folder,
+        tmp_path / "run",
+        method={"name": "elsayed", "image_size": 16, "label_mapping": "frequency"},
+        task={"dataset": "digits", "few_shot": 8, "max_test": 100},
+        training={"learning_rate": 5e-2, "num_train_epochs": 3, "per_device_train_batch_size": 8},
+        baselines=["majority", {"source_labels": {"labels_per_class": [1, 10]}}, "linear_probe", "raw_linear",
+                   {"small_network": {"learning_rate": [1e-2]}}],
+    )  # fmt: skip
+    found = results["baselines"]
+    assert found["source_labels"]["chosen"][0]["labels_per_class"] == 1  # ten classes, twelve labels
+    assert found["source_labels"]["trainable"] == 0
+    assert found["raw_linear"]["test"]["accuracy"]["mean"] > 0.6
+    assert found["linear_probe"]["test"]["accuracy"]["mean"] > found["majority"]["test"]["accuracy"]["mean"]
+    assert found["small_network"]["trainable"] > 90_000
+
+
+def test_fraud_draws_tables(folder, tmp_path):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(120, 3))
+    labels = (rows[:, 0] > 0).astype(int)
+    lines = ["a,b,c,kind"] + [
+        f"{a},{b},{c},{('no', 'yes')[kind]}" for (a, b, c), kind in zip(rows, labels, strict=True)
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    results = run(
+        folder,
+        tmp_path / "run",
+        method={"name": "fraud", "label_mapping": "frequency"},
+        task={"dataset": str(tmp_path / "table.csv"), "features": ["a", "b", "c"], "label": "kind"},
+        training={"learning_rate": 5e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8},
+        baselines=["majority", "raw_linear", {"small_network": {"learning_rate": [1e-2]}},
+                   {"source_labels": {"labels_per_class": [1]}}, {"linear_probe": {"tokens": "target"}}],
+    )  # fmt: skip
+    assert results["baselines"]["raw_linear"]["test"]["accuracy"]["mean"] > 0.8
+    model = ReprogrammedModel.from_pretrained(tmp_path / "run")
+    with torch.no_grad():
+        assert model(input_features=torch.tensor(rows[:2], dtype=torch.float32)).logits.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "baseline", "message"),
+    [
+        ({"dataset": "digits"}, "counts", "is for texts, and the task is one of images"),
+        ({"dataset": "digits"}, "from_scratch", "is for texts, and the task is one of images"),
+        (
+            {"dataset": "nyu-mll/glue", "name": "sst2"},
+            "small_network",
+            "is for images and rows of numbers, and the task is",
+        ),
+    ],
+)
+def test_a_baseline_for_other_data_is_refused_before_anything_is_loaded(task, baseline, message):
+    method = "elsayed" if "name" not in task else "warp"
+    with pytest.raises(InputError, match=message):
+        make_recipe({"source": "nowhere", "method": method, "task": task, "baselines": [baseline]})
