@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from efficiency import ablation, plot, runs, table
+from tables import ablation, mappings, plot, runs, scores, table
 
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
@@ -31,10 +31,11 @@ def methods() -> str:
     rows = []
     for name in METHODS.names():
         info = METHODS[name].info
+        where = f"[{info.arxiv}](https://arxiv.org/abs/{info.arxiv})" if info.arxiv else info.venue
         rows.append(
             {
                 "method": f"`{name}`",
-                "paper": f"{info.title}, {info.authors} {info.year}, [{info.arxiv}](https://arxiv.org/abs/{info.arxiv})",
+                "paper": f"{info.title}, {info.authors} {info.year}, {where}",
                 "source": info.source,
                 "input transform": f"`{info.transform}`",
                 "output mapping": f"`{info.mapping}`",
@@ -106,6 +107,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "efficiency": lambda: table(ROOT / "results" / "efficiency"),
     "plots": plots,
     "ablation": lambda: ablation(ROOT / "results" / "ablation"),
+    "recipes r2dl": lambda: scores(ROOT / "results" / "recipes"),
+    "sources": lambda: scores(ROOT / "results" / "sources"),
+    "vision": lambda: scores(ROOT / "results" / "vision"),
+    "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),
+    "mappings": lambda: mappings(ROOT / "results" / "mappings"),
     "benchmarks": benchmarks,
 }
 

@@ -1,6 +1,6 @@
 """Run the recipes behind the README's tables and keep their `results.json`.
 
-    python docs/measure.py --sources DIR results            DIR holds the folders bert-tiny-splade and all-MiniLM-L6-v2
+    python docs/measure.py --sources DIR results            DIR holds a folder of each source
 
 Takes hours on two cores. A run that is finished is kept, one that was stopped goes on.
 """
@@ -8,12 +8,17 @@ Takes hours on two cores. A run that is finished is kept, one that was stopped g
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 MINILM = "all-MiniLM-L6-v2"
 
@@ -27,8 +32,10 @@ GLUE = {
 }
 # Where the probe is ahead: the same, read as the mean over tokens.
 FEATURES = ("sst2", "sst2_few_shot", "cb_few_shot")
-# Labels: epochs, so that few labels are seen often enough.
+# Labels: epochs, so that few labels are seen often enough. Learning rates are chosen at 50 and at 200 labels, and with fewer
+# or more than those the nearest choice is taken over.
 EPOCHS = {25: 40, 50: 20, 100: 12, 200: 10, 500: 5, 1000: 4}
+CHOSEN_AT = {25: 50, 100: 50, 500: 200, 1000: 200, "all": 200}
 EFFICIENCY = (
     "peptides/amp",
     "peptides/toxicity",
@@ -70,6 +77,52 @@ NEAR = {
     "bbbp_rxnmapper_albert": ("molecules/bbbp", "rxnmapper-albert", []),
     "bbbp_rxnfp_classes": ("molecules/bbbp", "rxnfp-classes", ["method.mapping=label_map"]),
 }
+VIT = "vit-tiny-imagenet"
+VISION = (
+    "vision/digits",
+    "vision/mnist",
+    "vision/squares",
+    "vision/cifar10_ilm_vp",
+    "vision/cifar10_blm",
+    "vision/cifar10_smm",
+    "vision/cifar10_kloberdanz",
+    "vision/pneumonia",
+    "vision/card_fraud",
+    "cross_modal/ag_news",
+    "cross_modal/imdb",
+    "cross_modal/subj",
+    "cross_modal/splice",
+    "cross_modal/promoters",
+    "cross_modal/h3",
+)
+# Every label mapping under the same program and budget, with one, three and ten labels a class where that is a choice.
+MAPPINGS = {
+    **{
+        f"{how}_m{m}": [f"method.label_mapping={how}", f"method.labels_per_class={m}"]
+        for how in ("random", "frequency", "optimal", "iterative")
+        for m in (1, 3, 10)
+    },
+    **{how: [f"method.label_mapping={how}", "method.labels_per_class=null"] for how in ("blm", "blm_plus")},
+    **{f"rvp_m{m}": ["method.mapping=rvp", f"method.labels_per_class={m}"] for m in (1, 3, 10)},
+    "dense": ["method.mapping=dense", "method.reads=logits"],
+}
+MAPPED = ("vision/mnist", "vision/cifar10_ilm_vp")
+
+
+def baselines_of(recipe: Path) -> dict[str, dict[str, Any]]:
+    """A recipe's baselines with their options."""
+    entries = yaml.safe_load(recipe.read_text(encoding="utf-8"))["baselines"]
+    return dict((entry, {}) if isinstance(entry, str) else next(iter(entry.items())) for entry in entries)
+
+
+def taken_over(path: Path, baselines: dict[str, dict[str, Any]]) -> list[str]:
+    """Set the learning rates which the run with its result at `path` chose; returns the method's as overrides."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for name in baselines:
+        chosen = (result["baselines"].get(name, {}).get("chosen") or [None])[0] or {}
+        if "learning_rate" in chosen:
+            baselines[name] = {**baselines[name], "learning_rate": chosen["learning_rate"]}
+    return ["sweep={}", f"training.learning_rate={result['training']['learning_rate']!r}"]
 
 
 def plan() -> Iterator[tuple[str, str, str, list[str]]]:
@@ -92,6 +145,12 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             yield f"ablation/{Path(recipe).name}_{name}", recipe, MINILM, [*few, *overrides]
     for recipe, source in WHOLE.items():
         yield f"recipes/{Path(recipe).name}", recipe, source, []
+    for recipe in VISION:
+        yield recipe, recipe, VIT, []
+    for recipe in MAPPED:
+        for name, overrides in MAPPINGS.items():
+            few = ["training.num_train_epochs=10", "sweep={}", "training.learning_rate=5e-2", "baselines=[majority]"]
+            yield f"mappings/{Path(recipe).name}_{name}", recipe, VIT, [*few, *overrides]
     for name, (recipe, source, overrides) in NEAR.items():
         few = ["task.train_size=200", f"training.num_train_epochs={EPOCHS[200]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]
@@ -104,6 +163,7 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, required=True, help="folder with the sources")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--only", default="*", help="run only results whose name matches, as in 'efficiency/amp_*'")
+    parser.add_argument("--skip", action="append", default=[], help="a baseline to leave out; it can be added later")
     parser.add_argument("--set", action="append", default=[], help="a further override, for all of them")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
@@ -111,9 +171,14 @@ def main() -> None:
         target = arguments.results / f"{name}.json"
         if target.exists() or not fnmatch(name, arguments.only):
             continue
-        output = arguments.runs / name.replace("/", "_")
-        command = [sys.executable, "-m", "hf_reprogram", "train", f"{root}/recipes/{recipe}.yaml", "--resume"]
+        output, file = arguments.runs / name.replace("/", "_"), root / f"recipes/{recipe}.yaml"
+        command = [sys.executable, "-m", "hf_reprogram", "train", str(file), "--resume"]
         command += ["--output", str(output), "--set", f"source={arguments.sources / source}"]
+        baselines = {key: value for key, value in baselines_of(file).items() if key not in arguments.skip}
+        size = re.fullmatch(r"efficiency/(.+)_n?(\d+|all)", name)
+        if size and (nearest := CHOSEN_AT.get(size[2] if size[2] == "all" else int(size[2]))):
+            overrides += taken_over(target.with_name(f"{size[1]}_n{nearest}.json"), baselines)
+        overrides.insert(0, f"baselines={json.dumps([{key: value} for key, value in baselines.items()])}")
         for override in [*overrides, *arguments.set]:
             command += ["--set", override]
         subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""Score against the number of labels: the README's tables, and a plot a task."""
+"""The README's tables of measured scores, and a plot a task of the score against the number of labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from typing import Any
 
 from hf_reprogram.training.results import markdown, plus_minus
 
+BESIDE = {  # baselines with a column of their own, in this order
+    "majority": "majority",
+    "source_labels": "source's labels",
+    "linear_probe": "linear probe",
+    "counts": "counts",
+    "raw_linear": "linear on raw",
+    "small_network": "small network",
+    "from_scratch": "from scratch",
+    "fine_tuning": "fine-tuning",
+}
 SHOWN = ("majority", "linear_probe", "counts", "from_scratch", "fine_tuning")
 
 
@@ -40,6 +50,50 @@ def table(folder: Path) -> str:
             row["trained"] = f"{result['trainable']:,}"
             row["bytes"] = f"{result['adapter_bytes']:,}"
             rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def scores(folder: Path) -> str:
+    """A row a result, a column a baseline and one for the method."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    ran = {name for result in found.values() for name in result["baselines"]}
+    rows = []
+    for name, result in found.items():
+        metric = result["task"]["metrics"][0]
+        row = {
+            "run": f"{name} ({metric})",
+            "method": result["method"]["name"],
+            "source": result["source"]["name"],
+            "train": f"{result['task']['sizes']['train']:,}",
+        }
+        for baseline, title in BESIDE.items():
+            if baseline in ran:
+                entry = result["baselines"].get(baseline)
+                row[title] = plus_minus(entry["test"][metric], metric) if entry else ""
+        row["reprogrammed"] = plus_minus(result["test"][metric], metric)
+        row["trained"] = f"{result['trainable']:,}"
+        row["bytes"] = f"{result['adapter_bytes']:,}"
+        rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def mappings(folder: Path) -> str:
+    """A row a label mapping, a column a task and number of source labels a class."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        metric = result["task"]["metrics"][0]
+        how = "dense" if result["method"]["mapping"] == "dense" else result["method"]["label_mapping"]
+        how = "rvp" if result["method"]["mapping"] == "rvp" else how
+        m = result["method"]["labels_per_class"]
+        column = (
+            f"{result['task']['title']}, m = {m}"
+            if how not in ("blm", "blm_plus", "dense")
+            else result["task"]["title"]
+        )
+        found.setdefault(how, {})[column] = plus_minus(result["test"][metric], metric)
+    columns = sorted({column for row in found.values() for column in row})
+    rows = [{"mapping": how, **{column: row.get(column, "") for column in columns}} for how, row in found.items()]
     return markdown(rows) if rows else ""
 
 
