@@ -1,37 +1,72 @@
-"""What an adapter is and what its prompts do: for `hf-reprogram inspect`."""
+"""What an adapter is, and what its prompts, its program and its label map do: for `hf-reprogram inspect`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
+from ..mappings.label_map import LabelMap
+from ..mappings.rvp import ReweightedMap
 from ..model import ReprogrammedModel
+from .images import describe_images, inspect_images, plot_images, takes_images
 
 
-def inspect_adapter(adapter: str, source: str | None = None, top: int = 5) -> dict[str, Any]:
-    """Load an adapter and describe it; see `inspect_model`."""
-    from ..training.evaluate import load_adapter
-
-    return inspect_model(*load_adapter(adapter, source), top=top)
-
-
-def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dict[str, Any]:
-    """Parameter counts, template, nearest tokens, and whether the prompts matter.
+def inspect_adapter(
+    adapter: str, source: str | None = None, top: int = 5, example: str | None = None, plot: Path | None = None
+) -> dict[str, Any]:
+    """Load an adapter and describe it; see `inspect_model`.
 
     Args:
-        model: with prompt slots or a vocabulary.
-        processor: its tokenizer.
-        top: nearest tokens to give for each vector.
+        adapter: a folder or a Hub id.
+        source: where the source is, if not where the adapter recorded it.
+        top, example: see `inspect_model`.
+        plot: where to write a PNG of its vocabulary or its program; None for none.
+
+    Raises:
+        InputError: there is no such adapter, nothing of it can be drawn, or matplotlib is not installed.
+    """
+    from ..training.evaluate import load_adapter
+
+    model, processor = load_adapter(adapter, source)
+    found = inspect_model(model, processor, top, example)
+    if plot is None:
+        return found
+    title = f"{found['method']} on {Path(found['source']).name}"
+    if "vocabulary" in found:
+        from .vocabulary import plot_combinations
+
+        plot_combinations(found["vocabulary"], plot, title, "coefficient" if found["sparsity"] else "cosine")
+    elif "program" in found:
+        plot_images(model, processor, plot, title, example)
+    else:
+        raise InputError(f"{adapter!r} has no vocabulary to plot: it is an adapter of {found['method']}.")
+    return found
+
+
+def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, example: str | None = None) -> dict[str, Any]:
+    """Parameter counts, template, nearest tokens, and whether the prompts matter; the program of images; the label map.
+
+    Args:
+        model: any.
+        processor: its own, of the target's data; None for rows of numbers.
+        top: nearest tokens to give for each vector, and source labels for each class.
+        example: what to see a program on; see `hf_reprogram.diagnostics.images.inspect_images`.
 
     Returns:
         `trainable` and `frozen` counts, `parts` (numbers by parameter), `template` as tokens, `prompts` and `classes`
         (nearest source tokens with their cosine; classes only where they live in the decoder's space), and `effect`:
         whether a probe text's loss has a gradient with respect to the prompts, and how far its logits move when the
         prompts are replaced by the mask's (or the mean) embedding. With a vocabulary: `vocabulary`, the source tokens that
-        each target token became.
+        each target token became. Of images: `canvas` and `program`, see `inspect_images`. With a label map: `label_map`, see
+        `label_table`.
+
+    Raises:
+        InputError: the example is not what the adapter takes.
     """
     trainable = {name: parameter.numel() for name, parameter in model.trainable().items()}
     found: dict[str, Any] = {
@@ -55,6 +90,13 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5) -> dic
 
         found["sparsity"] = model.transform.options.sparsity
         found["vocabulary"] = combinations(model, processor, top)
+    if takes_images(model):
+        found |= inspect_images(model, processor, example)
+    elif example is not None:
+        raise InputError("An example is for the program of an image source, which this adapter has not: leave it out.")
+    if isinstance(model.mapping, LabelMap | ReweightedMap):
+        found["label_mapping"] = model.mapping.options.how
+        found["label_map"] = label_table(model, top)
     weight: Any = getattr(model.mapping, "weight", None)
     table = _decoder_table(model)
     if weight is not None and table is not None and table.shape[1] == weight.shape[1]:
@@ -94,6 +136,28 @@ def prompt_effect(model: ReprogrammedModel, processor: Any, text: str = "This is
     return {"gradient": float(gradient.norm()), "logit_change": float(change)}
 
 
+def label_table(model: ReprogrammedModel, top: int = 5) -> dict[str, dict[str, Any]] | None:
+    """The source labels that stand for each class.
+
+    Args:
+        model: with a label map, or RVP's.
+        top: source labels for each class.
+
+    Returns:
+        {class: {"number": how many source labels count for it, "labels": [(name, weight), ...] heaviest first}}; where the
+        source does not name its labels the names are their numbers. None if the map is still to be fitted.
+    """
+    mapping: Any = model.mapping
+    try:
+        table = mapping.table(model.source.spec.labels, model.label_names, most=mapping.options.width)
+    except InputError:  # there is nothing to map with yet
+        return None
+    rows: dict[str, list[tuple[str, float]]] = {name: [] for name in model.label_names}
+    for name, label, weight in table:
+        rows[name].append((label, round(weight, 3)))
+    return {name: {"number": len(labels), "labels": labels[:top]} for name, labels in rows.items()}
+
+
 def _decoder_table(model: ReprogrammedModel) -> Tensor | None:
     """The decoder's rows, if class vectors live in their space."""
     if model.source.spec.kind not in ("masked_lm", "causal_lm") or model.mapping.reads not in ("mask", "last"):
@@ -125,6 +189,10 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"what the target's tokens became ({how}):")
         for name, tokens in found["vocabulary"].items():
             lines.append(f"  {name:<12} {'  '.join(f'{value:+.2f} {token}' for token, value in tokens)}")
+    if "program" in found:
+        lines += describe_images(found)
+    if "label_mapping" in found:
+        lines += _label_lines(found)
     if "effect" in found:
         effect = found["effect"]
         lines.append(
@@ -133,3 +201,16 @@ def describe(found: dict[str, Any]) -> str:
         if effect["gradient"] == 0 or effect["logit_change"] == 0:
             lines.append("The prompts do not reach the output: check the template and what is read.")
     return "\n".join(lines)
+
+
+def _label_lines(found: dict[str, Any]) -> list[str]:
+    """The label map, a line a class."""
+    if found["label_map"] is None:
+        return [f"label map ({found['label_mapping']}): still to be fitted, which training does"]
+    width = min(24, max(12, *map(len, found["label_map"])))
+    lines = [f"source labels of each class, with their weights ({found['label_mapping']}):"]
+    for name, entry in found["label_map"].items():
+        labels = "; ".join(f"{weight:.2f} {label}" for label, weight in entry["labels"])
+        more = entry["number"] - len(entry["labels"])
+        lines.append(f"  {name:<{width}} {labels}{f'; {more} more' if more else ''}")
+    return lines

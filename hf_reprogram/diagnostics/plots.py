@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .figures import cut, drawable, save
 
 
 def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
@@ -53,47 +56,49 @@ def _learning_curve(results: dict[str, Any], path: Path) -> Path:
     for axis in (left, right):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+        if axis.lines:
+            axis.legend(fontsize=7)
     figure.suptitle(_title(results), fontsize=10)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _confusion_matrix(results: dict[str, Any], counts: list[list[int]], path: Path) -> Path:
-    """Counts on test for the published seed; colours are shares of the true class."""
+    """Counts on test for the published seed; colours are shares of the true class.
+
+    Up to 15 classes have the share in each cell too, up to 40 their counts, and more of them colours alone. Names shrink
+    with the cells; where even the smallest do not fit, every second one is left out, or more.
+    """
     from matplotlib import pyplot as plt
 
     matrix, labels = np.array(counts), results["task"]["labels"]
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = 2.2 + 0.7 * len(labels)
+    few, some = len(labels) <= 15, len(labels) <= 40
+    cell = 0.7 if few else 0.4 if some else max(0.05, 14 / len(labels))  # inches
+    side = 2.2 + cell * len(labels)
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*matrix.shape):
+    for row, column in np.argwhere(matrix if not few else np.ones_like(matrix)) if some else ():
         axis.text(
             column,
             row,
-            f"{matrix[row, column]}\n{share[row, column]:.0%}",
+            f"{matrix[row, column]}\n{share[row, column]:.0%}" if few else f"{matrix[row, column]}",
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=8 if few else 7,
             color="white" if share[row, column] > 0.55 else "black",
         )
-    axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-    axis.set_yticks(range(len(labels)), labels)
+    size = min(10.0 if few else 8.0, max(6.0, 72 * 0.8 * cell))  # points, of 72 an inch
+    named = range(0, len(labels), ceil(size / (72 * cell)))
+    draw = drawable()
+    names = [draw(cut(labels[i], 24)) for i in named]
+    steep = {"rotation": 30, "ha": "right"} if few else {"rotation": 90}
+    axis.set_xticks(named, names, fontsize=size, **steep)
+    axis.set_yticks(named, names, fontsize=size)
     axis.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
     figure.suptitle(f"{_title(results)}, test, seed {results['best_seed']}", fontsize=10)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _title(results: dict[str, Any]) -> str:
-    return f"{results['method']['name']} on {results['source']['name']}: {results['task']['title']}"
-
-
-def _save(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot as plt
-
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=130, format="png")
-    plt.close(figure)
-    temporary.replace(path)
-    return path
+    return drawable()(f"{results['method']['name']} on {results['source']['name']}: {results['task']['title']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..model import ReprogrammedModel
+from .figures import drawable, pyplot, save
 from .inspection import nearest_tokens
 
 
@@ -95,13 +95,7 @@ def plot_combinations(
     Raises:
         InputError: matplotlib is not installed, or no target token has a source token.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError("A heat map needs matplotlib: pip install 'hf_reprogram[plots]'.") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     rows = list(found)[:most]
     weight: dict[str, float] = {}
     for name in rows:
@@ -123,29 +117,10 @@ def plot_combinations(
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     limit = np.abs(values).max() or 1.0
     image = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    draw = _drawable()
+    draw = drawable()
     axis.set_xticks(range(len(columns)), [draw(word) for word in columns], rotation=90, fontsize=7)
     axis.set_yticks(range(len(rows)), [draw(name) for name in rows], fontsize=7)
     axis.set(xlabel="source token", ylabel="target token")
     figure.colorbar(image, ax=axis, shrink=0.8, label=colour)
     figure.suptitle(draw(title), fontsize=9)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=130, format="png")
-    plt.close(figure)
-    temporary.replace(path)
-    return path
-
-
-def _drawable() -> Callable[[str], str]:
-    """A function from a token to what matplotlib draws as such: its font's letters, and escapes for all others."""
-    from matplotlib import font_manager, ft2font
-
-    known = ft2font.FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap()
-
-    def draw(word: str) -> str:
-        letters = [c if c.isprintable() and ord(c) in known else c.encode("unicode_escape").decode() for c in word]
-        return "".join(letters).replace("$", r"\$")  # a dollar sign would start a formula
-
-    return draw
+    return save(figure, path)

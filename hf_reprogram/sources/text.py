@@ -49,6 +49,7 @@ class TextSource(Source):
             vocab_size=self.embedding.weight.shape[0],
             max_tokens=max_tokens(model),
             widths=widths,
+            labels=tuple(config.id2label[i] for i in range(config.num_labels)) if kind == "classifier" else (),
         )
         self.text_cache: TextCache | None = None
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.cli import main
+from hf_reprogram.diagnostics.figures import drawable
 from hf_reprogram.diagnostics.inspection import describe, inspect_model
-from hf_reprogram.diagnostics.vocabulary import _drawable, combinations, plot_combinations, source_tokenizer
+from hf_reprogram.diagnostics.vocabulary import combinations, plot_combinations, source_tokenizer
 from tests import tiny
 from tests.sources.test_module import Recurrent
 
@@ -186,6 +187,7 @@ def test_a_heat_map_that_fails_leaves_the_old_one(made, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         plot_combinations(combinations(*made), path, "second")
     assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
 
 
 ODD = [
@@ -218,7 +220,7 @@ def test_odd_tokens_can_be_drawn(tmp_path):
 
 
 def test_what_the_font_lacks_is_written_as_an_escape():
-    draw = _drawable()
+    draw = drawable()
     assert [draw(word) for word in ("film", "電", "a\n", "é", "$")] == ["film", r"\u96fb", r"a\n", "é", r"\$"]
 
 
