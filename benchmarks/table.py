@@ -26,6 +26,9 @@ ORDER = (
     "bf16",
     "dictionary",
     "vocabulary_fold",
+    "token_patches",
+    "canvas",
+    "label_maps",
     "ood_metrics",
     "adapter_size",
 )

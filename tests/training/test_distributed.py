@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from hf_reprogram.training.recipe import make_recipe
 from hf_reprogram.training.run import train
-from tests import runs
+from tests import runs, tiny_vision
 
 ROOT = Path(__file__).parents[2]
 # The same examples in every step: drawn at random, since grouping by length depends on the batch of one process.
@@ -98,3 +98,24 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
     losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"]] for results in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
     assert two["validation"] == one["validation"]
+
+
+def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
+    values = {
+        "source": str(tiny_vision.save_source(tmp_path / "vit", "vit")),
+        "method": {"name": "ilm_vp", "image_size": 16},
+        "task": {"dataset": "digits", "few_shot": 8, "max_test": 50},
+        "training": {"learning_rate": 5e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8},
+        "baselines": ["majority", {"source_labels": {"labels_per_class": [1]}}],
+        "output": str(tmp_path / "two"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    values["training"]["per_device_train_batch_size"] = 16
+    one = train(make_recipe({**values, "output": str(tmp_path / "one")}), quiet=True)
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert torch.equal(ours["mapping.sets"], theirs["mapping.sets"])
+    assert (ours["mapping.sets"] >= 0).all()
+    assert (ours["transform.program.weight"] - theirs["transform.program.weight"]).abs().max() < 1e-3
+    assert two["baselines"]["source_labels"]["test"] == one["baselines"]["source_labels"]["test"]
