@@ -35,8 +35,8 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(template).render(
         card_data=card_metadata(results, repo_id).to_yaml(),
-        title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {method['name'].upper()}",
-        method_sentence=f"A frozen {source['name']} reprogrammed with {method['name'].upper()} ({info.authors} {info.year}).",
+        title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {info.label}",
+        method_sentence=f"A frozen {source['name']} reprogrammed with {info.label} ({info.authors} {info.year}).",
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
         source_sentence=_SOURCE_SENTENCE["/" in source["name"]],

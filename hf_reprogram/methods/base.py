@@ -22,6 +22,7 @@ class MethodInfo:
         differs: what this implementation does differently, and why; empty if nothing.
         pipeline_tag: the task as the Hub names it.
         venue: where it was published, for a paper that is not on arXiv.
+        label: what to call the method in a table or a title.
     """
 
     title: str
@@ -34,6 +35,7 @@ class MethodInfo:
     differs: str = ""
     pipeline_tag: str = "text-classification"
     venue: str = ""
+    label: str = "reprogramming"
 
     @property
     def where(self) -> str:

@@ -37,6 +37,7 @@ class BLM(ILMVP):
         authors="Cai, Ye, Feng, Qi, Liu",
         year=2024,
         arxiv="2410.24018",
+        label="BLM",
         source="image classifier",
         transform="canvas",
         mapping="label_map",

@@ -89,6 +89,7 @@ class CrossModal(Method):
         authors="Neekhara, Hussain, Du, Dubnov, Koushanfar, McAuley",
         year=2022,
         arxiv="2102.07325",
+        label="cross-modal",
         source="image classifier; with a dense mapping also an image encoder",
         transform="token_patches",
         mapping="label_map",

@@ -33,6 +33,7 @@ class Elsayed(CanvasMethod):
         authors="Elsayed, Goodfellow, Sohl-Dickstein",
         year=2019,
         arxiv="1806.11146",
+        label="Elsayed et al.",
         source="image classifier",
         transform="canvas",
         mapping="label_map",

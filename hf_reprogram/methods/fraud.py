@@ -42,6 +42,7 @@ class Fraud(Method):
         year=2021,
         arxiv="",
         venue="CIKM 2021",
+        label="Chen et al.",
         source="image classifier",
         transform="feature_overlay",
         mapping="label_map",

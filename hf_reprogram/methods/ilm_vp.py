@@ -30,6 +30,7 @@ class ILMVP(CanvasMethod):
         authors="Chen, Yao, Chen, Zhang, Liu",
         year=2023,
         arxiv="2211.11635",
+        label="ILM-VP",
         source="image classifier",
         transform="canvas",
         mapping="label_map",

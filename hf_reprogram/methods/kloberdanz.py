@@ -33,6 +33,7 @@ class Kloberdanz(CanvasMethod):
         year=2021,
         arxiv="",
         venue="ICANN 2021",
+        label="Kloberdanz et al.",
         source="image classifier or encoder",
         transform="canvas",
         mapping="dense",

@@ -62,6 +62,7 @@ class Neekhara(Method):
         authors="Neekhara, Hussain, Dubnov, Koushanfar",
         year=2019,
         arxiv="1809.01829",
+        label="Neekhara et al.",
         source="classifier; also any source with features",
         transform="contextual_vocabulary",
         mapping="label_map",

@@ -100,6 +100,7 @@ class R2DL(Method):
         authors="Vinod, Chen, Das",
         year=2020,
         arxiv="2012.03460",
+        label="R2DL",
         source="masked LM, encoder, causal LM, classifier, or any module with an input embedding",
         transform="vocabulary",
         mapping="dense",

@@ -43,6 +43,7 @@ class ReprogBERT(Method):
         authors="Melnyk, Chenthamarakshan, Chen, Das, Dhurandhar, Padhi, Das",
         year=2023,
         arxiv="2210.07144",
+        label="ReprogBERT",
         source="masked LM",
         transform="vocabulary",
         mapping="token_map",

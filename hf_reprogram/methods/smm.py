@@ -13,6 +13,7 @@ from typing import Any
 
 from ..sources.base import Source
 from .base import MethodInfo
+from .ilm_vp import ILMVP
 from .images import ImageMethod, OutputOptions
 
 
@@ -43,6 +44,7 @@ class SMM(ImageMethod):
         authors="Cai, Ye, Feng, Qi, Liu",
         year=2024,
         arxiv="2406.03150",
+        label="SMM",
         source="image classifier",
         transform="sample_mask",
         mapping="label_map",
@@ -50,13 +52,7 @@ class SMM(ImageMethod):
         pipeline_tag="image-classification",
     )
     Options = SMMOptions
-    training = {
-        "learning_rate": 1e-2,
-        "weight_decay": 0.0,
-        "num_train_epochs": 50,
-        "per_device_train_batch_size": 64,
-        "lr_scheduler_type": "cosine",
-    }
+    training = ILMVP.training
 
     options: SMMOptions
 

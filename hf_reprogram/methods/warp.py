@@ -66,6 +66,7 @@ class Warp(Method):
         authors="Hambardzumyan, Khachatrian, May",
         year=2021,
         arxiv="2101.00121",
+        label="WARP",
         source="masked LM; also encoder and causal LM",
         transform="prompt_slots",
         mapping="verbalizer",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..methods import METHODS
 from ..tasks.load import Task
 from ..tasks.metrics import METRICS
 
@@ -61,7 +62,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
     table = []
     for entry in results["baselines"].values():
         table.append(_row(entry["title"], entry, results["task"]["metrics"], ""))
-    name = results["method"]["name"].upper()
+    name = METHODS[results["method"]["name"]].info.label
     table.append(_row(name, results, results["task"]["metrics"], f"{results['adapter_bytes']:,}"))
     return table
 
