@@ -21,7 +21,6 @@ from torch import Tensor
 from ..errors import InputError
 from ..mappings.assignment import labels_per_class
 from ..sources.base import Source
-from ..transforms.target_tokenizers import KINDS, target_tokenizer
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
 from .images import OutputOptions, output_mapping
@@ -126,23 +125,10 @@ class CrossModal(Method):
         if options.bounded:
             deviations = source.settings["std"] if source.settings else [1.0] * 3
             transform["eps"] = [min(options.eps * value, 1.0) for value in deviations]
-        tokenizer = self._tokenizer((height // side) * (width // side), target)
+        places = (height // side) * (width // side)
+        tokenizer, _ = make_tokenizer(options, None, places, target, most=options.max_vocabulary)
         transform |= {"num_tokens": len(tokenizer), "pad_id": tokenizer.pad_token_id}
         return Parts(transform, self._mapping(source, target), tokenizer)
-
-    def _tokenizer(self, places: int, target: Target) -> Any:
-        options = self.options
-        if options.tokenizer not in KINDS:
-            return make_tokenizer(options, None, places, target)[0]
-        return target_tokenizer(
-            None,
-            options.tokenizer,
-            places,
-            texts=target.texts,
-            k=options.k,
-            alphabet=options.alphabet,
-            most=options.max_vocabulary,
-        )[0]
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
         mapping = output_mapping(self.options, source, target)

@@ -29,8 +29,8 @@ class R2DLOptions:
     """Options of R2DL.
 
     Attributes:
-        tokenizer: "residues", "characters", "kmers", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or the Hub id
-            or folder of any fast tokenizer.
+        tokenizer: "residues", "characters", "kmers", "smiles", "words" (`hf_reprogram.transforms.target_tokenizers`), or the
+            Hub id or folder of any fast tokenizer.
         k: length of the k-mers.
         overlapping: whether k-mers begin at every letter (a token a letter, its row that of the k letters from there on)
             instead of at every k-th.
@@ -189,9 +189,18 @@ class R2DL(Method):
 
 
 def make_tokenizer(
-    options: Any, processor: Any, max_tokens: int, target: Target, k: int | None = None
+    options: Any, processor: Any, max_tokens: int, target: Target, k: int | None = None, most: int | None = None
 ) -> tuple[Any, dict[int, int]]:
-    """The target's tokenizer and the source's id of each of its special tokens; options as in `R2DLOptions`."""
+    """The target's tokenizer and the source's id of each of its special tokens; options as in `R2DLOptions`.
+
+    Args:
+        options: with `tokenizer`, `k` and `alphabet`.
+        processor: the source's tokenizer; None for a source that has none.
+        max_tokens: the longest input.
+        target: its texts make a vocabulary.
+        k: in place of the options' own.
+        most: tokens that are taken from the texts, at most.
+    """
     if options.tokenizer in KINDS:
         return target_tokenizer(
             processor,
@@ -201,6 +210,7 @@ def make_tokenizer(
             k=options.k if k is None else k,
             alphabet=options.alphabet,
             spell_mask=target.problem_type == "infilling",
+            most=most,
         )
     from transformers import AutoTokenizer
 

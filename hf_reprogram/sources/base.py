@@ -117,6 +117,10 @@ class Source(nn.Module):
         """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
         raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to take class vectors from.")
 
+    def project_patches(self, patches: Tensor) -> Tensor:
+        """What an image source's first layer makes of patches of pixels; see `hf_reprogram.sources.vision`."""
+        raise InputError(f"A {self.spec.kind} source does not project patches: this needs an image model.")
+
     def fold_output(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """A map (vocabulary, n) of the vocabulary decoder's logits, folded with the decoder: weight (n, width), bias (n,)."""
         raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to fold a token map with.")

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..sources.base import SourceSpec
+from ..sources.base import Source, SourceSpec
 from .base import InputTransform
 
 GREY = 0.5
@@ -126,7 +126,7 @@ class TokenPatches(InputTransform):
         rows, _ = occurring(self._tokens, self.options.num_tokens)
         return self.options.l2 * self.table[rows].square().sum((1, 2, 3)).mean()
 
-    def forward(self, batch: dict[str, Tensor], source: Any) -> dict[str, Any]:
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`input_ids`, `attention_mask` (batch, tokens) to `patches` (batch, places, width), projected, or to `pixels`.
 
         Raises:
@@ -171,7 +171,7 @@ class TokenPatches(InputTransform):
         image = laid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 3, self.options.height, self.options.width)
         return image if base is None else (base + image).clamp(0, 1)
 
-    def folded(self, source: Any) -> Tensor:
+    def folded(self, source: Source) -> Tensor:
         """F (V_T, width), computed once and kept until theta changes; without gradients."""
         key = (self.table.data_ptr(), self.table._version, self.table.device)
         if self._folded is None or self._folded[0] != key:
@@ -179,7 +179,7 @@ class TokenPatches(InputTransform):
             self._folded = (key, self._projected(rows, source).detach())
         return self._folded[1]
 
-    def _projected(self, rows: Tensor, source: Any) -> Tensor:
+    def _projected(self, rows: Tensor, source: Source) -> Tensor:
         with torch.autocast(rows.device.type, enabled=False):  # so that what is kept folded fits every later call
             return source.project_patches(self._on_grey(rows))
 
