@@ -39,7 +39,7 @@ lint: venv ## Fix style
 docs: venv ## Write the generated tables into README.md
 	$(BIN)/python docs/generate.py
 
-measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds bert-tiny-splade and all-MiniLM-L6-v2
+measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds a folder of each source
 	$(BIN)/python docs/measure.py --sources '$(SOURCES)' results
 
 clean: ## Remove what make created
