@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, unknown
 from ..sources.base import Source
+from ..transforms.canvas import MASKS, run_lengths
 from .base import Method, Parts, Target
 
 READS = ("logits", "probabilities", "features")
@@ -27,7 +30,8 @@ class OutputOptions:
         mapping: "label_map" (sets or weights of the source's own labels), "rvp" (sets with trained weights) or "dense" (a
             trained linear layer).
         label_mapping: how the labels are found for a label map or "rvp": "random", "identity", "frequency", "optimal",
-            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`).
+            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given".
+        assignment: with "given", for each class the source's labels, by name or by index.
         labels_per_class: source labels a class; by default min(10, source labels / classes).
         aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit".
         reads: what a dense layer sits on: "logits", "probabilities" or "features".
@@ -35,6 +39,7 @@ class OutputOptions:
 
     mapping: str = "label_map"
     label_mapping: str = "frequency"
+    assignment: list[list[int | str]] | None = None
     labels_per_class: int | None = None
     aggregate: str = "mean_probability"
     reads: str = "features"
@@ -43,6 +48,8 @@ class OutputOptions:
         for name, choices in (("mapping", ("label_map", "rvp", "dense")), ("reads", READS)):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
+        if (self.label_mapping == "given") != (self.assignment is not None):
+            raise InputError("label_mapping='given' and assignment belong together: give both, or neither.")
 
 
 def output_mapping(options: OutputOptions, source: Source, target: Target) -> dict[str, Any]:
@@ -77,9 +84,19 @@ def output_mapping(options: OutputOptions, source: Source, target: Target) -> di
         "num_labels": target.num_labels,
         "width": widths["logits"],
         "how": options.label_mapping,
-        "labels_per_class": options.labels_per_class,
+        "labels_per_class": None if options.assignment else options.labels_per_class,
+        "assignment": [[_index(label, source.spec.labels) for label in labels] for labels in options.assignment or ()],
     }
     return shared if options.mapping == "rvp" else {**shared, "aggregate": options.aggregate}
+
+
+def _index(label: int | str, names: Sequence[str]) -> int:
+    """The index of a source label that is given by name, or by index."""
+    if isinstance(label, str):
+        if label not in names:
+            raise unknown("label of the source", label, names)
+        return names.index(label)
+    return label
 
 
 @dataclass
@@ -92,7 +109,8 @@ class CanvasProgramOptions(OutputOptions):
         place: "center", or [top, left].
         copies: of the image on the canvas.
         learn_scale: whether the image's scale is trained too.
-        mask: where the program acts: "surround", "border" or "full".
+        mask: where the program acts: "surround", "border", "full", or the file of an image of the canvas's size, on whose
+            white pixels it does.
         border: pixels of a border.
         squash: what bounds the program: "tanh", "sigmoid", "clamp" or "none".
         amplitude: a, what the squashed program is multiplied with; pixels go from 0 to 1.
@@ -121,6 +139,28 @@ def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tu
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise InputError(f"image_size is {size!r}: give the side in pixels, or [height, width].")
     return sides[0], sides[1]
+
+
+def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
+    """A mask (height, width) from an image file: whether a pixel is nearer to white than to black.
+
+    Raises:
+        InputError: there is no such image, or it has another size.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            mask = np.asarray(image.convert("L")) > 127
+    except OSError as error:
+        raise InputError(
+            f"mask is {file!r}: choose one of {', '.join(MASKS[:-1])}, or give the file of an image ({error})."
+        ) from error
+    if mask.shape != size:
+        raise InputError(
+            f"The mask {file!r} is {mask.shape[0]} x {mask.shape[1]}, but the canvas {size[0]} x {size[1]}: resize it."
+        )
+    return mask
 
 
 def image_processor(size: Sequence[int]) -> Any:
@@ -173,7 +213,10 @@ class CanvasMethod(ImageMethod):
         """See `ImageMethod.program`."""
         height, width = source.spec.canvas()
         sizes = {"height": height, "width": width, "image_height": size[0], "image_width": size[1]}
-        return {"type": "canvas", **sizes, **{name: getattr(self.options, name) for name in _PROGRAM}}
+        made = {"type": "canvas", **sizes, **{name: getattr(self.options, name) for name in _PROGRAM}}
+        if made["mask"] in MASKS:
+            return made
+        return {**made, "mask": "given", "mask_runs": run_lengths(read_mask(made["mask"], (height, width)))}
 
 
 _PROGRAM = ("place", "copies", "learn_scale", "mask", "border", "squash", "amplitude", "background", "l2")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
@@ -83,6 +84,34 @@ def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
 def test_what_cannot_work_is_one_sentence(method, options, message, folder):
     with pytest.raises(InputError, match=message):
         reprogram(folder, method=method, labels=LABELS, **options)
+
+
+def test_source_labels_are_given_by_name_or_index(folder):
+    model, _ = reprogram(
+        folder, method="elsayed", labels=LABELS, label_mapping="given", assignment=[["thing 3", 4], ["thing 0"]]
+    )
+    assert model.mapping.sets.tolist() == [[3, 4], [0, -1]]
+    with pytest.raises(InputError, match="'thing 30'"):
+        reprogram(folder, method="elsayed", labels=LABELS, label_mapping="given", assignment=[["thing 30"], [1]])
+    with pytest.raises(InputError, match="belong together"):
+        reprogram(folder, method="elsayed", labels=LABELS, assignment=[[0], [1]])
+
+
+def test_a_mask_is_given_as_an_image(folder, tmp_path):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:4, :5] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    model, _ = reprogram(folder, method="kloberdanz", labels=LABELS, mask=str(tmp_path / "mask.png"))
+    assert model.transform.program.weight.shape == (3, 20)
+    model.transform.program.weight.data.fill_(1)
+    assert np.array_equal(model.transform.program()[0].detach() > 0, mask > 0)
+    model.save_pretrained(tmp_path / "adapter")
+    again = ReprogrammedModel.from_pretrained(tmp_path / "adapter")
+    assert torch.equal(again.transform.program(), model.transform.program())
+    Image.fromarray(mask[:8]).save(tmp_path / "small.png")
+    for file, message in (("small.png", "is 8 x 32, but the canvas 32 x 32"), ("none.png", "choose one of surround")):
+        with pytest.raises(InputError, match=message):
+            reprogram(folder, method="kloberdanz", labels=LABELS, mask=str(tmp_path / file))
 
 
 def test_more_classes_than_source_labels_are_refused(folder):
