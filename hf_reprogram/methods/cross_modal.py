@@ -10,11 +10,9 @@ A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from ..mappings.assignment import labels_per_class
 from ..sources.base import Source
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping
+from .images import OutputOptions, output_mapping, read_image
 from .r2dl import make_tokenizer
 
 OTHERWISE = 16  # the side of a patch on a source that does not project patches, the paper's
@@ -148,18 +146,6 @@ class CrossModal(Method):
         if self.options.base_image is not None:
             model.transform.base_image.copy_(read_image(self.options.base_image, model.source.spec.canvas()))
         model.mapping.reset()
-
-
-def read_image(file: str | os.PathLike, size: tuple[int, int]) -> Tensor:
-    """An image file as bytes (3, height, width) of a size."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    except OSError as error:
-        raise InputError(f"base_image={os.fspath(file)!r} is not an image that can be read: {error}") from error
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
     x~ = clip(draw(v) + M * a * tanh(W), 0, 1);     P(t) = mean over B_t of P(s)
 
-theta: a program around the features, which are drawn as grey squares on a plain image.  omega: a map of the source's labels.
+theta: a program around the features, which are drawn as grey squares on a base image.  omega: a map of the source's labels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping
+from .images import OutputOptions, output_mapping, read_image
 
 
 @dataclass
@@ -23,13 +23,15 @@ class FraudOptions(OutputOptions):
     Attributes:
         side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
         squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.canvas`.
-        base: value of the plain image, 0 (black) to 1 (white).
+        base: value of a plain base image, 0 (black) to 1 (white).
+        base_image: file of the image that the features are drawn on; by default a plain one.
     """
 
     side: int | None = None
     squash: str = "tanh"
     amplitude: float = 0.5
     base: float = 0.5
+    base_image: str | None = None
     l2: float = 0.0
 
 
@@ -72,10 +74,14 @@ class Fraud(Method):
             "height": height,
             "width": width,
             "num_features": len(target.features[0]),
+            "base_image": options.base_image is not None,
             **{name: getattr(options, name) for name in ("side", "squash", "amplitude", "base", "l2")},
         }
         return Parts(transform, output_mapping(options, source, target), None)
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """A program of zeros, and a fresh mapping."""
+        """A program of zeros on the base image, and a fresh mapping."""
+        if self.options.base_image is not None:
+            size = model.source.spec.canvas()
+            model.transform.base_image.copy_(read_image(self.options.base_image, size))
         model.mapping.reset()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import InputError, unknown
 from ..sources.base import Source
@@ -139,6 +141,22 @@ def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tu
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise InputError(f"image_size is {size!r}: give the side in pixels, or [height, width].")
     return sides[0], sides[1]
+
+
+def read_image(file: str, size: tuple[int, int]) -> Tensor:
+    """A base image from a file, as bytes (3, height, width) of a size.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    except OSError as error:
+        raise InputError(f"base_image={file!r} is not an image that can be read: {error}") from error
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:

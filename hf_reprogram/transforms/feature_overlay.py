@@ -1,11 +1,11 @@
-"""Feature overlay: the features of a table, drawn as grey squares on a plain image, with a trained program around them.
+"""Feature overlay: the features of a table, drawn as grey squares on a base image, with a trained program around them.
 
-    x~ = clip(draw(v) + M * a * squash(W), 0, 1)        v = clip((features - low) / (high - low), 0, 1)
+    x~ = clip(draw(v, base) + M * a * squash(W), 0, 1)        v = clip((features - low) / (high - low), 0, 1)
 
 The F squares stand in a near-square grid in the middle of the canvas, row by row, and M is 1 everywhere but on them. low and
 high (F,) are quantiles of the training data, so that a few extreme values do not leave the others one shade; where the two
 are equal they are the least and the greatest value (a flag that is set for a few rows), and a feature that never changes
-is drawn as 0.5. The program is that of `hf_reprogram.transforms.canvas`.
+is drawn as 0.5. The base is plain, or an image. The program is that of `hf_reprogram.transforms.canvas`.
 
 Source: Chen, Fan, Ye 2021, "Adversarial Reprogramming of Pretrained Neural Networks for Fraud Detection" (CIKM 2021).
 """
@@ -31,7 +31,8 @@ class FeatureOverlayOptions:
         height, width: of the canvas in pixels, which is the image that the source takes.
         num_features: F.
         side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
-        base: value of the plain image, 0 (black) to 1 (white).
+        base: value of a plain base, 0 (black) to 1 (white).
+        base_image: whether the base is an image, which the checkpoint holds, and not plain.
         squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.canvas`; on grey, a tanh of half the amplitude
             uses the whole range and is never clipped.
     """
@@ -41,6 +42,7 @@ class FeatureOverlayOptions:
     num_features: int
     side: int | None = None
     base: float = 0.5
+    base_image: bool = False
     squash: str = "tanh"
     amplitude: float = 0.5
     l2: float = 0.0
@@ -59,7 +61,10 @@ class FeatureOverlayOptions:
 
 
 class FeatureOverlay(ProgramTransform):
-    """Draws features, with a program around them; theta is `program`, and `low` and `high` (F,) are set by `fit`."""
+    """Draws features, with a program around them; theta is `program`, and `low` and `high` (F,) are set by `fit`.
+
+    A base image is a buffer of bytes, `base_image` (3, height, width).
+    """
 
     Options = FeatureOverlayOptions
     takes = "input_features"
@@ -67,6 +72,7 @@ class FeatureOverlay(ProgramTransform):
     low: Tensor
     high: Tensor
     squares: Tensor
+    base_image: Tensor
 
     def __init__(self, options: FeatureOverlayOptions):
         super().__init__(options)
@@ -78,6 +84,8 @@ class FeatureOverlay(ProgramTransform):
         self.register_buffer("squares", squares.flatten(), persistent=False)
         for name in ("low", "high"):
             self.register_buffer(name, torch.full((options.num_features,), torch.nan))
+        if options.base_image:
+            self.register_buffer("base_image", torch.zeros((3, *shape), dtype=torch.uint8))
 
     @torch.no_grad()
     def fit(self, features: Any, tail: float = 0.01) -> None:
@@ -126,7 +134,9 @@ class FeatureOverlay(ProgramTransform):
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Features (batch, F) drawn on the canvas, with or without the program: (batch, 3, height, width)."""
-        _, frame = self.program.frame() if programmed else self.program.empty()
+        program, frame = self.program.frame() if programmed else self.program.empty()
+        if self.options.base_image:
+            frame = (self.base_image / 255 + program).clamp(0, 1)
         shades = self.scaled(data).to(frame.dtype).repeat_interleave(len(self.squares) // data.shape[1], 1)
         canvas = frame.flatten(1).expand(len(data), -1, -1)
         return canvas.index_copy(2, self.squares, shades[:, None].expand(-1, 3, -1)).view(-1, *frame.shape)

@@ -97,6 +97,18 @@ def test_source_labels_are_given_by_name_or_index(folder):
         reprogram(folder, method="elsayed", labels=LABELS, assignment=[[0], [1]])
 
 
+def test_fraud_draws_on_a_base_image(folder, tmp_path):
+    photo = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    options = {"labels": LABELS, "features": rows, "label_mapping": "random"}
+    model, _ = reprogram(folder, method="fraud", base_image=str(tmp_path / "photo.png"), **options)
+    seen = model.transform.canvas_of(torch.tensor(rows[:1]))
+    np.testing.assert_allclose(seen[0, :, 0].detach(), photo[0].T / 255, atol=1e-6)
+    with pytest.raises(InputError, match="is not an image that can be read"):
+        reprogram(folder, method="fraud", base_image=str(tmp_path / "none.png"), **options)
+
+
 def test_a_mask_is_given_as_an_image(folder, tmp_path):
     mask = np.zeros((32, 32), np.uint8)
     mask[:4, :5] = 255

@@ -50,6 +50,20 @@ def test_features_are_drawn_in_the_middle_and_the_program_everywhere_else():
     assert made.program.weight.shape == (3, 12 * 16 - 5 * 4)
 
 
+def test_features_are_drawn_on_a_base_image_that_the_checkpoint_holds():
+    made, given = overlay(base_image=True), features()
+    photo = torch.randint(0, 256, (3, 12, 16), dtype=torch.uint8)
+    made.base_image.copy_(photo)
+    before, after = made.canvas_of(given, programmed=False), pixels(made, given)
+    assert torch.equal(before[0, :, :4], photo[:, :4] / 255)
+    assert torch.equal(before[:, 0, 4, 5], given[:, 0])
+    torch.testing.assert_close(
+        after[:, :, :4], (photo[:, :4] / 255 + made.program()[:, :4]).clamp(0, 1).expand(3, 3, 4, 16)
+    )
+    assert torch.equal(after[:, 0, 4, 5], given[:, 0])
+    assert "base_image" in made.state_dict()
+
+
 def test_before_and_after():
     made, given = overlay(base=0.25), features()
     before, after = made.canvas_of(given, programmed=False), made.canvas_of(given)
