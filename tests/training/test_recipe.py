@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from hf_reprogram import InputError
 from hf_reprogram.training.recipe import load_recipe, make_recipe, read_yaml
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 PLAIN = {"source": "some/model", "method": "warp", "task": {"dataset": "data.csv", "text": ["sentence"]}}
 
 
@@ -187,3 +189,12 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 def test_overrides_that_cannot_be_are_refused(override, recipe_file):
     with pytest.raises(InputError):
         load_recipe(recipe_file(YAML), [override])
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(RECIPES)))
+def test_every_recipe_of_ours_is_one(path):
+    recipe = load_recipe(path)
+    assert recipe.output == f"runs/{path.stem}"
+    assert path.read_text().startswith("# ")  # the README's table says what it does
+    if recipe.sweep:
+        assert len(recipe.grid()) > 1
