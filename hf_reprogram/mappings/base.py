@@ -47,7 +47,8 @@ class OutputMapping(nn.Module):
         Args:
             epoch: epochs that are done.
             read: `read("logits")` gives the source's outputs (n, width) for the training data, through the input transform
-                as it is now, and their labels (n,). It is a pass over the data: call it only where it is needed.
+                as it is now, and their labels (n,); with a label a token, those of the scored tokens. It is a pass over the
+                data: call it only where it is needed.
             source: the frozen source.
         """
 

@@ -49,6 +49,7 @@ class R2DLOptions:
         reads: what a dense layer sits on: "features" (mean over tokens), "first", "last" or "logits"; a label a token
             always reads every token.
         dropout: before the dense layer.
+        standardize: whether the dense layer sees standardized features (`hf_reprogram.mappings.dense`).
     """
 
     tokenizer: str = "characters"
@@ -66,6 +67,7 @@ class R2DLOptions:
     labels_per_class: int | None = None
     reads: str | None = None
     dropout: float = 0.0
+    standardize: bool = False
 
     def __post_init__(self):
         if isinstance(self.alphabet, str):
@@ -179,6 +181,7 @@ class R2DL(Method):
             "width": widths[reads],
             "reads": reads,
             "dropout": options.dropout,
+            "standardize": options.standardize,
             "unit": widths[reads] ** -0.5,
         }
 

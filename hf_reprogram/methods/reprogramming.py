@@ -140,6 +140,9 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):
         for name in shared:
             ours_p[model.label_names.index(name)] = theirs_p[other.label_names.index(name)]
+    if shared:  # rows mean what they meant only on the same standardized features
+        for name, buffer in other.mapping.named_buffers():
+            model.mapping.get_buffer(name).copy_(buffer)
     return shared
 
 

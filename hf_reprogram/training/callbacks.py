@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
+from ..losses import IGNORE
+
 
 class Schedule(TrainerCallback):
     """Tells the two parts where training is, for those that change on the way.
@@ -59,9 +61,13 @@ def reader(model: Any, loader: Any, batch_size: int) -> Callable[[str], tuple[Te
             for batch in DataLoader(
                 loader.dataset, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
             ):
-                labels.append(batch.pop("labels").cpu())
+                found = batch.pop("labels").cpu()
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
-                outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
+                values = model.source(model.transform(inputs, model.source), reads).float().cpu()
+                if values.dim() == 3 and found.dim() == 2:  # a label a token: of those that are scored
+                    values, found = values[found != IGNORE], found[found != IGNORE]
+                outputs.append(values)
+                labels.append(found)
         model.train(training)
         return torch.cat(outputs), torch.cat(labels)
 

@@ -61,3 +61,40 @@ def test_probabilities_are_the_soft_max_of_the_sources_logits():
         InputError, match="probabilities are the soft-max of logits, not of 'features': set reads='logits'"
     ):
         DenseOptions(2, 6, probabilities=True)
+
+
+def standardized(**options):
+    torch.manual_seed(0)
+    made = Dense(DenseOptions(num_labels=2, width=3, standardize=True, **options))
+    made.reset()
+    return made
+
+
+def test_standardized_features_have_mean_0_and_deviation_1_before_the_layer():
+    made, outputs = standardized(), torch.tensor([[1.0, 2.0, 5.0], [3.0, 2.0, 1.0]])
+    made.fit(outputs)
+    seen = torch.tensor([[-1.0, 0.0, 1.0], [1.0, 0.0, -1.0]])  # the second never changes
+    torch.testing.assert_close(made(outputs, None), seen @ made.linear.weight.T + made.linear.bias)
+    assert {"mean", "deviation"} <= set(made.state_dict())
+    assert {name for name, _ in made.named_parameters()} == {"linear.weight", "linear.bias"}
+
+
+def test_what_to_standardize_by_is_found_once_and_of_what_the_layer_reads():
+    made, asked = standardized(reads="logits", probabilities=True), []
+
+    def read(reads):
+        asked.append(reads)
+        return torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]]), torch.tensor([0, 1])
+
+    with pytest.raises(InputError, match="does not know what to standardize by"):
+        made(torch.zeros(1, 3), None)
+    for epoch in range(3):
+        made.begin_epoch(epoch, read, None)
+    assert asked == ["logits"]
+    torch.testing.assert_close(made.mean, torch.tensor([2 / 3, 1 / 6, 1 / 6]))  # of the probabilities
+
+
+def test_without_it_nothing_is_read_and_nothing_kept():
+    plain = Dense(DenseOptions(num_labels=2, width=3))
+    plain.begin_epoch(0, None, None)
+    assert set(plain.state_dict()) == {"linear.weight", "linear.bias"}
