@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError, unknown
 
 T = TypeVar("T")
 
+_WORDS: dict[Any, tuple[str, str]] = {  # one, and several
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    bool: ("true or false", "true or false"),
+    NoneType: ("null", "null"),
+}
+
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """`cls(**values)`, refusing keys that `cls` does not have and keys it misses.
+    """`cls(**values)`, refusing keys that `cls` does not have, keys it misses, and values of another type than it says.
 
     Args:
         cls: a dataclass.
@@ -26,4 +35,41 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     for key, field in known.items():
         if key not in values and field.default is MISSING and field.default_factory is MISSING:
             raise InputError(f"Missing {where}: {key!r} has no default.")
-    return cls(**values)
+    hints = get_type_hints(cls)
+    try:
+        made = cls(**values)
+    except (TypeError, AttributeError):  # its own checks met a type that they do not expect
+        _check_types(values, hints, where)
+        raise
+    _check_types({key: getattr(made, key) for key in values}, hints, where)
+    return made
+
+
+def _check_types(values: Mapping[str, Any], hints: dict[str, Any], where: str) -> None:
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            raise InputError(f"The {where} {key!r} is {value!r}: give {_words(hints[key])}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether plain data is of a type; types that are no plain data are not looked into."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if kind is tuple:
+        return isinstance(value, list | tuple)  # JSON has lists alone
+    if kind is list:
+        return isinstance(value, list | tuple) and all(_fits(item, one) for item in value for one in inner)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _words(hint: Any, several: bool = False) -> str:
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(_words(one, several) for one in inner)
+    if kind in (list, tuple):
+        what = f" of {_words(inner[0], several=True)}" if inner else ""
+        return f"lists{what}" if several else f"a list{what}"
+    return _WORDS.get(kind, ("a mapping of keys to values", "mappings"))[several]

@@ -66,7 +66,7 @@ class TaskOptions:
     image: str | None = None
     features: list[str] | None = None
     label: str | list[str] | None = None
-    labels: list[str] | None = None
+    labels: list[str | float] | None = None
     problem: str | None = None
     regression: bool | None = None
     scored: str | None = None
