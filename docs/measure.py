@@ -103,7 +103,10 @@ MAPPINGS = {
         for m in (1, 3, 10)
     },
     **{how: [f"method.label_mapping={how}", "method.labels_per_class=null"] for how in ("blm", "blm_plus")},
-    **{f"rvp_m{m}": ["method.mapping=rvp", f"method.labels_per_class={m}"] for m in (1, 3, 10)},
+    **{
+        f"rvp_m{m}": ["method.mapping=rvp", "method.label_mapping=frequency", f"method.labels_per_class={m}"]
+        for m in (1, 3, 10)
+    },
     "dense": ["method.mapping=dense", "method.reads=logits"],
 }
 MAPPED = ("vision/mnist", "vision/cifar10_ilm_vp")
@@ -173,7 +176,7 @@ def main() -> None:
             continue
         output, file = arguments.runs / name.replace("/", "_"), root / f"recipes/{recipe}.yaml"
         command = [sys.executable, "-m", "hf_reprogram", "train", str(file), "--resume"]
-        command += ["--output", str(output), "--set", f"source={arguments.sources / source}"]
+        command += ["--output", str(output), "--set", f"source.name={arguments.sources / source}"]
         baselines = {key: value for key, value in baselines_of(file).items() if key not in arguments.skip}
         size = re.fullmatch(r"efficiency/(.+)_n?(\d+|all)", name)
         if size and (nearest := CHOSEN_AT.get(size[2] if size[2] == "all" else int(size[2]))):

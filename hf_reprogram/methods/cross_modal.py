@@ -11,7 +11,7 @@ A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -61,6 +61,7 @@ class CrossModalOptions(OutputOptions):
     eps: float = 0.2
     base_image: str | None = None
     l2: float = 1e-4
+    further: ClassVar[tuple[str, ...]] = ("response",)
 
     def __post_init__(self):
         super().__post_init__()

@@ -10,13 +10,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
+from ..mappings.label_map import SETS, WEIGHTS
+from ..mappings.rvp import HOW
 from ..sources.base import Source
 from ..transforms.canvas import MASKS, run_lengths
 from .base import Method, Parts, Target
@@ -45,11 +47,15 @@ class OutputOptions:
     labels_per_class: int | None = None
     aggregate: str = "mean_probability"
     reads: str = "features"
+    further: ClassVar[tuple[str, ...]] = ()  # label mappings of a method's own
 
     def __post_init__(self):
         for name, choices in (("mapping", ("label_map", "rvp", "dense")), ("reads", READS)):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
+        maps = {"label_map": (*SETS, *WEIGHTS, *self.further), "rvp": (*HOW, *self.further)}
+        if self.mapping in maps and self.label_mapping not in maps[self.mapping]:
+            raise unknown(f"label mapping of {self.mapping}", self.label_mapping, maps[self.mapping])
         if (self.label_mapping == "given") != (self.assignment is not None):
             raise InputError("label_mapping='given' and assignment belong together: give both, or neither.")
 

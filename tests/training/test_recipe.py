@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -198,3 +199,29 @@ def test_every_recipe_of_ours_is_one(path):
     assert path.read_text().startswith("# ")  # the README's table says what it does
     if recipe.sweep:
         assert len(recipe.grid()) > 1
+
+
+def test_every_run_behind_the_readmes_tables_is_a_recipe():
+    plan = runpy.run_path(str(RECIPES.parent / "docs" / "measure.py"))["plan"]
+    for _, recipe, source, overrides in plan():
+        made = load_recipe(RECIPES / f"{recipe}.yaml", [f"source.name={source}", *overrides])
+        assert made.source["name"] == source
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (
+            {"name": "elsayed", "label_mapping": "frequncy"},
+            "Unknown label mapping of label_map 'frequncy': did you mean",
+        ),
+        ({"name": "ilm_vp", "mapping": "rvp"}, "Unknown label mapping of rvp 'iterative': choose one of 'frequency'"),
+        ({"name": "elsayed", "label_mapping": "response"}, "Unknown label mapping of label_map 'response'"),
+        ({"name": "elsayed", "amplitude": "much"}, "The option of elsayed 'amplitude' is 'much': give a number."),
+        ({"name": "elsayed", "label_mapping": "given", "assignment": [1, 2]}, "give a list of lists of whole numbers"),
+    ],
+)
+def test_what_an_image_method_cannot_mean_is_refused_before_anything_is_loaded(method, sentence):
+    with pytest.raises(InputError) as refused:
+        make_recipe({"source": "nowhere", "method": method, "task": {"dataset": "digits"}})
+    assert sentence in str(refused.value)
