@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.training.encode import collator
 from tests import tiny, toys, words  # noqa: F401 - toys registers the third-party parts
 
@@ -141,6 +142,7 @@ def trained(request, source_folder, tmp_path_factory):
     trainer.data_collator = collator(processor, case.per_token)
     watch = Watch()
     trainer.add_callback(watch)
+    trainer.add_callback(Schedule())
     trainer.train()
     folder = tmp_path_factory.mktemp("adapter")
     model.save_pretrained(folder)

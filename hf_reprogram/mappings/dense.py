@@ -36,7 +36,7 @@ class DenseOptions:
         dropout: of what is read, in training.
         unit: W's.
         probabilities: whether the layer sees the soft-max of the source's logits.
-        standardize: whether it sees them standardized; what by is found by `begin_epoch`, or `fit`.
+        standardize: whether it sees them standardized, once `begin_epoch` (the callback `Schedule`) or `fit` found what by.
     """
 
     num_labels: int
@@ -53,7 +53,7 @@ class DenseOptions:
 
 
 class Dense(OutputMapping):
-    """`linear` of shape (labels, width) after dropout; `mean` and `deviation` (width,) are zero until they are fitted."""
+    """`linear` of shape (labels, width) after dropout; `mean` and `deviation` (width,) are 0 and 1 until they are fitted."""
 
     Options = DenseOptions
     mean: Tensor
@@ -64,8 +64,8 @@ class Dense(OutputMapping):
         self.dropout = nn.Dropout(options.dropout)
         self.linear = nn.Linear(options.width, options.num_labels)
         if options.standardize:
-            for name in ("mean", "deviation"):
-                self.register_buffer(name, torch.zeros(options.width))
+            self.register_buffer("mean", torch.zeros(options.width))
+            self.register_buffer("deviation", torch.ones(options.width))
 
     def reset(self) -> None:
         """Start as a fresh linear layer, whatever the unit."""
@@ -75,7 +75,7 @@ class Dense(OutputMapping):
 
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
         """Find what to standardize by, once."""
-        if self.options.standardize and not self.deviation.any():
+        if self.options.standardize and not self.mean.any():
             self.fit(read(self.reads)[0])
 
     @torch.no_grad()
@@ -93,10 +93,5 @@ class Dense(OutputMapping):
         weight = self.linear.weight * self.options.unit if self.options.unit != 1 else self.linear.weight
         values = self._seen(outputs.to(weight.dtype))
         if self.options.standardize:
-            if not self.deviation.any():
-                raise InputError(
-                    "The dense layer does not know what to standardize by: train with `callbacks=[Schedule()]` of "
-                    "hf_reprogram.training.callbacks, or call its `fit`."
-                )
             values = (values - self.mean) / self.deviation
         return F.linear(self.dropout(values), weight, self.linear.bias)
