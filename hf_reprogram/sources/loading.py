@@ -31,7 +31,7 @@ class SourceReference:
         revision: commit of the Hub repository.
         dtype: floating dtype the adapter was trained on, used again when it is loaded.
         fingerprint: of the first weights (`hf_reprogram.sources.base.fingerprint`).
-        image: of an image source, its `image_size`, `mean` and `std`.
+        image: of an image source, its `image_size`, `mean` and `std`; of a module also what it `gives` and its `labels`.
     """
 
     name: str
@@ -59,7 +59,9 @@ def load_source(
     """
     found: Source
     image: dict[str, Any] = {
-        name: source_kwargs.pop(name) for name in ("image_size", "mean", "std") if name in source_kwargs
+        name: source_kwargs.pop(name)
+        for name in ("image_size", "mean", "std", *(("gives", "labels") if kind == "image_module" else ()))
+        if name in source_kwargs
     }
     if isinstance(source, Source):
         found = source
@@ -113,6 +115,12 @@ def restore_source(
     if not isinstance(source, Source):
         source_kwargs = {**source_kwargs, **(reference.image or {})}
     found, now = load_source(source, kind=reference.kind, **source_kwargs)
+    for key, value in (reference.image or {}).items():
+        if key != "labels" and (found.settings or {}).get(key) != value:
+            raise InputError(
+                f"This adapter was trained on a source whose {key} is {value}, and the given one's is "
+                f"{(found.settings or {}).get(key)}: give it as it was."
+            )
     if not same_fingerprint(reference.fingerprint, now["fingerprint"]):
         raise InputError(
             f"This adapter was trained on another source than {now['name'] or 'the given model'!r}: its first weights are "
@@ -136,7 +144,7 @@ def _source(model: Any, kind: str, name: str, image: dict[str, Any], source_kwar
 
 
 def _whole(image: dict[str, Any]) -> dict[str, Any]:
-    if len(image) < 3:
+    if not {"image_size", "mean", "std"} <= {*image}:
         raise InputError("A module of images needs image_size, mean and std: give it as VisionSource(model, ...).")
     return image
 

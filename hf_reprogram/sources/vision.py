@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .base import Source, SourceSpec
+from .base import Source, SourceSpec, fingerprint
 from .reading import PATCHING
 
 KINDS = ("image_classifier", "image_encoder")
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class VisionSource(Source):
@@ -64,19 +63,25 @@ class VisionSource(Source):
         if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
             raise InputError(f"image_size is {image_size!r}: give the side in pixels, or height and width.")
         for name, values in (("mean", mean), ("std", std)):
+            if not isinstance(values, Sequence) or not all(isinstance(value, int | float) for value in values):
+                raise InputError(f"{name} is {values!r}: give a number for each of the three channels.")
             if len(values) != 3:
                 raise InputError(f"{name} has {len(values)} values: give one for each of the three channels.")
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(3, 1, 1), persistent=False)
         if not all(value > 0 for value in std):
             raise InputError(f"std is {list(std)}: a deviation is more than 0.")
         config = getattr(model, "config", None)
         self.settings = {"image_size": list(size), "mean": list(mean), "std": list(std)}
+        if kind == "image_module":
+            self.settings |= {"gives": gives, "labels": list(labels or ())}
         self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
         self._interpolates = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
         self._class_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         self._stem: list[Any] = convolutions[:1]  # in lists: they are parts of the model already
         self._head: list[nn.Linear] = []
+        for name, values in (("mean", mean), ("std", std)):
+            value = torch.tensor(values, dtype=torch.float32, device=self.device).view(3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
         widths, projects = self._probe()
         names = list(labels or ())
         if config is not None and kind == "image_classifier":
@@ -102,6 +107,11 @@ class VisionSource(Source):
         if not self._head:
             return super().label_embeddings()
         return self._head[0].weight.detach()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of the first weights together with the last layer's, whose rows are the labels that a map is about."""
+        weights = [self.entry, *(head.weight for head in self._head)]
+        return fingerprint(torch.cat([weight.detach().flatten() for weight in weights]))
 
     @torch.no_grad()
     def _probe(self) -> tuple[dict[str, int], bool]:

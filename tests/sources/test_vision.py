@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -154,6 +156,45 @@ def test_any_module_of_images_is_a_source():
     )
 
 
+def test_what_a_module_gives_and_its_labels_come_back_with_it():
+    network = Network(outputs=4)  # as many outputs as its last layer has inputs
+    source, reference = load_source(VisionSource(network, 16, (0, 0, 0), (1, 1, 1), gives="features"))
+    again = restore_source(json.loads(json.dumps(reference)), network)
+    assert again.spec.widths == {"features": 4}
+    assert torch.equal(
+        again({"pixels": torch.ones(1, 3, 16, 16)}, "features"),
+        source({"pixels": torch.ones(1, 3, 16, 16)}, "features"),
+    )
+    _, reference = load_source(VisionSource(network, 16, (0, 0, 0), (1, 1, 1), labels=list("abcd")))
+    assert restore_source(reference, network).spec.labels == tuple("abcd")
+
+
+@pytest.mark.parametrize("changed", [{"mean": (0.1, 0, 0)}, {"std": (1, 1, 2)}, {"gives": "features"}])
+def test_a_source_that_normalises_or_gives_something_else_is_refused(changed):
+    settings = {"image_size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    network = Network()
+    _, reference = load_source(VisionSource(network, **settings))
+    with pytest.raises(InputError, match=f"whose {next(iter(changed))} is"):
+        restore_source(reference, VisionSource(network, **{**settings, **changed}))
+
+
+def test_the_same_backbone_with_another_head_is_another_source():
+    _, reference = load_source(tiny.make_source("vit"))
+    other = tiny.make_model("vit")
+    restore_source(reference, VisionSource(other, tiny.SIDE, tiny.MEAN, tiny.STD, kind="image_classifier"))
+    with torch.no_grad():
+        other.classifier.weight.copy_(other.classifier.weight.roll(1, 0))
+    with pytest.raises(InputError, match="trained on another source"):
+        restore_source(reference, VisionSource(other, tiny.SIDE, tiny.MEAN, tiny.STD, kind="image_classifier"))
+
+
+def test_a_source_that_is_on_a_device_already_is_normalised_there():
+    with torch.device("meta"):
+        network = Network()
+    source = VisionSource(network, 16, (0, 0, 0), (1, 1, 1), gives="features")
+    assert source.mean.device == source.std.device == source.device == torch.device("meta")
+
+
 def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
     source = VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1))
     before = source.model.norm.running_mean.clone()
@@ -166,6 +207,11 @@ def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
     ("make", "message"),
     [
         (lambda: VisionSource(Network(), 16, (0, 0), (1, 1, 1)), "mean has 2 values"),
+        (
+            lambda: VisionSource(Network(), 16, 0.5, (1, 1, 1)),
+            "mean is 0.5: give a number for each of the three channels",
+        ),
+        (lambda: VisionSource(Network(), 16, (0, 0, 0), "abc"), "std is 'abc': give a number for each"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "a deviation is more than 0"),
         (lambda: VisionSource(Network(), 0, (0, 0, 0), (1, 1, 1)), "image_size is 0"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=["a"]), "1 labels for 5 logits"),
