@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,14 @@ from ..methods.images import image_processor
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..sources.text import gather, mean_over_tokens
-from ..tasks.inputs import MODALITIES
+from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
 from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .linear import LinearModel, best_linear
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 MOST_TOKENS = 20_000
 
@@ -55,6 +58,18 @@ class LinearProbe(Baseline):
     title = "linear probe"
     Options = LinearProbeOptions
     modalities = ("text", "image", "table")
+
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        super().check(recipe)
+        modality, reads = task_modality(recipe.task_options), self.options.reads
+        if modality == "table" and self.options.tokens == "source":
+            raise InputError(
+                "No source takes rows of numbers as they are: give linear_probe tokens: target, for what the method makes of "
+                "them."
+            )
+        if modality in ("image", "table") and reads not in (None, "features"):
+            raise InputError(f"linear_probe reads the features of an image source, not {reads!r}: leave reads out.")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""

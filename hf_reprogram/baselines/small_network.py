@@ -30,6 +30,8 @@ class SmallNetworkOptions:
     learning_rate: list[float] = field(default_factory=lambda: [1e-3, 3e-3])
 
     def __post_init__(self):
+        if not self.channels or not all(channel >= 1 for channel in self.channels) or not self.learning_rate:
+            raise InputError("small_network needs channels, each 1 or more, and a learning_rate to choose from.")
         if type(self.side) is not int or self.side < 2 ** len(self.channels):
             raise InputError(
                 f"side is {self.side!r}: {len(self.channels)} convolutions that halve an image need one of at least "

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import LabelMap, LabelMapOptions
+from ..tasks.labels import problem_of
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
 from .linear_probe import extract, inputs_for
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 MAPS = ("frequency", "optimal")
 
@@ -40,6 +44,8 @@ class SourceLabelsOptions:
                 raise unknown("label_mapping", how, MAPS)
         if not self.label_mapping or not self.labels_per_class:
             raise InputError("source_labels has nothing to choose from: give label_mapping and labels_per_class.")
+        if not all(m >= 1 for m in self.labels_per_class):
+            raise InputError(f"labels_per_class is {self.labels_per_class}: give whole numbers, 1 or more.")
 
 
 class SourceLabels(Baseline):
@@ -49,16 +55,25 @@ class SourceLabels(Baseline):
     Options = SourceLabelsOptions
     modalities = ("text", "image", "table")
 
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        super().check(recipe)
+        problem = problem_of(recipe.task_options)
+        if problem != "single_label_classification":
+            raise InputError(
+                f"source_labels maps a source's labels to those of a classification, and the task is a "
+                f"{problem.replace('_', ' ')}: leave it out."
+            )
+
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
         source, processor, inputs_of = inputs_for(setting, task.modality != "image")
         width = source.spec.widths.get("logits")
-        if width is None or task.problem_type != "single_label_classification":
+        if width is None:
             raise InputError(
-                f"source_labels maps the labels of a source classifier to those of a classification; this is a "
-                f"{source.spec.kind} source and a {task.problem_type.replace('_', ' ')}: leave it out."
+                f"source_labels maps the labels of a source classifier, and a {source.spec.kind} source has none: leave it out."
             )
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
         answers = {

@@ -68,6 +68,7 @@ def reprogram(
         )
     names = _label_names(labels, problem_type)
     values = from_dict(chosen.Options, options, f"option of {method}")
+    features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
     if processor is None and frozen.spec.vocab_size and frozen.spec.kind != "module":
         processor = _processor(reference["name"], source_kwargs or {})
@@ -87,7 +88,7 @@ def reprogram(
     )
     model = ReprogrammedModel(ReprogramConfig(**settings), frozen)
     if features is not None:
-        model.transform.fit(np.asarray(features))
+        model.transform.fit(features)
     recipe.initialize(model, parts.processor)
     if init_from is not None:
         start_from(model, init_from, parts.processor)
@@ -144,6 +145,19 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
         for name, buffer in other.mapping.named_buffers():
             model.mapping.get_buffer(name).copy_(buffer)
     return shared
+
+
+def _rows(features: Any) -> np.ndarray:
+    """Training rows as an array (n, features), checked."""
+    try:
+        table = np.array(features, dtype=float)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"features is no table of numbers: {error}; give as many numbers in every row.") from error
+    if table.ndim != 2 or not table.size:
+        raise InputError(
+            f"features is {' x '.join(map(str, table.shape))}: give training rows (n, features) of numbers."
+        )
+    return table
 
 
 def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[str]:

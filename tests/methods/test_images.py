@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -79,6 +80,10 @@ def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
         ("blm", {"label_mapping": "optimal"}, "label_mapping of BLM"),
         ("ilm_vp", {"mask": "border", "border": 16}, "border is 16"),
         ("fraud", {}, "give the training rows as features"),
+        ("fraud", {"features": [1.0, 2.0]}, "features is 2: give training rows"),
+        ("fraud", {"features": np.zeros((0, 3))}, "features is 0 x 3: give training rows"),
+        ("fraud", {"features": [["a", "b"]]}, "features is no table of numbers"),
+        ("fraud", {"features": [[1.0], [2.0, 3.0]]}, "give as many numbers in every row"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(method, options, message, folder):
@@ -95,6 +100,14 @@ def test_source_labels_are_given_by_name_or_index(folder):
         reprogram(folder, method="elsayed", labels=LABELS, label_mapping="given", assignment=[["thing 30"], [1]])
     with pytest.raises(InputError, match="belong together"):
         reprogram(folder, method="elsayed", labels=LABELS, assignment=[[0], [1]])
+
+
+def test_fraud_takes_a_data_frame(folder):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.0, 5.0, 1.0]})
+    model, _ = reprogram(folder, method="fraud", labels=LABELS, features=frame)
+    again, _ = reprogram(folder, method="fraud", labels=LABELS, features=frame.to_numpy())
+    assert model.transform.options.num_features == 2
+    assert torch.equal(model.transform.high, again.transform.high)
 
 
 def test_fraud_draws_on_a_base_image(folder, tmp_path):
@@ -226,5 +239,25 @@ def test_fraud_draws_tables(folder, tmp_path):
 )
 def test_a_baseline_for_other_data_is_refused_before_anything_is_loaded(task, baseline, message):
     method = "elsayed" if "name" not in task else "warp"
+    with pytest.raises(InputError, match=message):
+        make_recipe({"source": "nowhere", "method": method, "task": task, "baselines": [baseline]})
+
+
+FRAUD = {"dataset": "tabular", "name": "card_fraud"}
+
+
+@pytest.mark.parametrize(
+    ("task", "baseline", "message"),
+    [
+        (FRAUD, "linear_probe", "give linear_probe tokens: target"),
+        ({"dataset": "digits"}, {"linear_probe": {"reads": "first"}}, "not 'first': leave reads out"),
+        ({**FRAUD, "regression": True}, "source_labels", "the task is a regression: leave it out"),
+        ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
+        ({"dataset": "digits"}, {"small_network": {"channels": []}}, "small_network needs channels"),
+        ({"dataset": "digits"}, {"small_network": {"learning_rate": 1e-3}}, "'learning_rate' is 0.001: give a list"),
+    ],
+)
+def test_a_baseline_that_cannot_work_is_refused_before_anything_is_loaded(task, baseline, message):
+    method = {"name": "fraud" if task["dataset"] == "tabular" else "elsayed"}
     with pytest.raises(InputError, match=message):
         make_recipe({"source": "nowhere", "method": method, "task": task, "baselines": [baseline]})
