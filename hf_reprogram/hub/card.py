@@ -147,7 +147,7 @@ def _example(results: dict[str, Any], repo_id: str) -> str:
 
 def _image_example(results: dict[str, Any], repo_id: str) -> str:
     tag, problem = pipeline_tag(results), _problem(results)
-    several = ", top_k=None" if problem == "multi_label_classification" else ""
+    several = f", top_k={len(results['task']['labels'])}" if problem == "multi_label_classification" else ""
     return (
         "import hf_reprogram\nfrom transformers import AutoImageProcessor, pipeline\n\n"
         f'processor = AutoImageProcessor.from_pretrained("{repo_id}", backend="pil")\n'
@@ -217,13 +217,13 @@ def _data(results: dict[str, Any]) -> str:
 
 
 def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
-    method = {key: _without_folder(value) for key, value in results["method"].items() if value is not None}
+    method = {key: without_folder(value) for key, value in results["method"].items() if value is not None}
     chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
     return [(key, f"`{value}`".replace("|", "\\|")) for key, value in {**chosen, **results["training"]}.items()]
 
 
-def _without_folder(value: Any) -> Any:
-    """An option as it is, but a local path, as of a given tokenizer, by its last part."""
+def without_folder(value: Any) -> Any:
+    """An option as it is, but a local path, as of a given tokenizer or mask, by its last part."""
     local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
     return Path(value).name if local else value
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
-from .card import render_card
+from .card import render_card, without_folder
 
 # What belongs in an adapter's repository; runs, checkpoints and baselines stay here.
 FILES = (
@@ -65,22 +66,22 @@ def push_adapter(
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         config["source"]["name"] = name
-        for part in ("method", "transform"):  # a given tokenizer may have been a folder here
-            if isinstance(given := config.get(part, {}).get("tokenizer"), str):
-                config[part]["tokenizer"] = _without_folder(given)
+        for part in ("method", "transform"):  # a given tokenizer, mask or base image may have been a file here
+            config[part] = _without_folders(config.get(part) or {})
         texts = {"config.json": json.dumps(config, indent=2)}
         if (folder / "recipe.json").is_file():
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
             recipe["source"] = {key: value for key, value in recipe["source"].items() if key != "token"}
             recipe["source"]["name"] = name
-            if isinstance(given := recipe["method"].get("tokenizer"), str):
-                recipe["method"]["tokenizer"] = _without_folder(given)
-            recipe["task"]["dataset"] = _without_folder(recipe["task"]["dataset"])
-            recipe["init_from"] = recipe["init_from"] and _without_folder(recipe["init_from"])
+            recipe["method"] = _without_folders(recipe["method"])
+            recipe["task"]["dataset"] = without_folder(recipe["task"]["dataset"])
+            recipe["init_from"] = without_folder(recipe["init_from"])
             texts["recipe.json"] = json.dumps(recipe, indent=2)
         if (folder / "results.json").is_file():  # the card says how to load the adapter from where it will be
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             results["source"]["name"] = name
+            results["method"] = _without_folders(results["method"])
+            texts["results.json"] = json.dumps(results, indent=2)
             texts["README.md"] = render_card(results, repo_id)
         commit = api.create_commit(
             repo_id,
@@ -101,6 +102,5 @@ def push_adapter(
     return str(commit.pr_url or commit.commit_url)
 
 
-def _without_folder(name: str) -> str:
-    """A local path by its last part, a Hub id as it is."""
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: without_folder(value) for key, value in options.items()}

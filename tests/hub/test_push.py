@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +74,18 @@ def test_no_path_of_this_machine_is_uploaded(hub, finished):
         assert str(finished.folder.parent).encode() not in content, name
 
 
+def test_no_path_of_an_option_is_uploaded(hub, finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    for name in ("config.json", "recipe.json", "results.json"):
+        content = json.loads((folder / name).read_text())
+        content["method"] |= {"mask": str(tmp_path / "mask.png"), "tokenizer": str(tmp_path)}
+        (folder / name).write_text(json.dumps(content))
+    push_adapter(folder, "me/adapter", source=SOURCE)
+    assert not any(str(tmp_path.parent).encode() in content for content in hub.files.values())
+    for name in ("config.json", "recipe.json", "results.json"):
+        assert json.loads(hub.files[name])["method"]["mask"] == "mask.png"
+
+
 def test_the_card_names_the_repository(hub, finished):
     push_adapter(finished.folder, "me/adapter", source=SOURCE)
     card = hub.files["README.md"].decode()
@@ -126,8 +139,6 @@ def test_without_a_network_it_is_one_sentence(finished):
 
 
 def test_a_token_in_the_recipe_is_never_uploaded(hub, finished, tmp_path):
-    import shutil
-
     folder = shutil.copytree(finished.folder, tmp_path / "copy")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["source"]["token"] = "hf_secret"

@@ -295,3 +295,5 @@ def test_numbers_and_several_labels(kind, label, problem, key, vit, tmp_path):
         assert record[key] == pytest.approx(logits.item(), abs=1e-5)
     else:
         assert record[key] == pytest.approx(dict(zip(label, logits.sigmoid().tolist(), strict=True)), abs=1e-5)
+    if (kind, key) == ("images", "scores"):  # this pipeline takes None for 5
+        assert 'classify("image.png", top_k=2)' in (tmp_path / "run" / "README.md").read_text()
