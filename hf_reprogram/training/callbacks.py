@@ -31,8 +31,9 @@ class Schedule(TrainerCallback):
     def on_epoch_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
         """See `begin_epoch` of transforms and mappings; a run that is resumed within an epoch begins it again."""
         epoch = floor(round(state.epoch or 0, 6))
+        half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         model.transform.begin_epoch(epoch)
-        model.mapping.begin_epoch(epoch, reader(model, train_dataloader, args.eval_batch_size), model.source)
+        model.mapping.begin_epoch(epoch, reader(model, train_dataloader, args.eval_batch_size, half), model.source)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """See `InputTransform.end_epoch`; the Trainer validates and saves after this."""
@@ -44,8 +45,12 @@ class Schedule(TrainerCallback):
         model.config.transform = {"type": model.config.transform["type"], **asdict(model.transform.options)}
 
 
-def reader(model: Any, loader: Any, batch_size: int) -> Callable[[str], tuple[Tensor, Tensor]]:
+def reader(
+    model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None
+) -> Callable[[str], tuple[Tensor, Tensor]]:
     """What `OutputMapping.begin_epoch` reads the source with: all of the training data, in every process alike.
+
+    `half` is the dtype that training is autocast to, if it is: a map is fitted to the answers that it will be given.
 
     It draws no random numbers that training would have drawn, and the same ones every time where the data are augmented: a
     run that is resumed reads what the whole run read.
@@ -63,7 +68,8 @@ def reader(model: Any, loader: Any, batch_size: int) -> Callable[[str], tuple[Te
             ):
                 found = batch.pop("labels").cpu()
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
-                values = model.source(model.transform(inputs, model.source), reads).float().cpu()
+                with torch.autocast(model.source.device.type, half, enabled=half is not None):
+                    values = model.source(model.transform(inputs, model.source), reads).float().cpu()
                 if values.dim() == 3 and found.dim() == 2:  # a label a token: of those that are scored
                     values, found = values[found != IGNORE], found[found != IGNORE]
                 outputs.append(values)

@@ -120,6 +120,24 @@ def test_the_reader_gives_what_the_source_answers_to_all_of_the_training_data(so
     assert not logits.requires_grad
 
 
+def test_a_map_is_fitted_to_the_answers_of_the_precision_that_is_trained_in(source_folder, tmp_path):
+    seen = {}
+    for bf16 in (True, False):
+        model, processor = make(source_folder("bert-classifier"), ONCE)
+        model.mapping.fit = lambda outputs, labels, source, bf16=bf16: seen.update({bf16: outputs})
+        trainer, _ = trainer_for(model, processor, tmp_path, bf16=bf16, max_steps=1)
+        trainer.compute_loss = lambda model, *_, **__: model.transform.shift.sum()
+        trainer.train()
+    batch = tiny.batch_of(processor, 16, 0)
+    fresh, _ = make(source_folder("bert-classifier"), ONCE)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = fresh.source(fresh.transform(batch, fresh.source), "logits").float()
+    with torch.no_grad():
+        full = fresh.source(fresh.transform(batch, fresh.source), "logits")
+    torch.testing.assert_close(seen[False], full)
+    assert (seen[True] - half).abs().mean() < 0.5 * (seen[True] - full).abs().mean()
+
+
 def test_the_reader_draws_the_same_numbers_every_time():
     def noisy(rows):
         return {"input_ids": torch.randn(len(rows), 2), "labels": torch.tensor(rows)}
