@@ -137,6 +137,11 @@ def _source(model: Any, kind: str, name: str, image: dict[str, Any], source_kwar
             raise InputError(
                 f"{next(iter(image))!r} is for image models, and {name or type(model).__name__!r} takes text."
             )
+        if model.main_input_name == "pixel_values":
+            raise InputError(
+                f"{type(model).__name__} takes images, and the kind {kind!r} is for text: leave it out, or choose one of "
+                f"{', '.join(IMAGE_KINDS)}."
+            )
         return TextSource(model, kind)
     if len(image) < 3:
         image = {**_image_settings(name, model.config, source_kwargs), **image}

@@ -119,6 +119,13 @@ def test_a_folder_without_a_processor_takes_the_numbers_from_the_user(tmp_path):
     assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source("vit")({"pixels": pixels()}, "logits"))
 
 
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_an_image_model_is_no_text_source(family, tmp_path):
+    folder = tiny.save_source(tmp_path / "model", family)
+    with pytest.raises(InputError, match="takes images, and the kind 'encoder' is for text"):
+        load_source(folder, kind="encoder")
+
+
 def test_image_settings_of_a_text_model_are_refused(source_folder):
     with pytest.raises(InputError, match="'image_size' is for image models"):
         load_source(source_folder("bert"), image_size=32)
