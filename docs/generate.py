@@ -108,6 +108,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "plots": plots,
     "ablation": lambda: ablation(ROOT / "results" / "ablation"),
     "recipes r2dl": lambda: scores(ROOT / "results" / "recipes"),
+    "standardized": lambda: scores(ROOT / "results" / "standardized"),
     "sources": lambda: scores(ROOT / "results" / "sources"),
     "vision": lambda: scores(ROOT / "results" / "vision"),
     "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),

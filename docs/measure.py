@@ -56,6 +56,8 @@ ABLATION = {
     "ksvd": ["method.atoms=ksvd"],
     "random_init": ["method.init=random"],
 }
+# The same with standardized features under the dense layer.
+STANDARDIZED = ("peptides/amp", "peptides/toxicity", "molecules/bbbp", "dna/splice", "proteins/secondary_structure")
 ABLATED = ("peptides/amp", "molecules/bbbp")
 # Recipes that run as they are.
 WHOLE = {
@@ -142,6 +144,11 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             few = [f"task.train_size={size}", f"training.num_train_epochs={epochs}"]
             yield f"efficiency/{Path(recipe).name}_n{size}", recipe, MINILM, few
         yield f"efficiency/{Path(recipe).name}_all", recipe, MINILM, ["seeds=[0]"]
+    for recipe in STANDARDIZED:
+        for size in (50, 200, 1000):
+            few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", "baselines=[majority]"]
+            rates = "sweep={training.learning_rate: [2e-2, 6e-2]}"
+            yield f"standardized/{Path(recipe).name}_n{size}", recipe, MINILM, ["method.standardize=true", rates, *few]
     for recipe in ABLATED:
         for name, overrides in ABLATION.items():
             few = ["task.train_size=200", "training.num_train_epochs=20", "baselines=[majority]"]

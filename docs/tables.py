@@ -60,12 +60,12 @@ def scores(folder: Path) -> str:
     rows = []
     for name, result in found.items():
         metric = result["task"]["metrics"][0]
-        row = {
-            "run": f"{name} ({metric})",
-            "method": result["method"]["name"],
-            "source": result["source"]["name"],
-            "train": f"{result['task']['sizes']['train']:,}",
-        }
+        row = {"run": f"{name} ({metric})"}
+        if len({result["method"]["name"] for result in found.values()}) > 1:
+            row["method"] = result["method"]["name"]
+        if len({result["source"]["name"] for result in found.values()}) > 1:
+            row["source"] = result["source"]["name"]
+        row["train"] = f"{result['task']['sizes']['train']:,}"
         for baseline, title in BESIDE.items():
             if baseline in ran:
                 entry = result["baselines"].get(baseline)
