@@ -41,7 +41,8 @@ class BLM(ILMVP):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="chosen on validation, where the authors choose on test; a cosine in place of a stepped schedule",
+        differs="chosen on validation, where the authors choose on test; 50 epochs of a cosine in place of 200 of a stepped "
+        "schedule",
         pipeline_tag="image-classification",
     )
     Options = BLMOptions

@@ -37,7 +37,7 @@ class Kloberdanz(CanvasMethod):
         source="image classifier or encoder",
         transform="canvas",
         mapping="dense",
-        differs="the program is trained, which the authors' last notebooks leave out",
+        differs="the program is trained, which the authors' last notebooks leave out; clipped to the pixels' range",
         pipeline_tag="image-classification",
     )
     Options = KloberdanzOptions
