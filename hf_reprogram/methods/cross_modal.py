@@ -92,8 +92,8 @@ class CrossModal(Method):
         transform="token_patches",
         mapping="label_map",
         differs="epochs of larger steps in place of 100,000 small ones; the labels that the base is most likely to be, where "
-        "the authors' code takes the least likely; a vocabulary of the target's own words by default; the penalty is on theta and "
-        "not on the image",
+        "the authors' code takes the least likely; a vocabulary of the target's own words by default; the penalty is on "
+        "theta and not on the image",
     )
     Options = CrossModalOptions
     problem_types = ("single_label_classification", "regression", "multi_label_classification")

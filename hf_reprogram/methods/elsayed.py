@@ -37,9 +37,9 @@ class Elsayed(CanvasMethod):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="the loss compares the classes' probabilities, where the paper takes that of the true class among all of the "
-        "source's labels; no penalty unless l2 is given; a linear in place of an exponential schedule; clipped to the pixels' "
-        "range",
+        differs="the loss compares the classes' probabilities, where the paper takes that of the true class among all of "
+        "the source's labels; no penalty unless l2 is given; a linear in place of an exponential schedule; clipped to the "
+        "pixels' range",
         pipeline_tag="image-classification",
     )
     Options = ElsayedOptions

@@ -34,8 +34,8 @@ class ILMVP(CanvasMethod):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="labels are ranked by their mean probability, where the authors count first guesses; chosen on validation, where "
-        "they choose on test; 50 epochs of a cosine in place of 200 of a stepped schedule",
+        differs="labels are ranked by their mean probability, where the authors count first guesses; chosen on validation, "
+        "where they choose on test; 50 epochs of a cosine in place of 200 of a stepped schedule",
         pipeline_tag="image-classification",
     )
     Options = ILMVPOptions

@@ -49,8 +49,8 @@ class SMM(ImageMethod):
         transform="sample_mask",
         mapping="label_map",
         differs="group norm in place of batch norm; pixels are clipped to their range; labels are ranked by their mean "
-        "probability, where the authors count first guesses; chosen on validation, where they choose on test; a cosine in place "
-        "of a stepped schedule",
+        "probability, where the authors count first guesses; chosen on validation, where they choose on test; a cosine in "
+        "place of a stepped schedule",
         pipeline_tag="image-classification",
     )
     Options = SMMOptions
