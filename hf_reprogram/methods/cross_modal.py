@@ -47,7 +47,7 @@ class CrossModalOptions(OutputOptions):
         bounded: whether the program is a small change of the base; else a patch may take any colour.
         eps: of a bounded program: how far a pixel may move, in units of the source's deviation of its channel.
         base_image: file of the image that a bounded program changes; by default grey.
-        l2: times the mean squared norm of the rows of theta, added to the loss.
+        l2: times the mean squared norm of a patch in theta, added to the loss.
     """
 
     label_mapping: str = "response"

@@ -18,7 +18,7 @@ exact. With a base image, or patches of another side, the image is built.
 Source: Neekhara et al. 2022 (arXiv 2102.07325). Its code takes the tanh in the source's normalised units and clips to
 pixels: the same for a source of mean and deviation 0.5, and for any other one fewer colours than ours. Its penalty is the norm
 of a batch's tanh(theta) images over the batch size. Ours is the squared norm of theta's rows, so that a pixel that has
-saturated can come back, averaged over the tokens that occur in the batch, so that it depends on neither the batch's size nor
+saturated can come back, averaged over the places of the batch's images, so that it depends on neither the batch's size nor
 its length and leaves the rows of absent tokens alone: Adam would move those by whole steps towards grey.
 """
 
@@ -49,7 +49,7 @@ class TokenPatchesOptions:
         height, width: of the canvas, in pixels.
         eps: how far a pixel may move from the base, for each channel, in pixels from 0 to 1.
         base_image: whether the base is an image, which the checkpoint holds, and not grey.
-        l2: times the mean squared norm of the rows of a batch's tokens, added to the loss.
+        l2: times the mean squared norm of a batch's patches in theta, added to the loss.
     """
 
     num_tokens: int
@@ -120,11 +120,11 @@ class TokenPatches(InputTransform):
         return spec.patch_size == self.options.patch_size and not self.options.base_image
 
     def penalty(self) -> Tensor | float:
-        """`l2` times the squared norm of a row of theta, averaged over the tokens of the last batch."""
+        """`l2` times the squared norm of a row of theta, averaged over the places of the last batch."""
         if not self.options.l2 or self._tokens is None:
             return 0.0
-        rows, _ = occurring(self._tokens, self.options.num_tokens)
-        return self.options.l2 * self.table[rows].square().sum((1, 2, 3)).mean()
+        rows, index = occurring(self._tokens, self.options.num_tokens)
+        return self.options.l2 * self.table[rows].square().sum((1, 2, 3))[index].mean()
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`input_ids`, `attention_mask` (batch, tokens) to `patches` (batch, places, width), projected, or to `pixels`.

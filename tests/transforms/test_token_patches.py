@@ -304,14 +304,14 @@ def test_an_empty_text_is_a_canvas_of_padding():
 # ------------------------------------------------------------------------------------------------------ penalty
 
 
-def test_the_penalty_is_the_mean_squared_norm_of_the_rows_in_the_batch():
+def test_the_penalty_is_the_mean_squared_norm_of_a_patch_so_that_equal_parts_of_a_batch_average_to_it():
     source = tiny_vision.make_source("vit")
     transform = make(8, l2=0.3)
     assert transform.penalty() == 0.0
     for rows in (ROWS, [[2, 2, 2, 0]]):
         transform(batch_of(rows), source)
-        tokens = {PAD, *(token for row in rows for token in row)}
-        expected = 0.3 * sum(transform.table[i].square().sum() for i in tokens) / len(tokens)
+        places = [token for row in rows for token in [*row, *[PAD] * (16 - len(row))]]
+        expected = 0.3 * sum(transform.table[i].square().sum() for i in places) / len(places)
         torch.testing.assert_close(transform.penalty(), expected)
     transform.penalty().backward()
     assert transform.table.grad.flatten(1).any(1).nonzero()[:, 0].tolist() == [0, 2, PAD]
