@@ -118,7 +118,7 @@ def test_the_order_of_sampling_does_not_depend_on_what_is_drawn():
 
     class Model:
         mapping = SimpleNamespace(reads="decoder")
-        source = SimpleNamespace(embedding=SimpleNamespace(weight=logits))
+        source = SimpleNamespace(device=logits.device)
 
         def __call__(self, input_ids, attention_mask):
             second.append(input_ids[:, 1].clone())
