@@ -18,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
+from hf_reprogram.training.recipe import read_yaml
 
 MINILM = "all-MiniLM-L6-v2"
 
@@ -116,7 +116,7 @@ MAPPED = ("vision/mnist", "vision/cifar10_ilm_vp")
 
 def baselines_of(recipe: Path) -> dict[str, dict[str, Any]]:
     """A recipe's baselines with their options."""
-    entries = yaml.safe_load(recipe.read_text(encoding="utf-8"))["baselines"]
+    entries = read_yaml(recipe.read_text(encoding="utf-8"), str(recipe))["baselines"]
     return dict((entry, {}) if isinstance(entry, str) else next(iter(entry.items())) for entry in entries)
 
 
