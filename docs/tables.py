@@ -19,7 +19,6 @@ BESIDE = {  # baselines with a column of their own, in this order
     "from_scratch": "from scratch",
     "fine_tuning": "fine-tuning",
 }
-SHOWN = ("majority", "linear_probe", "counts", "from_scratch", "fine_tuning")
 
 
 def runs(folder: Path) -> dict[str, dict[int, Any]]:
@@ -36,21 +35,25 @@ def table(folder: Path) -> str:
     """A row a task and number of labels, a column a baseline and one for R2DL."""
     found = runs(folder)
     ran = {name for sizes in found.values() for result in sizes.values() for name in result["baselines"]}
-    titles = {"counts": "counts", **{name: name.replace("_", " ") for name in SHOWN if name != "counts"}}
     rows = []
     for task, sizes in found.items():
         for size, result in sizes.items():
             metric = result["task"]["metrics"][0]
             row = {"task": f"{task.replace('_', ' ')} ({metric})", "labels": f"{size:,}"}
-            for name in SHOWN:
-                if name in ran:
-                    entry = result["baselines"].get(name)
-                    row[titles[name]] = plus_minus(entry["test"][metric], metric) if entry else ""
-            row["R2DL"] = plus_minus(result["test"][metric], metric)
-            row["trained"] = f"{result['trainable']:,}"
-            row["bytes"] = f"{result['adapter_bytes']:,}"
-            rows.append(row)
+            rows.append({**row, **_scores(result, ran, "R2DL")})
     return markdown(rows) if rows else ""
+
+
+def _scores(result: dict[str, Any], ran: set[str], title: str) -> dict[str, str]:
+    """The cells of a result: each baseline that ran anywhere, the method, its trained numbers and bytes."""
+    metric = result["task"]["metrics"][0]
+    row = {}
+    for name, called in BESIDE.items():
+        if name in ran:
+            entry = result["baselines"].get(name)
+            row[called] = plus_minus(entry["test"][metric], metric) if entry else ""
+    row[title] = plus_minus(result["test"][metric], metric)
+    return {**row, "trained": f"{result['trainable']:,}", "bytes": f"{result['adapter_bytes']:,}"}
 
 
 def scores(folder: Path) -> str:
@@ -66,14 +69,7 @@ def scores(folder: Path) -> str:
         if len({result["source"]["name"] for result in found.values()}) > 1:
             row["source"] = result["source"]["name"]
         row["train"] = f"{result['task']['sizes']['train']:,}"
-        for baseline, title in BESIDE.items():
-            if baseline in ran:
-                entry = result["baselines"].get(baseline)
-                row[title] = plus_minus(entry["test"][metric], metric) if entry else ""
-        row["reprogrammed"] = plus_minus(result["test"][metric], metric)
-        row["trained"] = f"{result['trainable']:,}"
-        row["bytes"] = f"{result['adapter_bytes']:,}"
-        rows.append(row)
+        rows.append({**row, **_scores(result, ran, "reprogrammed")})
     return markdown(rows) if rows else ""
 
 
@@ -130,7 +126,7 @@ def plot(folder: Path, output: Path) -> list[Path]:
             continue
         metric = next(iter(sizes.values()))["task"]["metrics"][0]
         figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
-        for index, name in enumerate((*SHOWN, "R2DL")):
+        for index, name in enumerate((*BESIDE, "R2DL")):
             points = []
             for size, result in sizes.items():
                 entry = result if name == "R2DL" else result["baselines"].get(name)

@@ -21,7 +21,7 @@ class SmallNetworkOptions:
 
     Attributes:
         side: to which images are resized, in pixels.
-        channels: of the convolutions, each of which halves the image; or the width of the hidden layer is the last of them.
+        channels: of the convolutions, each of which halves the image; for tables the last is the hidden layer's width.
         learning_rate: to choose from on validation, on the first seed.
     """
 
@@ -54,11 +54,11 @@ class SmallNetwork(Baseline):
 
         def make_model() -> Network:
             if images:
-                return Network(convolutions(options.channels, outputs), "pixel_values", task.problem_type)
+                return Network(convolutions(options.channels, outputs), task.problem_type)
             rows = torch.tensor(setting.splits["train"]["features"][:])
             hidden = nn.Sequential(nn.Linear(rows.shape[1], options.channels[-1]), nn.ReLU())
             layers = nn.Sequential(Standardise(rows), hidden, nn.Linear(options.channels[-1], outputs))
-            return Network(layers, "input_features", task.problem_type)
+            return Network(layers, task.problem_type)
 
         processor = image_processor((options.side,) * 2) if images else None
         return best_of(setting, processor, make_model, [{"learning_rate": rate} for rate in options.learning_rate])
@@ -93,18 +93,17 @@ class Network(nn.Module):
 
     Args:
         layers: from one input to logits.
-        takes: what the input is called, "pixel_values" or "input_features".
         problem_type: decides the loss.
     """
 
-    def __init__(self, layers: nn.Module, takes: str, problem_type: str):
+    def __init__(self, layers: nn.Module, problem_type: str):
         super().__init__()
-        self.layers, self.takes, self.problem_type = layers, takes, problem_type
+        self.layers, self.problem_type = layers, problem_type
 
     def forward(
         self, pixel_values: Tensor | None = None, input_features: Tensor | None = None, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Logits and loss."""
-        logits = self.layers(pixel_values if self.takes == "pixel_values" else input_features)
+        logits = self.layers(input_features if pixel_values is None else pixel_values)
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

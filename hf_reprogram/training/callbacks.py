@@ -18,7 +18,8 @@ from ..losses import IGNORE
 class Schedule(TrainerCallback):
     """Tells the two parts where training is, for those that change on the way.
 
-    Transforms re-sparsify or lower a temperature; label maps are fitted to what the source answers.
+    Transforms re-sparsify or lower a temperature; label maps are fitted to what the source answers, and a dense layer finds
+    what to standardize by.
 
     The recipe runner adds it; in a script of your own: `Trainer(..., callbacks=[Schedule()])`.
     """
