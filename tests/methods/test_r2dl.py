@@ -363,3 +363,15 @@ def test_a_first_stage_of_another_size_is_refused(source_folder, tmp_path):
     processor.save_pretrained(tmp_path)
     with pytest.raises(InputError, match="20 x 4 there and 20 x 8 here"):
         reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="residues", sparsity=8, init_from=tmp_path)
+
+
+def test_rows_that_are_taken_over_bring_what_their_features_are_standardized_by(source_folder, tmp_path):
+    options = {"method": "r2dl", "labels": ["bad", "good"], "tokenizer": "residues", "sparsity": 2, "standardize": True}
+    first, processor = reprogram(source_folder("bert"), **options)
+    first.mapping.fit(torch.randn(9, first.mapping.options.width) + 3)
+    first.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    second, _ = reprogram(source_folder("bert"), init_from=tmp_path, **options)
+    assert torch.equal(second.mapping.linear.weight, first.mapping.linear.weight)
+    assert torch.equal(second.mapping.mean, first.mapping.mean)
+    assert torch.equal(second.mapping.deviation, first.mapping.deviation)
