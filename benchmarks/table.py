@@ -24,6 +24,7 @@ ORDER = (
     "causal_text_cache",
     "causal_text_cache_smollm2",
     "bf16",
+    "attention",
     "dictionary",
     "vocabulary_fold",
     "token_patches",

@@ -94,6 +94,9 @@ def fit(
     except (ValueError, TypeError) as error:
         raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
 
+    if args.use_cpu and args.bf16:
+        plain_attention(model)
+
     def compute_metrics(output) -> dict[str, float]:
         return task.score(output.predictions, output.label_ids)
 
@@ -123,6 +126,19 @@ def fit(
         history=learning_curve(trainer.state.log_history),
         seconds=seconds,
     )
+
+
+def plain_attention(model: torch.nn.Module) -> None:
+    """Let every transformers model in `model` multiply matrices for its attention in place of torch's fused kernel.
+
+    The backward pass of that kernel is slow in bfloat16 on a CPU: without it a training step takes 0.5 to 0.7 of the time
+    (`benchmarks/attention.py`). The results are equal up to rounding; an implementation chosen by hand is kept.
+    """
+    from transformers import PreTrainedModel
+
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa":
+            module.set_attn_implementation("eager")
 
 
 def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -10,8 +10,8 @@ import torch
 
 from hf_reprogram import ReprogrammedModel
 from hf_reprogram.tasks.load import Task, TaskOptions, load_task
-from hf_reprogram.training.encode import tokenize
-from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve
+from hf_reprogram.training.encode import collator, tokenize
+from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve, plain_attention
 from hf_reprogram.training.results import markdown, one_class_advice, plus_minus, rows, summarize
 from tests import tiny
 
@@ -71,6 +71,31 @@ def test_checkpoints_are_adapters_that_load(task, source_folder, tmp_path):
     loaded = ReprogrammedModel.from_pretrained(newest)
     assert loaded.num_trainable() == model.num_trainable()
     assert len(list(tmp_path.glob("checkpoint-*"))) <= 2  # the best and the newest
+
+
+@pytest.mark.parametrize(("bf16", "expected"), [(True, "eager"), (False, "sdpa")])
+def test_bfloat16_on_a_cpu_trains_with_plain_attention(bf16, expected, task, source_folder, tmp_path):
+    """Torch's fused kernel is slow backwards there."""
+    model, _ = fitted(task, source_folder("bert"), tmp_path, num_train_epochs=0, bf16=bf16)
+    assert model.source.model.config._attn_implementation == expected
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_plain_attention_has_the_same_gradients(family, task, source_folder):
+    torch.manual_seed(0)
+    model, processor = tiny.make_adapter(source_folder(family))
+    data = tokenize(task.splits(0), processor, None)["train"]
+    batch = collator(processor)([data[i] for i in range(4)])
+
+    def gradients():
+        model.eval().zero_grad()
+        model(**batch).loss.backward()
+        return [parameter.grad.clone() for parameter in model.trainable().values()]
+
+    before = gradients()
+    plain_attention(model)
+    for found, wanted in zip(gradients(), before, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------- checkpoints
