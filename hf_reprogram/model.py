@@ -15,7 +15,6 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
-from .losses import target_loss
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .options import from_dict
@@ -78,12 +77,14 @@ class ReprogrammedModel(PreTrainedModel):
         pixel_values: Tensor | None = None,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        image_features: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Logits (batch, labels), or (batch, tokens, labels) with one label a token, and the loss if `labels` are given.
 
         What labels are, and the loss, stands in `hf_reprogram.losses`. The inputs are those of the target's processor;
-        which of them are used is up to the transform. Token types are
+        which of them are used is up to the transform (`image_features` are an image's
+        zero-shot features, where they are known). Token types are
         accepted, since tokenizers make them, and ignored: a template is one segment.
         """
         batch = {
@@ -92,10 +93,11 @@ class ReprogrammedModel(PreTrainedModel):
             "pixel_values": pixel_values,
             "input_values": input_values,
             "input_features": input_features,
+            "image_features": image_features,
         }
         inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)
         logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
-        loss = None if labels is None else target_loss(logits, labels, self.config.problem_type)
+        loss = None if labels is None else self.mapping.loss(logits, labels, self.config.problem_type)
         if loss is not None and self.training:
             loss = loss + self.transform.penalty()
         return SequenceClassifierOutput(loss=loss, logits=logits)

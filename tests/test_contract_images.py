@@ -16,8 +16,8 @@ from transformers import AutoModelForImageClassification, DataCollatorWithPaddin
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
+from tests import tiny_dual, words
 from tests import tiny_vision as tiny
-from tests import words
 from tests.test_contract import Watch, bytes_of
 
 
@@ -62,6 +62,21 @@ CASES += [
     Case("vit", "fraud", {}, "table"),
     Case("convnext", "fraud", {"mapping": "dense"}, "table"),
 ]
+CASES += [Case(family, "reprogrammer", {}) for family in tiny_dual.FAMILIES]
+CASES += [Case(family, "reprogrammer", {"text_program": "context", "size": 3}) for family in tiny_dual.FAMILIES]
+CASES += [
+    Case("clip", "reprogrammer", {"text_program": "table", "alpha": 0.4}),
+    Case("vision-text", "reprogrammer", {"alpha": 0.4, "learn_alpha": True, "resolution": 16}),
+    Case("siglip", "reprogrammer", {"loss": "contrastive", "templates": ["a {}", "one {}."]}),
+    Case("clip", "reprogrammer", {"image_program": "full", "text_program": "none"}),
+    Case("clip", "elsayed", {**SURROUND, "mapping": "dense"}),
+    Case("vision-text", "cross_modal", {"mapping": "dense"}, "text"),
+]
+
+
+def save_source(folder: Any, family: str, seed: int = 0) -> Any:
+    """A folder with a tiny source of any family."""
+    return (tiny_dual if family in tiny_dual.FAMILIES else tiny).save_source(folder, family, seed=seed)
 
 
 def examples(data: str, processor: Any, count: int = 16) -> tuple[list[dict[str, Any]], Any]:
@@ -86,7 +101,7 @@ def folders(tmp_path_factory):
 
     def folder(family: str) -> str:
         if family not in made:
-            made[family] = str(tiny.save_source(tmp_path_factory.mktemp("vision") / family, family))
+            made[family] = str(save_source(tmp_path_factory.mktemp("vision") / family, family))
         return made[family]
 
     return folder
@@ -179,7 +194,7 @@ def test_saved_weights_are_theta_and_omega_with_their_buffers(trained):
 
 
 def test_another_source_is_refused(trained, tmp_path):
-    other = tiny.save_source(tmp_path / "other", trained.case.family, seed=9)
+    other = save_source(tmp_path / "other", trained.case.family, seed=9)
     with pytest.raises(InputError, match="trained on another source"):
         ReprogrammedModel.from_pretrained(trained.folder, source=other)
 

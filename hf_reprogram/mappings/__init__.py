@@ -11,5 +11,6 @@ MAPPINGS = Registry(
         "token_map": "hf_reprogram.mappings.token_map:TokenMap",
         "label_map": "hf_reprogram.mappings.label_map:LabelMap",
         "rvp": "hf_reprogram.mappings.rvp:ReweightedMap",
+        "similarity": "hf_reprogram.mappings.similarity:Similarity",
     },
 )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..losses import target_loss
 from ..sources.base import Source, SourceSpec
 
 
@@ -58,3 +59,7 @@ class OutputMapping(nn.Module):
         The source is at hand for mappings that stand on its own output weights; most need only `outputs`.
         """
         raise NotImplementedError  # pragma: no cover - the interface
+
+    def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+        """The mean loss of a batch; by default that of `hf_reprogram.losses` for the kind of problem."""
+        return target_loss(logits, labels, problem_type)

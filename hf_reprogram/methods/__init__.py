@@ -12,6 +12,7 @@ METHODS = Registry(
         "ilm_vp": "hf_reprogram.methods.ilm_vp:ILMVP",
         "kloberdanz": "hf_reprogram.methods.kloberdanz:Kloberdanz",
         "neekhara": "hf_reprogram.methods.neekhara:Neekhara",
+        "reprogrammer": "hf_reprogram.methods.reprogrammer:Reprogrammer",
         "reprogbert": "hf_reprogram.methods.reprogbert:ReprogBERT",
         "r2dl": "hf_reprogram.methods.r2dl:R2DL",
         "smm": "hf_reprogram.methods.smm:SMM",

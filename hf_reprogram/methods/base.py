@@ -53,12 +53,14 @@ class Target:
             or "infilling".
         texts: training texts, for methods that take a vocabulary from them.
         features: training rows (n, features) of a table, for methods that draw them.
+        labels: names of the classes.
     """
 
     num_labels: int
     problem_type: str = "single_label_classification"
     texts: Sequence[str] | None = None
     features: Any = None
+    labels: Sequence[str] = ()
 
     @property
     def per_token(self) -> bool:

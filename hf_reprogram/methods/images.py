@@ -187,14 +187,24 @@ def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def image_processor(size: Sequence[int]) -> Any:
-    """An image processor that makes RGB pixels from 0 to 1 of a size, and does not normalise: the source does."""
+def image_processor(size: Sequence[int], resample: int = 2, crop: bool = False) -> Any:
+    """An image processor that makes RGB pixels from 0 to 1 of a size, and does not normalise: the source does.
+
+    Args:
+        size: height and width.
+        resample: as Pillow numbers it: 2 is bilinear, 3 bicubic.
+        crop: resize by the shorter side and crop to the middle, where otherwise an image is squeezed.
+    """
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+    whole = {"height": size[0], "width": size[1]}
     return ViTImageProcessorPil(
         do_convert_rgb=True,
         do_resize=True,
-        size={"height": size[0], "width": size[1]},
+        size={"shortest_edge": max(size)} if crop else whole,
+        do_center_crop=crop,
+        crop_size=whole,
+        resample=resample,
         do_rescale=True,
         do_normalize=False,
     )

@@ -73,7 +73,7 @@ def reprogram(
     if processor is None and frozen.spec.vocab_size and frozen.spec.kind != "module":
         processor = _processor(reference["name"], source_kwargs or {})
     recipe = chosen(values)
-    target = Target(len(names), problem_type, texts, features)
+    target = Target(len(names), problem_type, texts, features, names)
     parts = recipe.compose(frozen, processor, target)
     names = parts.labels or names
     settings: dict[str, Any] = dict(
@@ -139,7 +139,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
         return []
     shared = [name for name in model.label_names if name in other.label_names]
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):
-        for name in shared:
+        for name in shared if len(ours_p) == len(model.label_names) else ():
             ours_p[model.label_names.index(name)] = theirs_p[other.label_names.index(name)]
     if shared:  # rows mean what they meant only on the same standardized features
         for name, buffer in other.mapping.named_buffers():

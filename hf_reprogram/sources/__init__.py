@@ -1,8 +1,18 @@
 """Frozen pretrained models behind one interface: see `hf_reprogram.sources.base`."""
 
 from .base import Source, SourceSpec
+from .dual import DualSource
 from .loading import SourceReference, load_source, restore_source
 from .text import TextSource
 from .vision import VisionSource
 
-__all__ = ["Source", "SourceReference", "SourceSpec", "TextSource", "VisionSource", "load_source", "restore_source"]
+__all__ = [
+    "DualSource",
+    "Source",
+    "SourceReference",
+    "SourceSpec",
+    "TextSource",
+    "VisionSource",
+    "load_source",
+    "restore_source",
+]

@@ -10,7 +10,8 @@ A source says what it is (`spec`) and answers `source(inputs, reads)`, computing
     "decoder"   what the masked-LM head's vocabulary decoder sees, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
 
-Of an image source "features" are what its classifier's last linear layer sees, or the pooled states of an encoder.
+Of an image source "features" are what its classifier's last linear layer sees, or the pooled states of an encoder. What
+a dual encoder of images and texts gives to be compared stands in `hf_reprogram.sources.dual`.
 
 Frozen means three things, and `Source` keeps all of them: no weight requires a gradient, no module is ever in training
 mode (so no dropout and no running statistics), and the bytes of the weights never change.
@@ -35,7 +36,7 @@ class SourceSpec:
 
     Attributes:
         kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module" of tokens; "image_classifier", "image_encoder" or
-            "image_module" of images.
+            "image_module" of images, "dual" of images and texts.
         family: the source's own `model_type`, for example "roberta".
         widths: for each supported `reads`, the width of what it returns.
         embedding_width: of tokens: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).

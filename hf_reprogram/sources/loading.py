@@ -15,10 +15,13 @@ from transformers import PreTrainedModel
 from ..errors import InputError
 from ..options import from_dict
 from .base import Source, same_fingerprint
+from .dual import MODEL_TYPES, DualSource
 from .module import ModuleSource
 from .text import TextSource
-from .vision import KINDS as IMAGE_KINDS
-from .vision import VisionSource
+from .vision import KINDS, VisionSource
+
+IMAGE_KINDS = (*KINDS, "dual")
+_OWN = {"image_module": ("gives", "labels"), "dual": ("resample", "crop")}  # settings of one kind of image source
 
 
 @dataclass
@@ -31,7 +34,8 @@ class SourceReference:
         revision: commit of the Hub repository.
         dtype: floating dtype the adapter was trained on, used again when it is loaded.
         fingerprint: of the first weights (`hf_reprogram.sources.base.fingerprint`).
-        image: of an image source, its `image_size`, `mean` and `std`; of a module also what it `gives` and its `labels`.
+        image: of an image source, its `image_size`, `mean` and `std`; of a module also what it `gives` and its `labels`, of a
+            dual encoder how its images are resized (`resample`, `crop`).
     """
 
     name: str
@@ -60,7 +64,7 @@ def load_source(
     found: Source
     image: dict[str, Any] = {
         name: source_kwargs.pop(name)
-        for name in ("image_size", "mean", "std", *(("gives", "labels") if kind == "image_module" else ()))
+        for name in ("image_size", "mean", "std", *_OWN.get(kind or "", ()))
         if name in source_kwargs
     }
     if isinstance(source, Source):
@@ -144,8 +148,8 @@ def _source(model: Any, kind: str, name: str, image: dict[str, Any], source_kwar
             )
         return TextSource(model, kind)
     if len(image) < 3:
-        image = {**_image_settings(name, model.config, source_kwargs), **image}
-    return VisionSource(model, kind=kind, **image)
+        image = {**_image_settings(name, model.config, source_kwargs, kind), **image}
+    return DualSource(model, **image) if kind == "dual" else VisionSource(model, kind=kind, **image)
 
 
 def _whole(image: dict[str, Any]) -> dict[str, Any]:
@@ -154,8 +158,8 @@ def _whole(image: dict[str, Any]) -> dict[str, Any]:
     return image
 
 
-def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`image_size`, `mean` and `std` as a model's image processor has them."""
+def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any], kind: str) -> dict[str, Any]:
+    """`image_size`, `mean` and `std` as a model's image processor has them, and for a dual encoder how it resizes."""
     from transformers import AutoImageProcessor
 
     passed_on = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
@@ -172,11 +176,12 @@ def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any]) -> di
     size = dict(processor.crop_size if cropped else processor.size)
     height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
     plain = not getattr(processor, "do_normalize", True)
-    return {
+    found = {
         "image_size": (height or config.image_size, width or config.image_size),
         "mean": [0.0] * 3 if plain else list(processor.image_mean),
         "std": [1.0] * 3 if plain else list(processor.image_std),
     }
+    return {**found, "resample": int(processor.resample), "crop": bool(cropped)} if kind == "dual" else found
 
 
 @torch.no_grad()
@@ -228,6 +233,7 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         "classifier": AutoModelForSequenceClassification,
         "image_classifier": AutoModelForImageClassification,
         "image_encoder": AutoModel,
+        "dual": AutoModel,
     }
     if kind in ("module", "image_module"):
         raise InputError(
@@ -293,6 +299,8 @@ def _kind(architectures: list[str], config: Any) -> str:
             return "classifier"
         elif architecture in names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES):
             return "image_classifier"
+    if config.model_type in MODEL_TYPES:
+        return "dual"
     if config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES:
         return "image_encoder"
     has_text_head = names(MODEL_FOR_MASKED_LM_MAPPING_NAMES) or names(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)

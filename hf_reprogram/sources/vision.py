@@ -34,7 +34,8 @@ class VisionSource(Source):
             returns logits or features (batch, width).
         image_size: side of the image in pixels, or (height, width).
         mean, std: of the three channels, for pixels from 0 to 1.
-        kind: "image_classifier" or "image_encoder" of transformers; by default "image_module".
+        kind: "image_classifier" or "image_encoder" of transformers, or "dual" (`hf_reprogram.sources.dual`); by default
+            "image_module".
         gives: what a module's output is, "logits" or "features".
         labels: names of a module's labels.
 
@@ -74,7 +75,7 @@ class VisionSource(Source):
         if kind == "image_module":
             self.settings |= {"gives": gives, "labels": list(labels or ())}
         self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
-        self._interpolates = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        self._interpolates = "interpolate_pos_encoding" in inspect.signature(self._tower.forward).parameters
         self._class_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         self._stem: list[Any] = convolutions[:1]  # in lists: they are parts of the model already
@@ -96,6 +97,11 @@ class VisionSource(Source):
             patch_size=self._stem[0].kernel_size[0] if projects else None,
             labels=tuple(names),
         )
+
+    @property
+    def _tower(self) -> nn.Module:
+        """The part that takes images."""
+        return self.model
 
     @property
     def entry(self) -> Tensor:

@@ -164,7 +164,7 @@ def batches(data: Any, processor: Any, size: int) -> Iterator[tuple[np.ndarray, 
     """The inputs of an encoded split without their labels, in batches, each with its row numbers; texts by length."""
     if isinstance(data, Examples):
         for rows in np.split(np.arange(len(data)), range(size, len(data), size)):
-            yield rows, {data.takes: torch.from_numpy(data.read(rows))}
+            yield rows, {name: torch.from_numpy(values) for name, values in data.inputs(rows).items()}
         return
     ids = data["input_ids"][:]
     order = np.argsort([len(row) for row in ids], kind="stable")

@@ -22,10 +22,18 @@ class Examples(Dataset):
         read: from row numbers to an array with a row for each.
         labels: (n, ...), or None where they are to be found.
         size: how many there are.
+
+    Attributes:
+        further: constant inputs beside it, by what the model's `forward` calls them, (n, ...) each.
     """
 
     def __init__(self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int):
         self.takes, self.read, self.labels, self.size = takes, read, labels, size
+        self.further: dict[str, np.ndarray] = {}
+
+    def inputs(self, rows: Any) -> dict[str, np.ndarray]:
+        """What the model takes of several rows, without their labels."""
+        return {self.takes: self.read(rows), **{name: np.array(values[rows]) for name, values in self.further.items()}}
 
     def __len__(self) -> int:
         return self.size
@@ -35,10 +43,10 @@ class Examples(Dataset):
 
     def __getitems__(self, rows: Any) -> list[dict[str, Any]]:
         """Several rows at once, as a loader asks for them."""
-        inputs = [{self.takes: found} for found in self.read(rows)]
-        if self.labels is None:
-            return inputs
-        return [{**found, "labels": self.labels[row]} for found, row in zip(inputs, rows, strict=True)]
+        found = self.inputs(rows)
+        if self.labels is not None:
+            found["labels"] = self.labels[rows]
+        return [{name: values[place] for name, values in found.items()} for place in range(len(rows))]
 
 
 class Pixels:

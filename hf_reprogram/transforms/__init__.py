@@ -11,6 +11,7 @@ TRANSFORMS = Registry(
         "sample_mask": "hf_reprogram.transforms.sample_mask:SampleMask",
         "feature_overlay": "hf_reprogram.transforms.feature_overlay:FeatureOverlay",
         "token_patches": "hf_reprogram.transforms.token_patches:TokenPatches",
+        "dual": "hf_reprogram.transforms.dual:Dual",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

@@ -1,0 +1,171 @@
+"""Reprogrammer and Residual Reprogrammer (Geng & Chen 2024, arXiv 2403.10800).
+
+    x~ = clip(x + M * tanh(W), 0, 1),  M a border       t~ = program("a photo of a {class}.")       cosine similarity
+
+theta: a program around the image and one on the class texts' embeddings.  omega: nothing, or the residual blend's alpha.
+
+With `image_program` and `text_program` none this is the zero-shot classifier; with text_program context alone, CoOp
+(Zhou et al. 2022, arXiv 2109.01134).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, unknown
+from ..sources.base import Source
+from ..sources.dual import DualSource
+from .base import Method, MethodInfo, Parts, Target
+from .images import image_processor
+
+TEXT_PROGRAMS = ("low_rank", "context", "table", "none")
+
+
+@dataclass
+class ReprogrammerOptions:
+    """Options of `reprogrammer`.
+
+    Attributes:
+        image_program: "border", "full" or "none".
+        border: pixels of the border; by default 16 of 224, or as large a share of another image.
+        resolution: side to which images are taken down before the program; the paper has 64 or 128 for small photographs.
+        text_program: "low_rank" (a small affine map of the embeddings), "context" (vectors before the text), "table" (the
+            embedding of every token, as in the paper) or "none".
+        size: rank of "low_rank" (4), vectors of "context" (16).
+        templates: texts with {} for the class; several are averaged.
+        class_texts: what stands for the classes in the templates; by default their names.
+        alpha: share of the zero-shot branch at evaluation: 0.4 in the paper's Residual Reprogrammer, 0 in Reprogrammer.
+        learn_alpha: train it, from there.
+        loss: "cross_entropy", or the paper's "contrastive".
+    """
+
+    image_program: str = "border"
+    border: int | None = None
+    resolution: int | None = None
+    text_program: str = "low_rank"
+    size: int | None = None
+    templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+    class_texts: list[str] | None = None
+    alpha: float = 0.0
+    learn_alpha: bool = False
+    loss: str = "cross_entropy"
+
+    def __post_init__(self):
+        if self.image_program not in ("border", "full", "none"):
+            raise unknown("image_program", self.image_program, ("border", "full", "none"))
+        if self.text_program not in TEXT_PROGRAMS:
+            raise unknown("text_program", self.text_program, TEXT_PROGRAMS)
+        if isinstance(self.templates, str):
+            self.templates = [self.templates]
+        if not self.templates:
+            raise InputError("There is no template: give at least one, such as 'a photo of a {}.'.")
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise InputError(f"The template {template!r} must have {{}} once, where the class goes.")
+        if self.size is not None and self.text_program not in ("low_rank", "context"):
+            raise InputError(f"size is {self.size}, but a text program {self.text_program!r} has none: leave it out.")
+        if self.border is not None and self.image_program != "border":
+            raise InputError(f"border is {self.border}, but image_program is {self.image_program!r}: leave it out.")
+
+
+class Reprogrammer(Method):
+    """The `dual` transform under the `similarity` mapping."""
+
+    info = MethodInfo(
+        title="Model Reprogramming Outperforms Fine-tuning on Out-of-distribution Data in Text-Image Encoders",
+        authors="Geng, Chen",
+        year=2024,
+        arxiv="2403.10800",
+        label="Reprogrammer",
+        source="text-image dual encoder",
+        transform="dual",
+        mapping="similarity",
+        differs="a low-rank map of the token embeddings in place of the whole token table (text_program: table) and "
+        "cross-entropy in place of the contrastive loss, which takes images of the same class for wrong answers (loss: "
+        "contrastive); one learning rate, the text program's steps a tenth of the image program's as in the paper",
+        pipeline_tag="image-classification",
+    )
+    Options = ReprogrammerOptions
+    problem_types = ("single_label_classification",)
+    training = {
+        "learning_rate": 5e-3,
+        "weight_decay": 0.0,
+        "num_train_epochs": 25,
+        "per_device_train_batch_size": 128,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.06,
+    }
+
+    options: ReprogrammerOptions
+
+    def compose(self, source: Source, processor: Any, target: Target) -> Parts:
+        """The programs for a dual encoder's two towers, similarities, and an image processor that prepares as its own does."""
+        if not isinstance(source, DualSource):
+            raise InputError(
+                f"A {source.spec.kind} source has no text tower for class texts: use a text-image dual encoder such as CLIP."
+            )
+        options, (height, width) = self.options, source.spec.canvas()
+        names = target.labels if options.class_texts is None else options.class_texts
+        if len(names) != target.num_labels:
+            raise InputError(f"There are {len(names)} class_texts for {target.num_labels} classes: give one for each.")
+        self.ids, self.mask = tokenized(source, processor, names, options.templates)
+        sizes = {"height": height, "width": width}
+        longest = int(self.mask.sum(-1).max()) + (self._size if options.text_program == "context" else 0)
+        if longest > source.spec.max_tokens:
+            raise InputError(
+                f"A class text and its context have {longest} tokens, but the text tower takes {source.spec.max_tokens}: give "
+                "a smaller size, or shorter templates."
+            )
+        shape = zip(("classes", "templates", "tokens"), self.ids.shape, strict=True)
+        transform: dict[str, Any] = {"type": "dual", **sizes, **dict(shape), "resolution": options.resolution}
+        transform |= {"image": self._image(sizes), "text": self._text(source)}
+        mapping = {"type": "similarity", "num_labels": target.num_labels, "width": source.spec.widths["pair"]}
+        mapping |= {name: getattr(options, name) for name in ("alpha", "learn_alpha", "loss")}
+        settings = source.settings or {}
+        return Parts(transform, mapping, image_processor((height, width), settings["resample"], settings["crop"]))
+
+    @property
+    def _size(self) -> int:
+        return self.options.size or {"low_rank": 4, "context": 16}[self.options.text_program]
+
+    def _image(self, sizes: dict[str, int]) -> dict[str, Any] | None:
+        if self.options.image_program == "none":
+            return None
+        made = {**sizes, **{f"image_{name}": side for name, side in sizes.items()}, "mask": self.options.image_program}
+        if self.options.image_program == "border":
+            made["border"] = self.options.border or max(1, round(min(sizes.values()) * 16 / 224))
+        return made
+
+    def _text(self, source: Source) -> dict[str, Any] | None:
+        program = self.options.text_program
+        if program == "none":
+            return None
+        size = len(self.ids.unique()) if program == "table" else self._size
+        return {"type": program, "width": source.spec.embedding_width, "size": size, "unit": 0.1}
+
+    def initialize(self, model: Any, processor: Any) -> None:
+        """The class texts, and the programs' start."""
+        model.transform.reset(self.ids, self.mask, model.source)
+        model.mapping.reset()
+
+
+def tokenized(
+    source: DualSource, tokenizer: Any, names: Sequence[str], templates: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask (classes, templates, tokens) of every class in every template."""
+    texts = [template.replace("{}", name) for name in names for template in templates]
+    ids, mask = source.tokenize(tokenizer, texts)
+    shape = (len(names), len(templates))
+    return ids.unflatten(0, shape), mask.unflatten(0, shape)
+
+
+@torch.no_grad()
+def zero_shot_head(model: Any) -> Tensor:
+    """Rows (classes, width) of the linear layer on a dual source's features that a model's class texts are."""
+    pair = model.source.text_features(model.transform.texts(model.source))
+    return model.source.scale * torch.nn.functional.normalize(pair.mean(1), dim=-1)

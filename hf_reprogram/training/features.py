@@ -1,0 +1,118 @@
+"""Zero-shot features of a data set's images, computed once and kept on disk: the constant half of the residual blend.
+
+A file `KEY.safetensors` holds `features` (n, width), float32, in the order of the data. KEY is a digest of everything they
+depend on: the weights of the image tower, how its pixels are prepared and normalised, whether it runs in bfloat16, and the
+encoded bytes of every image. So a file is never out of date, only unused. It is written under another name and then renamed,
+and it is read through a memory map. The folder is `HF_REPROGRAM_CACHE`, by default `hf_reprogram` beside the Hub's own cache;
+whatever is in it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..sources.dual import DualSource
+from .encode import batches
+from .examples import Examples, Pixels
+
+
+def add_zero_shot_features(
+    model: Any, processor: Any, data: dict[str, Any], *, bf16: bool = False, quiet: bool = False
+) -> None:
+    """Give the splits of `data` the input `image_features`, where the model blends them in.
+
+    Args:
+        model: a `ReprogrammedModel`; without a residual blend nothing is done.
+        processor: its own.
+        data: encoded splits of images. `train` gets none unless alpha is trained, as only evaluation reads them.
+        bf16: autocast to bfloat16.
+        quiet: no progress bar.
+    """
+    if not getattr(model.mapping, "residual", False):
+        return
+    trains = any(parameter.requires_grad for parameter in model.mapping.parameters())
+    for name, split in data.items():
+        if isinstance(split, Examples) and (name != "train" or trains):
+            split.further["image_features"] = zero_shot_features(model, processor, split, bf16=bf16, quiet=quiet)
+
+
+def zero_shot_features(model: Any, processor: Any, data: Examples, *, bf16: bool = False, quiet: bool = False) -> Any:
+    """The features (n, width) of the untouched images of a split: read from the cache, or computed and put there.
+
+    Args: as for `add_zero_shot_features`; `data` is one split.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder() / f"{_key(model.source, processor, data, bf16)}.safetensors"
+    if path.exists():
+        try:
+            return load_file(path)["features"].numpy()
+        except (SafetensorError, KeyError, OSError):
+            pass  # damaged from outside: computed anew
+    features = _compute(model, processor, data, bf16, quiet)
+    _write(features, path)
+    return features
+
+
+def folder() -> Path:
+    """Where features are kept."""
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(os.environ.get("HF_REPROGRAM_CACHE") or Path(HF_HOME) / "hf_reprogram")
+
+
+@torch.no_grad()
+def _compute(model: Any, processor: Any, data: Examples, bf16: bool, quiet: bool, batch_size: int = 64) -> np.ndarray:
+    source = model.source
+    found = np.empty((len(data), source.spec.widths["features"]), np.float32)
+    steps = tqdm(
+        batches(data, processor, batch_size),
+        desc="Zero-shot features",
+        total=-(-len(data) // batch_size),
+        disable=quiet,
+        leave=False,
+    )
+    for rows, batch in steps:
+        pixels = model.transform.canvas_of(batch["pixel_values"].to(source.device), programmed=False)
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
+            found[rows] = source({"pixels": pixels}, "features").float().cpu().numpy()
+    return found
+
+
+def _write(features: np.ndarray, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    os.close(handle)
+    try:
+        save_file({"features": features}, name)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _key(source: DualSource, processor: Any, data: Examples, bf16: bool) -> str:
+    digest = hashlib.sha256()
+    for name, weight in source.image_weights():
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().flatten().cpu().view(torch.uint8).numpy().data)
+    settings = {"source": source.settings, "processor": processor.to_dict(), "bf16": bf16}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    assert isinstance(data.read, Pixels)
+    for value in data.read.encoded["image"]:
+        image = Path(value["path"]).read_bytes() if value["bytes"] is None else value["bytes"]
+        digest.update(len(image).to_bytes(8, "little"))
+        digest.update(image)
+    return digest.hexdigest()[:40]

@@ -1,0 +1,159 @@
+"""Dual: programs on the images and on the class texts of a text-image dual encoder.
+
+    x~ = clip(M * a * squash(W) + up(down(x)), 0, 1)          t~_c = program(embeddings of "a photo of a {c}.")
+
+The image program is a `canvas` over the whole image, its mask a border; `resolution` takes the image down to that side
+(bilinear, with antialiasing) and back to the source's (bicubic), both as Pillow does it, before it. The text program is one of
+`hf_reprogram.transforms.text_programs`. Either may be left out; without both this is the zero-shot classifier.
+
+The class texts' tokens are buffers: an adapter knows its classes and needs no tokenizer. The untouched image and texts are
+passed on beside the others, for mappings that blend the two; an image's known zero-shot features (`image_features`) in its
+place.
+
+Source: Geng & Chen 2024 (arXiv 2403.10800).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..options import from_dict
+from ..sources.base import Source, SourceSpec
+from ..sources.dual import Texts
+from .base import InputTransform
+from .canvas import Canvas, CanvasOptions, check_whole, prepared
+from .text_programs import make_text_program
+
+
+@dataclass
+class DualOptions:
+    """Options of `dual`.
+
+    Attributes:
+        height, width: of the image that the source takes, in pixels.
+        classes, templates, tokens: how many class texts there are, and how long they are.
+        image: options of the image program (`hf_reprogram.transforms.canvas`), whose image is the whole canvas; None for none.
+        text: options of the text program (`hf_reprogram.transforms.text_programs`); None for none.
+        resolution: side to which images are taken down first, in pixels.
+    """
+
+    height: int
+    width: int
+    classes: int
+    templates: int
+    tokens: int
+    image: dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    resolution: int | None = None
+
+    def __post_init__(self):
+        check_whole(self, "height", "width", "classes", "templates", "tokens")
+        if self.resolution is not None:
+            check_whole(self, "resolution")
+            if self.resolution > min(self.height, self.width):
+                raise InputError(
+                    f"resolution is {self.resolution}, but the source's image has {self.height} x {self.width} pixels: give "
+                    "fewer, or leave it out."
+                )
+
+
+class Dual(InputTransform):
+    """Theta is `canvas.program` and `text`; the class texts are the buffers `ids` and `mask` (classes, templates, tokens)."""
+
+    Options = DualOptions
+    takes = "pixel_values"
+    ids: Tensor
+    mask: Tensor
+
+    def __init__(self, options: DualOptions):
+        super().__init__(options)
+        self.canvas = (
+            None if options.image is None else Canvas(from_dict(CanvasOptions, options.image, "option of image"))
+        )
+        self.text = None if options.text is None else make_text_program(options.text)
+        shape = (options.classes, options.templates, options.tokens)
+        self.register_buffer("ids", torch.zeros(shape, dtype=torch.int32))
+        self.register_buffer("mask", torch.zeros(shape, dtype=torch.bool))
+        self._kept: tuple[Any, Texts] | None = None
+        self._plain: tuple[Any, Texts] | None = None
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must take images and texts of these sizes."""
+        if "pair" not in spec.widths:
+            raise InputError(f"A {spec.kind} source has no text tower for class texts: use a text-image dual encoder.")
+        if spec.canvas() != (self.options.height, self.options.width):
+            raise InputError(
+                f"The image is {self.options.height} x {self.options.width}, but the source takes "
+                f"{' x '.join(map(str, spec.canvas()))}: this adapter belongs to another source."
+            )
+        if self.options.tokens > spec.max_tokens:
+            raise InputError(
+                f"A class text has {self.options.tokens} tokens, but the text tower takes {spec.max_tokens}: this adapter "
+                "belongs to another source."
+            )
+
+    @torch.no_grad()
+    def reset(self, ids: Tensor, mask: Tensor, source: Source) -> None:
+        """Take the class texts (classes, templates, tokens), and start the text program."""
+        self.ids.copy_(ids)
+        self.mask.copy_(mask)
+        if self.text is not None:
+            self.text.reset(self.plain_texts.ids, source)
+
+    def penalty(self) -> Tensor | float:
+        """That of the image program."""
+        return 0.0 if self.canvas is None else self.canvas.penalty()
+
+    @property
+    def plain_texts(self) -> Texts:
+        """The class texts as they are; the same object until they change."""
+        key = (id(self.ids), self.ids._version, self.ids.device)
+        if self._plain is None or self._plain[0] != key:
+            self._plain = (key, Texts(self.ids.long(), self.mask.long()))
+        return self._plain[1]
+
+    def texts(self, source: Source) -> Texts:
+        """The class texts with the program; without gradients the same object until theta changes."""
+        plain = self.plain_texts
+        if self.text is None:
+            return plain
+        if torch.is_grad_enabled():
+            self._kept = None  # a fused optimizer's step leaves no trace in a tensor's version
+            return self.text(plain, source)
+        key = (id(plain), *((id(p), p._version, p.device) for p in self.text.parameters()))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self.text(plain, source))
+        return self._kept[1]
+
+    def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
+        """Images (batch, 3, h, w) from 0 to 1 as the source sees them, or as they are: (batch, 3, height, width)."""
+        size = (self.options.height, self.options.width)
+        images = prepared(data, size, torch.float32)
+        if not programmed:
+            return images
+        if self.options.resolution is not None:
+            images = F.interpolate(images, (self.options.resolution,) * 2, mode="bilinear", antialias=True)
+            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return images if self.canvas is None else self.canvas.canvas_of(images)
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """`pixel_values` to `pixels`, `plain`, `texts` and `plain_texts`; see `hf_reprogram.sources.dual`."""
+        if "pixel_values" not in batch:
+            raise InputError(
+                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes pixel_values: use the processor that "
+                "came with it."
+            )
+        plain = self.canvas_of(batch["pixel_values"], programmed=False)
+        touched = self.canvas is not None or self.options.resolution is not None
+        return {
+            "pixels": self.canvas_of(plain) if touched else plain,
+            "plain": batch.get("image_features", plain),
+            "texts": self.texts(source),
+            "plain_texts": self.plain_texts,
+        }

@@ -1,0 +1,157 @@
+"""Text programs: what a dual encoder's text tower is given in place of the embeddings e of a class text's tokens.
+
+    low_rank    e + unit * (e A^T B^T + b)          A (rank, width), B (width, rank), b (width,)
+    context     unit * c_1 ... c_m after the first token, and then the text          c (m, width)
+    table       e + unit * d[token]                 d: a row for each token that occurs in the class texts
+
+Theta is A, B, b, or c, or d. With everything but A and c at zero the text is as it was. A `unit` below 1 makes the steps of an
+optimizer that moves every entry by its learning rate that much smaller than those of the image program beside it.
+
+`context` is CoOp's (Zhou et al. 2022, arXiv 2109.01134), `table` the text program of Geng & Chen 2024 (arXiv 2403.10800), who
+train the tower's whole token table, 25.3 million numbers in CLIP: rows of tokens that no class text has get no gradient,
+so only the others are held here, and theirs is the same function. `low_rank` is ours.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, unknown
+from ..sources.base import Source
+from ..sources.dual import Texts
+
+
+@dataclass
+class TextProgramOptions:
+    """Options of every text program.
+
+    Attributes:
+        type: "low_rank", "context" or "table".
+        width: of the text tower's embedding.
+        size: rank of "low_rank", number of vectors of "context", number of tokens of "table".
+        unit: what theta is multiplied with.
+    """
+
+    type: str
+    width: int
+    size: int
+    unit: float = 1.0
+
+    def __post_init__(self):
+        if self.type not in TEXT_PROGRAMS:
+            raise unknown("text program", self.type, TEXT_PROGRAMS)
+        if type(self.size) is not int or self.size < 1:
+            raise InputError(
+                f"The size of a {self.type} text program is {self.size!r}: give a whole number, 1 or more."
+            )
+        if not self.unit > 0:
+            raise InputError(f"unit is {self.unit!r}: give more than 0.")
+
+
+class TextProgram(nn.Module):
+    """Theta of the texts; its parameters start at zero."""
+
+    def __init__(self, options: TextProgramOptions):
+        super().__init__()
+        self.options = options
+
+    @property
+    def further_tokens(self) -> int:
+        """How many tokens of its own it puts into a text."""
+        return 0
+
+    def reset(self, ids: Tensor, source: Source) -> None:
+        """Start anew, for class texts `ids` (..., tokens)."""
+
+    @abstractmethod
+    def forward(self, texts: Texts, source: Source) -> Texts:
+        """Texts (..., tokens) with embeddings."""
+
+
+class LowRank(TextProgram):
+    """An affine map of low rank, the same for every token."""
+
+    def __init__(self, options: TextProgramOptions):
+        super().__init__(options)
+        self.down = nn.Parameter(torch.zeros(options.size, options.width))
+        self.up = nn.Parameter(torch.zeros(options.width, options.size))
+        self.bias = nn.Parameter(torch.zeros(options.width))
+
+    @torch.no_grad()
+    def reset(self, ids: Tensor, source: Source) -> None:
+        """A random A (LoRA's start): the map itself is zero."""
+        self.down.normal_(std=self.options.width**-0.5)
+
+    def forward(self, texts: Texts, source: Source) -> Texts:
+        """See `TextProgram.forward`."""
+        embeds = source.embed(texts.ids)
+        change = embeds.to(self.up.dtype) @ self.down.T @ self.up.T + self.bias
+        return texts._replace(embeds=embeds + (self.options.unit * change).to(embeds.dtype))
+
+
+class Context(TextProgram):
+    """Vectors between a text's first token and the rest."""
+
+    def __init__(self, options: TextProgramOptions):
+        super().__init__(options)
+        self.vectors = nn.Parameter(torch.zeros(options.size, options.width))
+
+    @property
+    def further_tokens(self) -> int:
+        """See `TextProgram.further_tokens`."""
+        return self.options.size
+
+    @torch.no_grad()
+    def reset(self, ids: Tensor, source: Source) -> None:
+        """Normal with the deviation of the source's embeddings (CoOp: 0.02, which is CLIP's)."""
+        self.vectors.normal_(std=float(source.embedding.weight.float().std()) / self.options.unit)
+
+    def forward(self, texts: Texts, source: Source) -> Texts:
+        """See `TextProgram.forward`; a text is as many tokens longer, padding at the tower's limit left out."""
+        limit = source.spec.max_tokens
+        leading, count = texts.ids.shape[:-1], len(self.vectors)
+        embeds = source.embed(texts.ids)
+        vectors = (self.options.unit * self.vectors).to(embeds.dtype).expand(*leading, -1, -1)
+        filler = texts.ids[..., 1:2].expand(*leading, count)  # never looked up; no end of a text, which CLIP looks for
+        ones = texts.mask[..., :1].expand(*leading, count)
+        return Texts(
+            torch.cat([texts.ids[..., :1], filler, texts.ids[..., 1:]], -1)[..., :limit],
+            torch.cat([texts.mask[..., :1], ones, texts.mask[..., 1:]], -1)[..., :limit],
+            torch.cat([embeds[..., :1, :], vectors, embeds[..., 1:, :]], -2)[..., :limit, :],
+        )
+
+
+class Table(TextProgram):
+    """A change of the embedding of every token that occurs."""
+
+    tokens: Tensor
+
+    def __init__(self, options: TextProgramOptions):
+        super().__init__(options)
+        self.rows = nn.Parameter(torch.zeros(options.size, options.width))
+        self.register_buffer("tokens", torch.zeros(options.size, dtype=torch.long))
+
+    @torch.no_grad()
+    def reset(self, ids: Tensor, source: Source) -> None:
+        """Find which tokens occur."""
+        self.tokens.copy_(ids.unique())
+
+    def forward(self, texts: Texts, source: Source) -> Texts:
+        """See `TextProgram.forward`."""
+        embeds = source.embed(texts.ids)
+        change = self.options.unit * self.rows[torch.searchsorted(self.tokens, texts.ids)]
+        return texts._replace(embeds=embeds + change.to(embeds.dtype))
+
+
+TEXT_PROGRAMS: dict[str, type[TextProgram]] = {"low_rank": LowRank, "context": Context, "table": Table}
+
+
+def make_text_program(options: dict[str, Any]) -> TextProgram:
+    """The text program that plain data describes; see `TextProgramOptions`."""
+    found = TextProgramOptions(**options)
+    return TEXT_PROGRAMS[found.type](found)

@@ -1,0 +1,149 @@
+"""Reprogrammer: its zero-shot case is the dual encoder's own, numbers are counted as in the paper, bad options are refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForImageClassification, AutoTokenizer, pipeline
+
+from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.methods.reprogrammer import zero_shot_head
+from tests import tiny_dual as tiny
+from tests import tiny_vision
+
+LABELS = ["cat", "bird, small", "old dog"]
+NONE = {"image_program": "none", "text_program": "none"}
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def folder(request, tmp_path_factory):
+    return str(tiny.save_source(tmp_path_factory.mktemp("dual") / request.param, request.param))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return str(tiny.save_source(tmp_path_factory.mktemp("dual") / "clip", "clip"))
+
+
+def make(folder, **options):
+    torch.manual_seed(0)
+    return reprogram(folder, method="reprogrammer", labels=LABELS, **options)
+
+
+@torch.no_grad()
+def test_without_programs_it_is_the_zero_shot_classifier(folder):
+    """Transformers' own logits for the same pixels and texts, and the same from its linear head."""
+    model, processor = make(folder, **NONE, templates=["a photo of a {}."])
+    images, _ = tiny_vision.images(3)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    plain, words = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    full = {"padding": "max_length", "max_length": tiny.TOKENS}
+    texts = words([f"a photo of a {name}." for name in LABELS], return_tensors="pt", **full)
+    if model.source.pads_fully:
+        texts.pop("attention_mask")
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tiny_vision.MEAN, tiny_vision.STD))
+    u = F.normalize(plain.get_image_features(pixel_values=(pixels - mean) / std).pooler_output, dim=-1)
+    texts.pop("token_type_ids", None)
+    v = F.normalize(plain.get_text_features(**texts).pooler_output, dim=-1)
+    found = model.eval()(pixel_values=pixels).logits
+    torch.testing.assert_close(found, plain.logit_scale.exp() * u @ v.T, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.source({"pixels": pixels}, "features") @ zero_shot_head(model).T, found)
+    assert model.num_trainable() == 0
+
+
+@torch.no_grad()
+def test_alpha_one_is_zero_shot_and_alpha_zero_is_reprogrammed_exactly(folder):
+    plain, processor = make(folder, **NONE)
+    images, _ = tiny_vision.images(4)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    found = {}
+    for alpha in (0.0, 0.4, 1.0):
+        model, _ = make(folder, alpha=alpha, resolution=16)
+        for parameter in model.transform.parameters():
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+        found[alpha] = model.eval()(pixel_values=pixels).logits
+        assert torch.equal(model.train()(pixel_values=pixels).logits, found[0.0])  # the blend is for evaluation
+    zero_shot = plain.eval()(pixel_values=pixels).logits
+    assert torch.equal(found[1.0], zero_shot)
+    assert (found[0.0] - zero_shot).abs().max() > 1e-3
+    assert (found[0.4] - found[0.0]).abs().max() > 1e-3
+    features = plain.source({"pixels": pixels}, "features")
+    model, _ = make(folder, alpha=1.0)
+    assert torch.equal(model.eval()(pixel_values=pixels, image_features=features).logits, zero_shot)
+
+
+def test_a_border_of_16_of_224_pixels_has_the_papers_39936_numbers():
+    side, border = 224, 16
+    assert 3 * (side**2 - (side - 2 * border) ** 2) == 39936
+    model, _ = reprogram(tiny.make_source("clip"), method="reprogrammer", labels=2, processor=tiny.tokenizer())
+    border = round(tiny_vision.SIDE * 16 / 224)
+    numbers = 3 * (tiny_vision.SIDE**2 - (tiny_vision.SIDE - 2 * border) ** 2)
+    assert model.num_trainable() == numbers + 4 * tiny.WIDTH * 2 + tiny.WIDTH
+
+
+def test_it_loads_as_an_image_classifier_with_the_class_names(clip, tmp_path):
+    model, processor = make(clip, alpha=0.4, templates=["a {}", "one {}."])
+    with torch.no_grad():
+        for parameter in model.transform.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    images, _ = tiny_vision.images(2)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        expected = model.eval()(pixel_values=pixels).logits
+        assert torch.equal(
+            AutoModelForImageClassification.from_pretrained(tmp_path)(pixel_values=pixels).logits, expected
+        )
+    found = pipeline("image-classification", model=str(tmp_path))(images[0])
+    scores = expected[0].softmax(-1)
+    assert {entry["label"] for entry in found} == set(LABELS)
+    assert found[0]["score"] == pytest.approx(float(scores.max()), abs=1e-5)
+
+
+def test_another_encoder_is_refused(clip, tmp_path):
+    model, _ = make(clip)
+    model.save_pretrained(tmp_path / "adapter")
+    other = tiny.save_source(tmp_path / "other", "clip", seed=5)
+    with pytest.raises(InputError, match="trained on another source"):
+        ReprogrammedModel.from_pretrained(tmp_path / "adapter", source=other)
+
+
+def test_class_texts_stand_for_the_names(clip):
+    named, _ = make(clip, **NONE)
+    told, _ = make(clip, **NONE, class_texts=["cat", "bird, small", "old dog"])
+    other, _ = make(clip, **NONE, class_texts=["cat", "bird, small", "puppy"])
+    assert torch.equal(zero_shot_head(named), zero_shot_head(told))
+    assert not torch.equal(zero_shot_head(named), zero_shot_head(other))
+    assert other.label_names == LABELS
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"image_program": "frame"}, "'frame'"),
+        ({"text_program": "prefix"}, "'prefix'"),
+        ({"templates": []}, "no template"),
+        ({"templates": ["a photo"]}, "must have {} once"),
+        ({"text_program": "none", "size": 3}, "has none: leave it out"),
+        ({"image_program": "none", "border": 3}, "leave it out"),
+        ({"class_texts": ["a", "b"]}, "There are 2 class_texts for 3 classes"),
+        ({"text_program": "context", "size": 20}, "have 47 tokens, but the text tower takes 40"),
+        ({"alpha": -0.1}, "alpha is -0.1"),
+        ({"border": 16}, "border is 16"),
+    ],
+)
+def test_bad_options_get_one_sentence(options, sentence, clip):
+    with pytest.raises(InputError, match=sentence):
+        make(clip, **options)
+
+
+def test_bad_labels_and_sources_get_one_sentence(clip, tmp_path):
+    with pytest.raises(InputError, match="named twice"):
+        reprogram(clip, method="reprogrammer", labels=["cat", "cat"])
+    with pytest.raises(InputError, match="at least 2 labels"):
+        reprogram(clip, method="reprogrammer", labels=["cat"])
+    vit = tiny_vision.save_source(tmp_path / "vit", "vit")
+    with pytest.raises(InputError, match="no text tower"):
+        reprogram(vit, method="reprogrammer", labels=["cat", "dog"])

@@ -1,0 +1,143 @@
+"""A dual encoder's features are transformers' own, normalised; constants are computed once; texts are no longer than needed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hf_reprogram import InputError
+from hf_reprogram.sources import DualSource, load_source, restore_source
+from hf_reprogram.sources.dual import Texts
+from tests import tiny_dual as tiny
+from tests import tiny_vision
+
+TEXTS = ["a photo of a cat.", "a dog, sitting"]
+
+
+@pytest.fixture(params=tiny.FAMILIES)
+def source(request):
+    return tiny.make_source(request.param)
+
+
+def tokens(source, texts=TEXTS):
+    return Texts(*source.tokenize(tiny.tokenizer(), texts))
+
+
+def padded_fully(texts=TEXTS):
+    found = tiny.tokenizer()(texts, padding="max_length", max_length=tiny.TOKENS, return_tensors="pt")
+    return found["input_ids"], found["attention_mask"]
+
+
+@torch.no_grad()
+def test_image_features_are_transformers_own_normalised_once(source):
+    pixels = torch.rand(3, 3, tiny_vision.SIDE, tiny_vision.SIDE)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tiny_vision.MEAN, tiny_vision.STD))
+    expected = source.model.get_image_features(pixel_values=(pixels - mean) / std).pooler_output
+    found = source({"pixels": pixels}, "features")
+    torch.testing.assert_close(found, F.normalize(expected, dim=-1))
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3))
+
+
+@torch.no_grad()
+def test_text_features_are_those_of_fully_padded_texts(source):
+    """CLIP's and BERT's do not depend on padding, so it is cut; SigLIP's do, and get all of it and no mask."""
+    ids, mask = padded_fully()
+    mask = None if source.pads_fully else mask
+    expected = source.model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+    texts = tokens(source)
+    assert texts.ids.shape[1] == (tiny.TOKENS if source.pads_fully else max(map(len, TEXTS)) + 2)
+    torch.testing.assert_close(source.text_features(texts), F.normalize(expected, dim=-1), rtol=1e-5, atol=1e-6)
+
+
+def test_given_embeddings_take_the_place_of_the_ids(source):
+    texts = tokens(source)
+    embeds = source.embed(texts.ids).clone().requires_grad_()
+    with torch.no_grad():
+        expected = source.text_features(texts)
+    found = source.text_features(texts._replace(embeds=embeds))
+    torch.testing.assert_close(found, expected)
+    (found * torch.randn_like(found)).sum().backward()
+    assert embeds.grad.abs().sum() > 0
+    with torch.no_grad():
+        other = source.text_features(texts._replace(embeds=embeds + torch.randn_like(embeds)))
+    assert (other - expected).abs().max() > 1e-2
+
+
+def test_texts_are_encoded_once_until_they_change(source, monkeypatch):
+    calls = []
+    encode = DualSource._encode
+    monkeypatch.setattr(DualSource, "_encode", lambda self, texts: calls.append(1) or encode(self, texts))
+    texts = tokens(source)
+    first = source.text_features(texts)
+    assert source.text_features(texts) is first
+    assert not first.requires_grad
+    assert len(calls) == 1
+    texts.ids[0, 1] = texts.ids[1, 1] + 3
+    assert not torch.equal(source.text_features(texts)[0], first[0])
+    assert len(calls) == 2
+    with torch.no_grad():
+        frozen = texts._replace(embeds=source.embed(texts.ids))
+        source.text_features(frozen), source.text_features(frozen), source.text_features(texts)
+    assert len(calls) == 3
+    trained = texts._replace(embeds=source.embed(texts.ids).requires_grad_())
+    source.text_features(trained), source.text_features(trained)
+    assert len(calls) == 5
+
+
+@torch.no_grad()
+def test_a_pair_holds_both_branches(source):
+    texts, other = tokens(source), tokens(source, ["a b", "c"])
+    pixels, plain = torch.rand(2, 2, 3, tiny_vision.SIDE, tiny_vision.SIDE)
+    inputs = {"pixels": pixels, "plain": plain, "texts": texts, "plain_texts": other}
+    pair = source(inputs, "pair")
+    assert pair.plain_image is None
+    assert pair.plain_text is None
+    residual = source(inputs, "residual")
+    features = source({"pixels": plain}, "features")
+    assert torch.equal(residual.image, pair.image)
+    assert torch.equal(residual.plain_image, features)
+    assert torch.equal(residual.plain_text, source.text_features(other))
+    known = source({**inputs, "plain": features + 1}, "residual")
+    assert torch.equal(known.plain_image, features + 1)  # taken as they are
+    assert source({**inputs, "plain": pixels}, "residual").plain_image.equal(pair.image)
+    torch.testing.assert_close(pair.scale, torch.tensor(2.0).exp())
+
+
+def test_it_loads_by_name_and_is_recognised_by_both_towers(tmp_path):
+    folder = tiny.save_source(tmp_path / "source", "clip")
+    source, reference = load_source(folder)
+    assert source.spec.kind == "dual"
+    assert source.spec.canvas() == (tiny_vision.SIDE, tiny_vision.SIDE)
+    assert (source.spec.vocab_size, source.spec.max_tokens) == (len(tiny.tokenizer()), tiny.TOKENS)
+    assert reference["image"]["crop"] is False
+    restore_source(reference)
+    other = tiny.make_model("clip")
+    with torch.no_grad():
+        other.text_model.get_input_embeddings().weight[0, 0] += 1
+    with pytest.raises(InputError, match="trained on another source"):
+        restore_source(reference, DualSource(other, tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD, resample=2))
+
+
+def test_what_an_image_depends_on_is_the_image_tower(source):
+    """The key of cached image features: with the image side changed they change, with the text side they do not."""
+    names = {name for name, _ in source.image_weights()}
+    assert all(not name.startswith("text_model") for name in names)
+    pixels = torch.rand(2, 3, tiny_vision.SIDE, tiny_vision.SIDE)
+    with torch.no_grad():
+        before = source({"pixels": pixels}, "features")
+        for name, weight in source.model.state_dict(keep_vars=True).items():
+            if name not in names and weight.is_floating_point():
+                weight.add_(torch.randn_like(weight))
+        assert torch.equal(source({"pixels": pixels}, "features"), before)
+
+
+def test_what_is_no_dual_encoder_is_refused():
+    with pytest.raises(InputError, match="no dual encoder"):
+        DualSource(tiny_vision.make_model("vit"), tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
+
+
+def test_a_text_longer_than_the_tower_takes_is_refused():
+    source = tiny.make_source("clip")
+    with pytest.raises(InputError, match="has 52 tokens, but the text tower takes 40"):
+        source.tokenize(tiny.tokenizer(), ["a cat", "b" * 50])

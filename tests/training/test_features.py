@@ -1,0 +1,147 @@
+"""Zero-shot features from the cache are those computed anew; they are never stale and never half-written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Image
+from safetensors.numpy import save_file
+
+from hf_reprogram import reprogram
+from hf_reprogram.training import features as module
+from hf_reprogram.training.encode import encode
+from hf_reprogram.training.features import add_zero_shot_features, folder, zero_shot_features
+from hf_reprogram.training.predict import predict_logits
+from tests import tiny_dual, tiny_vision
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_REPROGRAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """A list that grows by one for every split that is computed."""
+    calls = []
+    compute = module._compute
+    monkeypatch.setattr(module, "_compute", lambda *args: calls.append(1) or compute(*args))
+    return calls
+
+
+def make(seed=0, **options):
+    torch.manual_seed(0)
+    options = {"alpha": 0.4, "resolution": 16, **options}
+    source = tiny_dual.make_source("clip", seed)
+    model, processor = reprogram(
+        source, method="reprogrammer", labels=["cat", "dog"], processor=tiny_dual.tokenizer(), **options
+    )
+    with torch.no_grad():
+        for parameter in model.transform.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    return model.eval(), processor
+
+
+def examples(processor, seed=0, count=9):
+    images, labels = tiny_vision.images(count, seed=seed)
+    split = Dataset.from_dict({"image": images, "label": labels}).cast_column("image", Image())
+    return encode({"test": split}, processor)["test"]
+
+
+def test_cached_and_uncached_runs_agree(cache, computed):
+    model, processor = make()
+    data = examples(processor)
+    expected = predict_logits(model, processor, data, quiet=True)
+    for _ in range(2):
+        data = examples(processor)
+        add_zero_shot_features(model, processor, {"test": data}, quiet=True)
+        np.testing.assert_allclose(predict_logits(model, processor, data, quiet=True), expected, rtol=1e-5, atol=1e-5)
+    assert len(computed) == 1
+    assert len(list(cache.iterdir())) == 1
+    row = data[3]
+    with torch.no_grad():
+        pixels = torch.tensor(row["pixel_values"])[None]
+        found = model.source({"pixels": model.transform.canvas_of(pixels, programmed=False)}, "features")
+    np.testing.assert_allclose(row["image_features"], found[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_with_features_the_source_sees_every_image_once(cache, monkeypatch):
+    model, processor = make()
+    data = examples(processor)
+    add_zero_shot_features(model, processor, {"test": data}, quiet=True)
+    seen = []
+    run = type(model.source)._run
+    monkeypatch.setattr(type(model.source), "_run", lambda self, pixels: seen.append(len(pixels)) or run(self, pixels))
+    predict_logits(model, processor, data, quiet=True)
+    assert sum(seen) == len(data)
+
+
+@pytest.mark.parametrize("change", ["image", "weights", "size", "bf16"])
+def test_what_the_features_depend_on_makes_another_file(change, cache, computed):
+    model, processor = make()
+    zero_shot_features(model, processor, examples(processor), quiet=True)
+    if change == "weights":
+        with torch.no_grad():
+            next(model.source.model.vision_model.encoder.parameters()).add_(0.1)
+    if change == "size":
+        processor.resample = 0
+    data = examples(processor, seed=int(change == "image"))
+    zero_shot_features(model, processor, data, quiet=True, bf16=change == "bf16")
+    assert len(computed) == 2
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_the_text_side_and_theta_do_not(cache, computed):
+    model, processor = make()
+    zero_shot_features(model, processor, examples(processor), quiet=True)
+    with torch.no_grad():
+        model.source.embedding.weight.add_(0.1)
+        for parameter in model.transform.parameters():
+            parameter.add_(1)
+    zero_shot_features(model, processor, examples(processor), quiet=True)
+    assert len(computed) == 1
+
+
+def test_a_crash_while_writing_leaves_nothing_behind(cache, monkeypatch):
+    model, processor = make()
+
+    def half(tensors, name):
+        with open(name, "wb") as file:
+            file.write(b"\x08")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.numpy.save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        zero_shot_features(model, processor, examples(processor), quiet=True)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_damaged_file_is_computed_anew(cache, computed):
+    model, processor = make()
+    first = np.array(zero_shot_features(model, processor, examples(processor), quiet=True))
+    path = next(cache.iterdir())
+    path.write_bytes(path.read_bytes()[:40])
+    np.testing.assert_array_equal(zero_shot_features(model, processor, examples(processor), quiet=True), first)
+    save_file({"other": first}, path)
+    zero_shot_features(model, processor, examples(processor), quiet=True)
+    assert len(computed) == 3
+
+
+def test_only_what_blends_reads_them_and_train_only_where_alpha_is_trained(cache):
+    model, processor = make(alpha=0.0)
+    data = {"train": examples(processor), "test": examples(processor)}
+    add_zero_shot_features(model, processor, data, quiet=True)
+    assert not any(split.further for split in data.values())
+    model, _ = make()
+    add_zero_shot_features(model, processor, data, quiet=True)
+    assert [bool(split.further) for split in data.values()] == [False, True]
+    model, _ = make(learn_alpha=True)
+    add_zero_shot_features(model, processor, data, quiet=True)
+    assert all(split.further for split in data.values())
+
+
+def test_the_folder_is_beside_the_hubs_cache(monkeypatch):
+    monkeypatch.delenv("HF_REPROGRAM_CACHE", raising=False)
+    assert folder().name == "hf_reprogram"
