@@ -161,7 +161,7 @@ class DualSource(VisionSource):
         trains = torch.is_grad_enabled() and texts.embeds is not None and texts.embeds.requires_grad
         if trains:
             return self._encode(texts)
-        key = tuple((id(part), part._version) for part in texts if part is not None)
+        key: tuple[Any, ...] = tuple((id(part), part._version) for part in texts if part is not None)
         key += (torch.is_autocast_enabled(self.device.type), self.device)
         for known, _, features in self._kept:  # the texts are kept too, so that no other object takes over an id
             if known == key:
