@@ -30,6 +30,7 @@ ORDER = (
     "token_patches",
     "canvas",
     "label_maps",
+    "dual_encoder",
     "ood_metrics",
     "adapter_size",
 )

@@ -45,23 +45,31 @@ def add_zero_shot_features(
             split.further["image_features"] = zero_shot_features(model, processor, split, bf16=bf16, quiet=quiet)
 
 
-def zero_shot_features(model: Any, processor: Any, data: Examples, *, bf16: bool = False, quiet: bool = False) -> Any:
+def zero_shot_features(
+    model: Any, processor: Any, data: Examples, *, bf16: bool = False, quiet: bool = False
+) -> np.ndarray:
     """The features (n, width) of the untouched images of a split: read from the cache, or computed and put there.
 
     Args: as for `add_zero_shot_features`; `data` is one split.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     path = folder() / f"{_key(model.source, processor, data, bf16)}.safetensors"
     if path.exists():
         try:
-            return load_file(path)["features"].numpy()
+            return read_features(path)
         except (SafetensorError, KeyError, OSError):
             pass  # damaged from outside: computed anew
     features = _compute(model, processor, data, bf16, quiet)
-    _write(features, path)
+    write_features(features, path)
     return features
+
+
+def read_features(path: str | os.PathLike) -> np.ndarray:
+    """Features (n, width) of a file, through a memory map."""
+    from safetensors.torch import load_file
+
+    return load_file(path)["features"].numpy()
 
 
 def folder() -> Path:
@@ -89,11 +97,13 @@ def _compute(model: Any, processor: Any, data: Examples, bf16: bool, quiet: bool
     return found
 
 
-def _write(features: np.ndarray, path: Path) -> None:
+def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
+    """Write features (n, width) to a file, whole or not at all."""
     from safetensors.numpy import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    parent = Path(path).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=parent, suffix=".partial")
     os.close(handle)
     try:
         save_file({"features": features}, name)
