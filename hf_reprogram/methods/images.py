@@ -34,7 +34,8 @@ class OutputOptions:
         mapping: "label_map" (sets or weights of the source's own labels), "rvp" (sets with trained weights) or "dense" (a
             trained linear layer).
         label_mapping: how the labels are found for a label map or "rvp": "random", "identity", "frequency", "optimal",
-            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given".
+            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given". A random one is drawn
+            from torch's generator, so that every seed of a run has its own.
         assignment: with "given", for each class the source's labels, by name or by index.
         labels_per_class: source labels a class; by default min(10, source labels / classes).
         aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit".
@@ -95,6 +96,8 @@ def output_mapping(options: OutputOptions, source: Source, target: Target) -> di
         "labels_per_class": None if options.assignment else options.labels_per_class,
         "assignment": [[_index(label, source.spec.labels) for label in labels] for labels in options.assignment or ()],
     }
+    if options.label_mapping == "random":
+        shared["seed"] = int(torch.randint(2**31, ()))
     return shared if options.mapping == "rvp" else {**shared, "aggregate": options.aggregate}
 
 

@@ -102,6 +102,18 @@ def test_source_labels_are_given_by_name_or_index(folder):
         reprogram(folder, method="elsayed", labels=LABELS, assignment=[[0], [1]])
 
 
+@pytest.mark.parametrize("mapping", ["label_map", "rvp"])
+def test_a_random_label_map_is_drawn_anew_by_every_seed(mapping, folder):
+    def sets(seed):
+        torch.manual_seed(seed)
+        options = {"mapping": mapping, "label_mapping": "random"}
+        model, _ = reprogram(folder, method="elsayed", labels=LABELS, **options)
+        return getattr(model.mapping, "label_map", model.mapping).sets
+
+    assert torch.equal(sets(0), sets(0))
+    assert any(not torch.equal(sets(0), sets(seed)) for seed in (1, 2, 3))
+
+
 def test_fraud_takes_a_data_frame(folder):
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.0, 5.0, 1.0]})
     model, _ = reprogram(folder, method="fraud", labels=LABELS, features=frame)
