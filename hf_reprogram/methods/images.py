@@ -34,8 +34,8 @@ class OutputOptions:
         mapping: "label_map" (sets or weights of the source's own labels), "rvp" (sets with trained weights) or "dense" (a
             trained linear layer).
         label_mapping: how the labels are found for a label map or "rvp": "random", "identity", "frequency", "optimal",
-            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given". A random one is drawn
-            from torch's generator, so that every seed of a run has its own.
+            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given". A random one is
+            drawn from torch's generator, so that every seed of a run has its own.
         assignment: with "given", for each class the source's labels, by name or by index.
         labels_per_class: source labels a class; by default min(10, source labels / classes).
         aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit".
