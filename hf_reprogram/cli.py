@@ -1,4 +1,4 @@
-"""The command line: `hf-reprogram methods | train | evaluate | predict | inspect | push`."""
+"""The command line: `hf-reprogram methods | train | evaluate | ood | predict | inspect | push`."""
 
 from __future__ import annotations
 
@@ -50,15 +50,16 @@ def train(
 ) -> None:
     """Train an adapter from a recipe; writes the adapter, results.json, plots and a model card."""
     from .training.recipe import load_recipe
-    from .training.results import markdown, rows
+    from .training.results import markdown, render_ood, rows, run_reports
     from .training.run import train as run
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output)}"] if output else [])]
     chosen = load_recipe(recipe, overrides)
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:
+        beyond = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
         typer.echo(
-            f"\n{markdown(rows(results))}\n\nThe adapter, results.json and the model card are in {chosen.output}."
+            f"\n{markdown(rows(results))}{beyond}\nThe adapter, results.json and the model card are in {chosen.output}."
         )
 
 
@@ -79,6 +80,49 @@ def evaluate(
     from .training.evaluate import evaluate_adapter
 
     typer.echo(json.dumps(evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet), indent=2))
+
+
+@app.command()
+def ood(
+    adapter: Adapter,
+    inside: Annotated[
+        Optional[str],
+        typer.Option(
+            "--id",
+            metavar="DATASET",
+            help="What it was trained for; its test split counts. By default the recipe's task.",
+        ),
+    ] = None,
+    covariate: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME=DATASET", help="Other images of the same classes. A colon sets a configuration off."
+        ),
+    ] = None,
+    semantic: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="NAME=DATASET", help="Images of other classes: textures=images:dtd"),
+    ] = None,
+    recipe: Annotated[
+        Optional[Path],
+        typer.Option(help="Take the sections task and ood from this recipe instead of the adapter's own."),
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]], typer.Option("--set", help="Override a key of the two: --set ood.score=energy")
+    ] = None,
+    output: Annotated[
+        Optional[Path], typer.Option(help="Folder for ood.json, ood.md and plots; by default ood in the adapter's.")
+    ] = None,
+    source: Source = None,
+    quiet: Quiet = False,
+) -> None:
+    """Report an adapter's accuracy on shifted and corrupted images, and how well it tells images of other classes."""
+    from .training.ood_adapter import ood_adapter
+
+    tables, folder = ood_adapter(
+        adapter, inside, covariate or [], semantic or [], recipe, set_ or [], output, source, quiet
+    )
+    typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 
 
 @app.command()

@@ -78,7 +78,7 @@ def test_methods_lists_every_method_with_its_paper(cli):
 def test_help_names_every_command(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("methods", "train", "evaluate", "predict", "inspect", "push"):
+    for command in ("methods", "train", "evaluate", "ood", "predict", "inspect", "push"):
         assert command in out
 
 
@@ -214,6 +214,29 @@ def test_predict_takes_images(cli, vision):
     record["score"] = pytest.approx(record["score"], abs=1e-5)
     assert records(cli("predict", vision / "images", path, path, "--quiet")) == [record] * 2
     assert_refused(cli("predict", vision / "images", "nowhere.png", "--quiet"), "'nowhere.png'")
+
+
+def test_ood_prints_tables_and_writes_them(cli, vision, tmp_path):
+    images, _ = tiny_vision.images(12)
+    for name, pictures in (("trained", images), ("shifted", images[::-1]), ("others", images[:5])):
+        for row, image in enumerate(pictures):
+            label = ("no", "yes")[row % 2]
+            (tmp_path / name / label).mkdir(parents=True, exist_ok=True)
+            image.save(tmp_path / name / label / f"{row}.png")
+    code, out, _ = cli(
+        "ood", vision / "images", "--id", tmp_path / "trained", "--covariate", f"shifted={tmp_path / 'shifted'}",
+        "--semantic", f"others={tmp_path / 'others'}", "--semantic", "digits=digits", "--set", "ood.max_images=9",
+        "--set", "ood.corruptions={kinds: [jpeg], levels: [5]}", "--output", tmp_path / "report", "--quiet",
+    )  # fmt: skip
+    assert code == 0
+    assert "|  | ID | shifted | corruptions | FPR95 | AUROC | AUPR | aggregate |" in out
+    assert "| adapter | " in out
+    assert "| digits | " in out
+    assert out.endswith(f"The tables, ood.json and plots are in {tmp_path / 'report'}.\n")
+    found = json.loads((tmp_path / "report" / "ood.json").read_text())["report"]["images"]
+    assert (found["covariate"], found["semantic"]) == ({"shifted": 9}, {"others": 5, "digits": 9})
+    assert_refused(cli("ood", vision / "images", "--semantic", "a=b", "--quiet"), "--id or --recipe")
+    assert_refused(cli("ood", vision / "images", "--id", "digits", "--semantic", "a", "--quiet"), "NAME=DATASET")
 
 
 def test_predict_takes_rows_of_numbers(cli, vision, tmp_path):

@@ -13,6 +13,11 @@ BASELINES = Registry(
         "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",
         "from_scratch": "hf_reprogram.baselines.finetuning:FromScratch",
         "fine_tuning": "hf_reprogram.baselines.finetuning:FineTuning",
+        "lp_ft": "hf_reprogram.baselines.lp_ft:LPFT",
+        "l2_sp": "hf_reprogram.baselines.l2_sp:L2SP",
+        "wise_ft": "hf_reprogram.baselines.wise_ft:WiSEFT",
+        "zero_shot": "hf_reprogram.baselines.zero_shot:ZeroShot",
+        "coop": "hf_reprogram.baselines.coop:CoOp",
         "prompt_tuning": "hf_reprogram.baselines.prompt_tuning:PromptTuning",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +13,10 @@ import numpy as np
 from ..errors import InputError
 from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.load import Task
+from ..training.encode import encode
 
 if TYPE_CHECKING:
+    from ..sources.base import SourceSpec
     from ..training.recipe import Recipe
 
 
@@ -32,6 +34,7 @@ class Setting:
         make: a fresh, untrained model of the method, and its processor.
         num_prompts: prompt slots of the method, for baselines that have prompts too.
         chosen: what the first seed's run chose on validation; the other seeds take it over, as the method's do.
+        extra: further splits of images to predict, by name, with the column `image`; labels that they have are not looked at.
     """
 
     recipe: Recipe
@@ -43,10 +46,18 @@ class Setting:
     num_prompts: int
     make: Callable[[], tuple[Any, Any]]
     chosen: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The method's `TrainingArguments` with the baseline's own on top."""
         return {**self.recipe.training_arguments, **options}
+
+    def predict_extra(self, processor: Any, predict: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
+        """`predict` of each further split, encoded without its labels; the pixels of one at a time are in memory."""
+        found = {}
+        for name, split in self.extra.items():
+            found[name] = predict(encode({name: split.select_columns(["image"])}, processor)[name])
+        return found
 
 
 @dataclass
@@ -59,6 +70,7 @@ class Outcome:
         seconds: of training.
         chosen: what validation chose.
         labels: for one label a token, the labels of `validation` and `test`, as the baseline's own tokens have them.
+        extra: logits (n, classes) of each of `Setting.extra`; None of a baseline that does not look at an input.
     """
 
     validation: np.ndarray
@@ -67,6 +79,14 @@ class Outcome:
     seconds: float
     chosen: dict[str, Any] | None = None
     labels: dict[str, np.ndarray] | None = None
+    extra: dict[str, np.ndarray] | None = None
+
+
+def check_choices(baseline: str, **choices: list[float]) -> None:
+    """Raise `InputError` unless each list of values to choose from holds one at least, all of them more than 0."""
+    for name, values in choices.items():
+        if not values or not all(value > 0 for value in values):
+            raise InputError(f"{name} of {baseline} is {values}: give values to choose from, each more than 0.")
 
 
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
@@ -89,12 +109,16 @@ def plain_tokenizer(recipe: Recipe, max_tokens: int) -> Any:
     return tokenizer
 
 
+_HAVING = {"features": "features", "logits": "labels of its own", "pair": "a text tower beside its image tower"}
+
+
 class Baseline(ABC):
     """A baseline with the options in its `Options` dataclass; whatever it chooses, it chooses on validation."""
 
     title: ClassVar[str]
     Options: ClassVar[type]
     modalities: ClassVar[tuple[str, ...]] = ("text",)  # what it can be run on; see `hf_reprogram.tasks.inputs`
+    reads: ClassVar[str | None] = None  # what the source must offer; see `hf_reprogram.sources.base`
 
     def __init__(self, options: Any):
         self.options = options
@@ -106,6 +130,14 @@ class Baseline(ABC):
             nouns = " and ".join(MODALITIES[name].noun for name in self.modalities)
             raise InputError(
                 f"The baseline {self.title!r} is for {nouns}, and the task is one of {MODALITIES[modality].noun}: leave it out."
+            )
+
+    def check_source(self, spec: SourceSpec, task: Task) -> None:
+        """Raise `InputError` if this baseline cannot stand on a loaded source; called before anything is trained."""
+        if self.reads is not None and self.reads not in spec.widths:
+            raise InputError(
+                f"The baseline {self.title!r} needs a source with {_HAVING[self.reads]}, and this {spec.kind} source has none: "
+                "leave it out."
             )
 
     @abstractmethod

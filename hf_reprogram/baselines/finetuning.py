@@ -1,4 +1,7 @@
-"""Training the whole network: the same architecture from scratch, and full fine-tuning of the source."""
+"""Training the whole network: the same architecture from scratch, and full fine-tuning of the source.
+
+Of an image source the tower that gives its features is trained, under a fresh linear layer (`baselines.image_tower`).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,19 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..errors import InputError, unknown
 from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens
+from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
-from ..training.encode import encode, labels_of
-from ..training.fit import Fit, fit
+from . import image_tower
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
+from .search import best_of
 
 if TYPE_CHECKING:
+    from ..sources.base import SourceSpec
+    from ..tasks.load import Task
     from ..training.recipe import Recipe
+
+RATES = {"text": (1e-4, 5e-4), "image": image_tower.RATES}
 
 
 @dataclass
@@ -28,12 +36,12 @@ class FineTuningOptions:
     """Options of `from_scratch` and `fine_tuning`.
 
     Attributes:
-        learning_rate: to choose from on validation, on the first seed.
+        learning_rate: to choose from on validation, on the first seed; by default `RATES`.
         tokens: "source": the text in the source's own tokens, under transformers' own classification head; "target": in
-            the tokens of the method, under the layer that reads the method's states.
+            the tokens of the method, under the layer that reads the method's states. Images fill the source's canvas.
     """
 
-    learning_rate: list[float] = field(default_factory=lambda: [1e-4, 5e-4])
+    learning_rate: list[float] = field(default_factory=list)
     tokens: str = "source"
 
     def __post_init__(self):
@@ -67,14 +75,39 @@ class FromScratch(Baseline):
         tokenizer, make_model = (_on_target_tokens if self.options.tokens == "target" else _on_source_tokens)(
             setting, self.pretrained
         )
-        return best_of(setting, tokenizer, make_model, [{"learning_rate": rate} for rate in self.options.learning_rate])
+        return best_of(setting, tokenizer, make_model, self._grid(setting)).outcome()
+
+    def _grid(self, setting: Setting) -> list[dict[str, Any]]:
+        return [{"learning_rate": rate} for rate in self.options.learning_rate or RATES[setting.task.modality]]
 
 
 class FineTuning(FromScratch):
     """The pretrained source with all of its weights trained, for as many epochs as the method."""
 
     title = "fine-tuning"
+    modalities = ("text", "image")
+    reads = "features"
     pretrained = True
+
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        super().check(recipe)
+        if task_modality(recipe.task_options) == "image" and self.options.tokens == "target":
+            raise InputError("fine_tuning trains an image source on its whole canvas: leave tokens: target out.")
+
+    def check_source(self, spec: SourceSpec, task: Task) -> None:
+        """See `Baseline.check_source`."""
+        if task.modality == "image":
+            super().check_source(spec, task)
+
+    def run(self, setting: Setting) -> Outcome:
+        """See `Baseline.run`."""
+        if setting.task.modality != "image":
+            return super().run(setting)
+        start = image_tower.Start(setting)
+        return best_of(
+            setting, start.processor, lambda _: start.tower(), self._grid(setting), data=start.data
+        ).outcome()
 
 
 def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
@@ -85,7 +118,7 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
     config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
 
-    def make_model() -> Any:
+    def make_model(_: Any) -> Any:
         if pretrained:
             model = AutoModelForSequenceClassification.from_pretrained(
                 recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe)
@@ -107,7 +140,7 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
 
     _, tokenizer = setting.make()
 
-    def make_model() -> Any:
+    def make_model(_: Any) -> Any:
         model, _ = setting.make()
         base, transform = model.source.base, model.transform
         rows, row_ids, table = len(tokenizer), None, None
@@ -194,38 +227,3 @@ class Whole(nn.Module):
         logits = self.head(hidden if self.per_token else mean_over_tokens(hidden, attention_mask))
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def best_of(setting: Setting, tokenizer: Any, make_model: Any, grid: list[dict[str, Any]]) -> Outcome:
-    """Train `make_model()` with each of the settings in `grid`; the best on validation predicts test.
-
-    Only the first seed goes through the grid: the others take its choice, as the method's own sweep does.
-    """
-    from transformers import set_seed
-
-    task = setting.task
-    data = encode(setting.splits, tokenizer, task.options.max_length, task.problem_type)
-    best: tuple[float, dict[str, Any], Fit] | None = None
-    seconds = 0.0
-    for index, options in enumerate([setting.chosen] if setting.chosen else grid):
-        set_seed(setting.seed)
-        done = fit(
-            make_model(),
-            tokenizer,
-            data,
-            task,
-            {**setting.training(options), "save_only_model": True},
-            folder=setting.folder / str(index),
-            seed=setting.seed,
-            quiet=setting.quiet,
-        )
-        seconds += done.seconds
-        value = task.benefit(done.validation)
-        if best is None or value > best[0]:
-            best = (value, options, done)
-    assert best is not None
-    _, chosen, done = best
-    output = done.trainer.predict(data["test"])
-    trained = sum(p.numel() for p in done.trainer.model.parameters() if p.requires_grad)
-    labels = {name: labels_of(data[name]) for name in ("validation", "test")} if task.per_token else None
-    return Outcome(done.logits, output.predictions, trained, seconds, chosen, labels)

@@ -62,6 +62,11 @@ class LinearModel:
         found[:, self.classes.astype(int)] = scores.reshape(size, -1)
         return found
 
+    def layer(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weight (outputs, width) and bias (outputs,) of the linear layer that this model is."""
+        found = self.logits(np.concatenate([np.zeros((1, width)), np.eye(width)]))
+        return (found[1:] - found[0]).T, found[0]
+
     @property
     def trainable(self) -> int:
         """How many numbers were fitted."""

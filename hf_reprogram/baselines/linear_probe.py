@@ -23,8 +23,12 @@ from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .linear import LinearModel, best_linear
 
 if TYPE_CHECKING:
+    from ..sources.base import Source, SourceSpec
+    from ..tasks.load import Task
     from ..training.recipe import Recipe
 
+READS = ["features", "first", "last"]  # tried where none is named
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 MOST_TOKENS = 20_000
 
 
@@ -43,7 +47,7 @@ class LinearProbeOptions:
 
     reads: str | None = None
     tokens: str = "source"
-    strengths: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
+    strengths: list[float] = field(default_factory=lambda: list(STRENGTHS))
 
     def __post_init__(self):
         if self.reads not in (None, "features", "first", "last", "tokens"):
@@ -71,17 +75,22 @@ class LinearProbe(Baseline):
         if modality in ("image", "table") and reads not in (None, "features"):
             raise InputError(f"linear_probe reads the features of an image source, not {reads!r}: leave reads out.")
 
+    def check_source(self, spec: SourceSpec, task: Task) -> None:
+        """See `Baseline.check_source`."""
+        reads = ["tokens"] if task.per_token else [self.options.reads] if self.options.reads else READS
+        if not set(reads) & set(spec.widths):
+            raise InputError(f"A {spec.kind} source does not offer reads={reads[0]!r}: leave it out.")
+
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
         source, processor, inputs_of = inputs_for(setting, self.options.tokens == "target")
+        self.check_source(source.spec, task)
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
         labels = {split: labels_of(data[split]) for split in data}
-        which = [self.options.reads] if self.options.reads else ["features", "first", "last"]
+        which = [self.options.reads] if self.options.reads else READS
         which = ["tokens"] if task.per_token else [reads for reads in which if reads in source.spec.widths]
-        if not which:
-            raise InputError(f"A {source.spec.kind} source does not offer reads={self.options.reads!r}: leave it out.")
         strengths = self.options.strengths
         if setting.chosen:
             which, strengths = [setting.chosen["features"]], [setting.chosen["strength"]]
@@ -101,7 +110,13 @@ class LinearProbe(Baseline):
             chosen, model, logits = _per_token(task, features, labels, strengths, len(task.labels) or len(processor))
             found = {split: labels[split] for split in logits}
         seconds = time.perf_counter() - started
-        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
+
+        def predict(split: Any) -> np.ndarray:
+            read = chosen["features"]
+            return model.logits(extract(source, inputs_of, split, processor, [read], setting.quiet)[read])
+
+        extra = setting.predict_extra(processor, predict)
+        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found, extra)
 
 
 def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -122,7 +137,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
     source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
     to_accelerator(source)
     if task.modality == "image" and source.spec.image_size is not None:
-        return source, image_processor(source.spec.image_size), lambda batch: {"pixels": batch["pixel_values"]}
+        return source, canvas_processor(source), lambda batch: {"pixels": batch["pixel_values"]}
     if task.modality != "text" or not source.spec.vocab_size:
         raise InputError(
             f"A {source.spec.kind} source takes no {MODALITIES[task.modality].noun} as they are: give the baseline "
@@ -133,6 +148,12 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
         return {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
 
     return source, plain_tokenizer(recipe, source.spec.max_tokens), embed
+
+
+def canvas_processor(source: Source) -> Any:
+    """An image processor for the whole canvas of an image source, which resizes as the source's own does if it is known."""
+    settings = source.settings or {}
+    return image_processor(source.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
 
 
 def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:

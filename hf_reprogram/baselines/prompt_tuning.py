@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..sources.text import max_tokens
 from ..training.recipe import Recipe
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
-from .finetuning import best_of
+from .search import best_of
 
 
 @dataclass
@@ -34,6 +34,7 @@ class PromptTuning(Baseline):
 
     def check(self, recipe: Recipe) -> None:
         """See `Baseline.check`."""
+        super().check(recipe)
         if find_spec("peft") is None:
             raise InputError("The baseline prompt_tuning needs peft: pip install 'hf_reprogram[baselines]'.")
         if recipe.method.get("num_prompts") == 0:
@@ -55,11 +56,12 @@ class PromptTuning(Baseline):
                 **hub_arguments(recipe),
             )
 
-        def make_model() -> Any:
+        def make_model(_: Any) -> Any:
             model = make_source()
             model.config.pad_token_id = tokenizer.pad_token_id
             prompts = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=setting.num_prompts)
             return get_peft_model(model, prompts)
 
         tokenizer = plain_tokenizer(recipe, max_tokens(make_source()) - setting.num_prompts)
-        return best_of(setting, tokenizer, make_model, [{"learning_rate": rate} for rate in self.options.learning_rate])
+        grid = [{"learning_rate": rate} for rate in self.options.learning_rate]
+        return best_of(setting, tokenizer, make_model, grid).outcome()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 from ..methods.images import image_processor
@@ -42,10 +45,16 @@ class RawLinear(Baseline):
         task = setting.task
         processor = image_processor((self.options.side,) * 2) if task.modality == "image" else None
         data = encode(setting.splits, processor, None, task.problem_type)
-        rows = {name: split.read(range(len(split))) for name, split in data.items()}
-        features = {name: {"raw": found.reshape(len(found), -1)} for name, found in rows.items()}
+        features = {name: {"raw": _rows(split)} for name, split in data.items()}
         labels = {name: labels_of(split) for name, split in data.items()}
         strengths = [setting.chosen["strength"]] if setting.chosen else self.options.strengths
         chosen, model = best_linear(task, features, labels, strengths, len(task.labels) or 1)
         logits = {split: model.logits(features[split]["raw"]) for split in ("validation", "test")}
-        return Outcome(logits["validation"], logits["test"], model.trainable, time.perf_counter() - started, chosen)
+        seconds = time.perf_counter() - started
+        extra = setting.predict_extra(processor, lambda split: model.logits(_rows(split)))
+        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, extra=extra)
+
+
+def _rows(split: Any) -> np.ndarray:
+    """The pixels or columns of an encoded split as (n, numbers)."""
+    return split.read(range(len(split))).reshape(len(split), -1)

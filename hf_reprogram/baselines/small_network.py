@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from ..errors import InputError
 from ..losses import target_loss
 from ..methods.images import image_processor
 from .base import Baseline, Outcome, Setting
-from .finetuning import best_of
+from .search import best_of
 
 
 @dataclass
@@ -52,7 +53,7 @@ class SmallNetwork(Baseline):
         outputs = len(task.labels) or 1
         images = task.modality == "image"
 
-        def make_model() -> Network:
+        def make_model(_: Any) -> Network:
             if images:
                 return Network(convolutions(options.channels, outputs), task.problem_type)
             rows = torch.tensor(setting.splits["train"]["features"][:])
@@ -61,7 +62,8 @@ class SmallNetwork(Baseline):
             return Network(layers, task.problem_type)
 
         processor = image_processor((options.side,) * 2) if images else None
-        return best_of(setting, processor, make_model, [{"learning_rate": rate} for rate in options.learning_rate])
+        grid = [{"learning_rate": rate} for rate in options.learning_rate]
+        return best_of(setting, processor, make_model, grid).outcome()
 
 
 def convolutions(channels: list[int], outputs: int) -> nn.Sequential:

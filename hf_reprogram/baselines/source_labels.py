@@ -21,6 +21,8 @@ from .base import Baseline, Outcome, Setting
 from .linear_probe import extract, inputs_for
 
 if TYPE_CHECKING:
+    from ..sources.base import SourceSpec
+    from ..tasks.load import Task
     from ..training.recipe import Recipe
 
 MAPS = ("frequency", "optimal")
@@ -54,6 +56,7 @@ class SourceLabels(Baseline):
     title = "source's labels"
     Options = SourceLabelsOptions
     modalities = ("text", "image", "table")
+    reads = "logits"
 
     def check(self, recipe: Recipe) -> None:
         """See `Baseline.check`."""
@@ -65,23 +68,32 @@ class SourceLabels(Baseline):
                 f"{problem.replace('_', ' ')}: leave it out."
             )
 
+    def check_source(self, spec: SourceSpec, task: Task) -> None:
+        """See `Baseline.check_source`."""
+        super().check_source(spec, task)
+        width, fewest = spec.widths["logits"], min(self.options.labels_per_class)
+        if fewest * len(task.labels) > width:
+            raise InputError(
+                f"The source has {width} labels, too few for {len(task.labels)} classes with {fewest} each: leave "
+                "source_labels out."
+            )
+
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
         source, processor, inputs_of = inputs_for(setting, task.modality != "image")
-        width = source.spec.widths.get("logits")
-        if width is None:
-            raise InputError(
-                f"source_labels maps the labels of a source classifier, and a {source.spec.kind} source has none: leave it out."
-            )
+        self.check_source(source.spec, task)
+        width = source.spec.widths["logits"]
+
+        def answers(data: Any) -> torch.Tensor:
+            found = extract(source, inputs_of, data, processor, ["logits"], setting.quiet)
+            return torch.from_numpy(found["logits"])
+
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
-        answers = {
-            split: extract(source, inputs_of, data[split], processor, ["logits"], setting.quiet) for split in data
-        }
-        outputs = {split: torch.from_numpy(found["logits"]) for split, found in answers.items()}
+        outputs = {split: answers(data[split]) for split in data}
         labels = {split: labels_of(data[split]) for split in data}
-        best: tuple[float, dict[str, Any], dict[str, np.ndarray]] | None = None
+        best: tuple[float, dict[str, Any], Any, dict[str, np.ndarray]] | None = None
         for choice in [setting.chosen] if setting.chosen else self._grid(len(task.labels), width):
             options = LabelMapOptions(
                 len(task.labels), width, how=choice["label_mapping"], labels_per_class=choice["labels_per_class"]
@@ -91,16 +103,13 @@ class SourceLabels(Baseline):
             logits = {split: mapping(outputs[split], source).numpy() for split in ("validation", "test")}
             value = task.benefit(task.score(logits["validation"], labels["validation"]))
             if best is None or value > best[0]:
-                best = (value, choice, logits)
+                best = (value, choice, mapping, logits)
         assert best is not None
-        _, chosen, logits = best
-        return Outcome(logits["validation"], logits["test"], 0, time.perf_counter() - started, chosen)
+        _, chosen, mapping, logits = best
+        seconds = time.perf_counter() - started
+        extra = setting.predict_extra(processor, lambda split: mapping(answers(split), source).numpy())
+        return Outcome(logits["validation"], logits["test"], 0, seconds, chosen, extra=extra)
 
     def _grid(self, classes: int, width: int) -> list[dict[str, Any]]:
         possible = [m for m in self.options.labels_per_class if m * classes <= width]
-        if not possible:
-            raise InputError(
-                f"The source has {width} labels, too few for {classes} classes with "
-                f"{min(self.options.labels_per_class)} each: leave source_labels out."
-            )
         return [{"label_mapping": how, "labels_per_class": m} for how in self.options.label_mapping for m in possible]

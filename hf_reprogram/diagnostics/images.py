@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..model import ReprogrammedModel
 from ..tasks.images import to_rgb
 from ..transforms.canvas import Canvas, ProgramTransform
+from ..transforms.dual import Dual
 from ..transforms.feature_overlay import FeatureOverlay
 from ..transforms.sample_mask import SampleMask
 from ..transforms.token_patches import GREY, TokenPatches
@@ -53,7 +54,13 @@ class Views:
 
 def takes_images(model: ReprogrammedModel) -> bool:
     """Whether the source sees an image that the input transform makes."""
-    return isinstance(model.transform, ProgramTransform | TokenPatches)
+    return isinstance(_drawing(model), ProgramTransform | TokenPatches)
+
+
+def _drawing(model: ReprogrammedModel) -> Any:
+    """The transform that draws: of a dual encoder's two programs that of the images, or None."""
+    transform: Any = model.transform
+    return transform.canvas if isinstance(transform, Dual) else transform
 
 
 def inspect_images(model: ReprogrammedModel, processor: Any, example: str | None = None) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def inspect_images(model: ReprogrammedModel, processor: Any, example: str | None
         InputError: the example is not what the adapter takes.
     """
     views = look(model, processor, example)
-    transform: Any = model.transform
+    transform = _drawing(model)
     change = (views.after - views.before).abs().flatten(1)
     acting = change if views.acts is None else change[:, views.acts]
     canvas: dict[str, Any] = {"size": list(views.after.shape[1:])}
@@ -139,7 +146,7 @@ def _by(size: list[int]) -> str:
 @torch.no_grad()
 def look(model: ReprogrammedModel, processor: Any, example: str | None = None) -> Views:
     """An example with the program and without it; arguments as for `inspect_images`."""
-    transform: Any = model.transform
+    transform = _drawing(model)
     data, name = _READ[transform.takes](transform, processor, example)
     data = data.to(next(transform.parameters()).device)
     if isinstance(transform, TokenPatches):
@@ -242,7 +249,7 @@ def plot_images(
     draw = drawable()
     views = look(model, processor, example)
     canvases = [("before", views.before), ("after", views.after)]
-    transform: Any = model.transform
+    transform = _drawing(model)
     if isinstance(transform, TokenPatches):
         factor = GREY / max(transform.options.eps)
         rows, side, heading = 2, 1.3, f"patches of the first tokens, on grey{_times(factor)}"

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..ood.report import note
+from ..ood.report import rows as ood_rows
 from ..tasks.metrics import METRICS
-from ..training.results import markdown, plus_minus, rows
+from ..training.results import markdown, plus_minus, rows, run_reports
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
@@ -47,6 +49,8 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         example=_example(results, repo_id),
         results_table=markdown(rows(results)),
         results_note=_note(results),
+        ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
+        ood_note=_ood_note(results),
         data_sentence=_data(results),
         data_notes=task["notes"],
         settings=_settings(results),
@@ -199,6 +203,33 @@ def _note(results: dict[str, Any]) -> str:
         f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
     )
+
+
+def _ood_note(results: dict[str, Any]) -> str:
+    """What the columns of the table of shifts say, and where its images come from."""
+    if "ood" not in results:
+        return ""
+    report, sets = results["ood"]["report"], results["ood"]["sets"]
+    about = [note(report)]
+    for kind, what in (("covariate", "the same classes"), ("semantic", "other classes")):
+        names = [_set_of_images(name, given, report["images"][kind][name]) for name, given in sets[kind].items()]
+        if names:
+            about.append(f"Images of {what}: {', '.join(names)}.")
+    if report["corruptions"]:
+        levels = next(iter(report["images"]["corruptions"].values()))
+        about.append(
+            f"Corruptions: {', '.join(report['corruptions'])}, levels {', '.join(levels)}, of {next(iter(levels.values())):,} "
+            "test images."
+        )
+    if "alphas" in results["ood"]:
+        tried = ", ".join(f"{entry['alpha']:g}" for entry in results["ood"]["alphas"])
+        about.append(f"Alpha was tried at {tried}: {results['ood']['chosen_alpha']:g} was the best on validation.")
+    return " ".join(about)
+
+
+def _set_of_images(name: str, given: dict[str, Any], count: int) -> str:
+    configuration = f" {given['name']}" if given["name"] else ""
+    return f"{name} (`{given['dataset']}`{configuration}, {count:,})"
 
 
 def _data(results: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ FILES = (
     "README.md",
     "recipe.json",
     "results.json",
+    "ood.md",
     "*.png",
 )
 
@@ -75,6 +76,9 @@ def push_adapter(
             recipe["source"]["name"] = name
             recipe["method"] = _without_folders(recipe["method"])
             recipe["task"]["dataset"] = without_folder(recipe["task"]["dataset"])
+            for kind in ("covariate", "semantic"):
+                for given in ((recipe.get("ood") or {}).get(kind) or {}).values():
+                    given["dataset"] = without_folder(given["dataset"])
             recipe["init_from"] = without_folder(recipe["init_from"])
             texts["recipe.json"] = json.dumps(recipe, indent=2)
         if (folder / "results.json").is_file():  # the card says how to load the adapter from where it will be

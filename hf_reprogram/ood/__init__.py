@@ -7,7 +7,8 @@
 
 In all of it a larger score means more out of distribution (OOD), and OOD is the positive class. `scores` are pure functions of
 logits or features; the classes hold what some of them need from training data. Arrays and tensors go in, float64 comes out.
-What is empty, NaN or infinite raises `InputError`. `load_metric` gives `evaluate` modules, which import evaluate when called.
+What is empty, NaN or infinite raises `InputError`. `ood_report` is accuracy under shift and detection in one; `load_metric`
+gives `evaluate` modules, which import evaluate when called.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .metrics import (
     fpr_at_tpr,
     roc_curve,
 )
+from .report import ood_report
 
 if TYPE_CHECKING:
     from .fitted import KNN as KNN
@@ -61,6 +63,7 @@ __all__ = [
     "ece",
     "fpr_at_tpr",
     "load_metric",
+    "ood_report",
     "roc_curve",
     "scores",
 ]

@@ -5,11 +5,12 @@ papers' tables, and nothing is ever selected on it: a validation split is carved
 split, one is carved too; molecules by scaffold. A mirror that lacks a test split has its validation split tested on.
 
 A data set of the Hub stands under its Hub id, and `ALIASES` and `HUB_NAMES` give it a short name. `moleculenet`,
-`peptides`, `proteins`, `antibodies`, `dna`/`splice`, `subj`, `images`/`pneumonia_mnist` and `tabular` are not known to be on
-the Hub with these columns and splits: they have a short name alone and are found in the folder of `HF_REPROGRAM_DATA`, as
-NAME/CONFIGURATION/train.parquet and so on. To take such data from elsewhere, give its Hub id or file as `task.dataset`,
-and `task.text` (or `task.image`, `task.features`) and `task.label`. `digits` and `squares` need no data: see
-`hf_reprogram.tasks.builtin`.
+`peptides`, `proteins`, `antibodies`, `dna`/`splice`, `subj`, `tabular`, and of `images` `pneumonia_mnist`, `cifar10_shift`,
+`dtd` and `tiny_imagenet` are not known to be on the Hub with these columns and splits: they have a short name alone and are
+found in the folder of `HF_REPROGRAM_DATA`, as NAME/CONFIGURATION/train.parquet and so on. To take such data from elsewhere,
+give its Hub id or file as `task.dataset`, and `task.text` (or `task.image`, `task.features`) and `task.label`. `digits` and
+`squares` need no data: see `hf_reprogram.tasks.builtin`. The last three of `images` have one split, which nothing trains on:
+they are for the sections of `ood:`, see `hf_reprogram.tasks.shifts`.
 
 Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537), MoleculeNet (Wu et
 al. 2018, arXiv 1703.00564), NetSurfP-2.0's secondary structures with the test set NEW364 (Klausen et al. 2019; Elnaggar
@@ -17,7 +18,9 @@ et al. 2021, arXiv 2007.06225), the antibody loops of RefineGNN (Jin et al. 2022
 UCI (Noordewier et al. 1991), and GUE's promoters and histone marks (Zhou et al. 2024, arXiv 2306.15006); AG News (Zhang et
 al. 2015, arXiv 1509.01626), IMDB reviews (Maas et al. 2011), subjectivity (Pang and Lee 2004, arXiv cs/0409058); MNIST
 (LeCun et al. 1998), CIFAR-10 (Krizhevsky 2009), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747), PneumoniaMNIST of
-MedMNIST (Yang et al. 2023, arXiv 2110.14795), and card transactions with their frauds (Dal Pozzolo et al. 2015).
+MedMNIST (Yang et al. 2023, arXiv 2110.14795), textures of DTD (Cimpoi et al. 2014, arXiv 1311.3618), Tiny ImageNet (Le
+and Yang 2015) and, as `cifar10_shift`, those of its classes that are kinds of seven CIFAR-10 classes; card transactions
+with their frauds (Dal Pozzolo et al. 2015).
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class KnownTask:
 
     Attributes:
         text: one or two columns, where examples are texts.
-        labels: names by label value; empty for a regression, several labels and infilling.
+        labels: names by label value; empty where the data declares them, and for a regression, several labels and
+            infilling.
         metrics: names from `hf_reprogram.tasks.metrics`; the first is the one selected on.
         test_split: which official split is the test split; None carves one.
         train_split: which official split is trained on.
@@ -146,6 +150,9 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 _FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+_TEXTURES = (
+    "banded", "blotchy", "braided", "bubbly", "bumpy", "chequered", "cobwebbed", "cracked", "crosshatched", "crystalline",
+)  # fmt: skip
 
 
 CATALOG: dict[tuple[str, str], KnownTask] = {
@@ -202,6 +209,9 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     ("uoft-cs/cifar10", ""): _images(_CIFAR10),
     ("zalando-datasets/fashion_mnist", ""): _images(_FASHION),
     ("images", "pneumonia_mnist"): _images(("normal", "pneumonia"), ("accuracy", "roc_auc")),
+    ("images", "cifar10_shift"): _images(_CIFAR10),
+    ("images", "dtd"): _images(_TEXTURES),
+    ("images", "tiny_imagenet"): _images((), test_split="validation"),
     ("digits", ""): _images(_DIGITS, test_split=None),
     ("squares", ""): _images(tuple(str(count) for count in range(1, 11))),
     ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so that accuracy says little

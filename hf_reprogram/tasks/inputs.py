@@ -20,7 +20,7 @@ from ..errors import InputError, unknown
 from .labels import known_task
 
 if TYPE_CHECKING:
-    from .load import TaskOptions
+    from .options import TaskOptions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ..errors import InputError, unknown
 from .catalog import CATALOG, KnownTask, on_hub
 
 if TYPE_CHECKING:
-    from .load import TaskOptions
+    from .options import TaskOptions
 
 
 def known_task(options: TaskOptions) -> KnownTask | None:

@@ -13,112 +13,14 @@ from ..errors import InputError, unknown
 from .inputs import MODALITIES, input_columns, modality_of
 from .labels import known_task, label_columns, label_names, problem_of
 from .metrics import METRICS, check_metric
+from .options import TaskOptions
 from .prepare import prepare
 from .problems import PROBLEMS, decide, score_logits
-from .read import read_splits
-from .splits import carve, draw, few_shot, scaffold_split
+from .read import VALIDATION_NAMES, read_splits
+from .splits import at_most, carve, draw, few_shot, scaffold_split
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-VALIDATION_NAMES = ("validation", "val", "valid", "dev")  # what the Hub's data sets call theirs
-
-
-@dataclass
-class TaskOptions:
-    """The `task:` section of a recipe.
-
-    Attributes:
-        dataset: a Hub id, a folder (of images in a folder a class, too), a csv, tsv, jsonl or parquet file, or a name of
-            `hf_reprogram.tasks.builtin`. With `HF_REPROGRAM_DATA=DIR` in the environment, `owner/dataset` with its `name`
-            is first looked for as `DIR/dataset/name`.
-        name: configuration of the data set, for example "rte" of "nyu-mll/glue".
-        revision: commit of the data set's repository.
-        text: one column, or two for pairs. One of `text`, `image` and `features` is given, or known from `CATALOG`.
-        image: the column of images: encoded, or paths from the folder that the data lies in.
-        features: columns of numbers, in the order in which a row is read.
-        label: the label column; several columns of 0 and 1 (empty where a label is missing) for a multi-label task.
-        labels: label names in the order of their values (or of any order if the column holds names); read from the
-            data if it declares them.
-        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`; known for the tasks of `CATALOG`, else multi-label if
-            `label` names several columns, a regression if `regression` is set, and a class an example otherwise. For
-            "token_classification" the label column holds a letter a letter of the text; for "infilling" a mark a letter.
-        regression: whether the label is a number to predict; the same as `problem: regression`.
-        scored: for token classification, a column of 0 and 1 a letter: what is 0 is not scored.
-        marks: for infilling, the marks of the positions to hide and guess.
-        metrics: of `hf_reprogram.tasks.metrics`; models are selected on the first.
-        train_split, validation_split, test_split: names of the splits. Without a validation split one is carved from
-            train; without a test split one is carved from train first.
-        validation_share, validation_max: how much of train is carved.
-        split: how splits are carved: "seeded", by class and with `split_seed`, or "scaffold": molecules by Murcko
-            scaffold, the largest groups first into train, as MoleculeNet does (needs rdkit).
-        split_seed: seed of carving, the same for every seed of a run.
-        few_shot: train on so many examples a class, and validate on as many others (drawn with the run's seed).
-        train_size: train on so many examples in all, and validate on as many others at most (drawn with the run's seed).
-        max_train, max_test: use at most so many examples, drawn with `split_seed`.
-        max_length: truncate to so many tokens, the template counted; by default the source's limit.
-    """
-
-    dataset: str = ""
-    name: str | None = None
-    revision: str | None = None
-    text: list[str] | None = None
-    image: str | None = None
-    features: list[str] | None = None
-    label: str | list[str] | None = None
-    labels: list[str | float] | None = None
-    problem: str | None = None
-    regression: bool | None = None
-    scored: str | None = None
-    marks: str | None = None
-    metrics: list[str] | None = None
-    train_split: str | None = None
-    validation_split: str | None = None
-    test_split: str | None = None
-    validation_share: float = 0.1
-    validation_max: int = 1000
-    split: str | None = None
-    split_seed: int = 0
-    few_shot: int | None = None
-    train_size: int | None = None
-    max_train: int | None = None
-    max_test: int | None = None
-    max_length: int | None = None
-
-    def __post_init__(self):
-        if not self.dataset:
-            raise InputError("The task names no dataset: give a Hub id, a folder or a file in task.dataset.")
-        if isinstance(self.text, str):
-            self.text = [self.text]
-        if self.text is not None and not 1 <= len(self.text) <= 2:
-            raise InputError(f"task.text names {len(self.text)} columns: give one, or two for pairs.")
-        if isinstance(self.features, str):
-            self.features = [self.features]
-        if self.features is not None and not 1 <= len(self.features) == len({*self.features}):
-            raise InputError(f"task.features is {self.features}: give at least one column, and each once.")
-        given = [f"task.{name}" for name in ("text", "image", "features") if getattr(self, name)]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)} both say what an example is: give one of them.")
-        if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
-            raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
-        if self.few_shot is not None and self.train_size is not None:
-            raise InputError("task.few_shot and task.train_size both say how much to train on: give one.")
-        if self.split not in (None, "seeded", "scaffold"):
-            raise unknown("task.split", self.split, ("seeded", "scaffold"))
-        if self.problem is not None and self.problem not in PROBLEMS:
-            raise unknown("task.problem", self.problem, PROBLEMS)
-        for key in ("max_train", "max_test", "max_length", "validation_max", "train_size"):
-            value = getattr(self, key)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"task.{key} is {value!r}: give a whole number, 1 or more.")
-        if not 0 < self.validation_share < 1:
-            raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
-        for name in self.labels or ():
-            if isinstance(name, bool):
-                raise InputError(f"task.labels holds {name!r}, which YAML reads from yes and no: put it in quotes.")
-        for name in self.metrics or ():
-            if name not in METRICS:
-                raise unknown("metric", name, METRICS)
 
 
 @dataclass
@@ -214,7 +116,7 @@ class Task:
             train = train.select(draw(_strata(train, stratified), options.train_size, seed))
             validation = validation.select(draw(_strata(validation, stratified), min(most, len(validation)), seed))
         if options.max_train is not None and options.few_shot is None and len(train) > options.max_train:
-            train = _at_most(train, options.max_train, options.split_seed)
+            train = at_most(train, options.max_train, options.split_seed)
         return DatasetDict(train=train, validation=validation, test=self.test)
 
 
@@ -308,7 +210,7 @@ def load_task(options: TaskOptions) -> Task:
     if options.few_shot is not None:
         notes.append(_few_shot_note(np.asarray(ready["train"]["label"]), options.few_shot, names))
     if options.max_test is not None and len(ready["test"]) > options.max_test:
-        ready["test"] = _at_most(ready["test"], options.max_test, options.split_seed)
+        ready["test"] = at_most(ready["test"], options.max_test, options.split_seed)
         notes.append(f"{options.max_test} test examples were drawn.")
     if options.max_train is not None:
         notes.append(f"At most {options.max_train} training examples were used.")
@@ -370,7 +272,3 @@ def _split(splits: Any, name: str, options: TaskOptions) -> Any:
     if len(splits[name]) == 0:
         raise InputError(f"The split {name!r} of {options.dataset!r} is empty: there is nothing to learn or score.")
     return splits[name]
-
-
-def _at_most(data: Any, count: int, seed: int) -> Any:
-    return data.select(np.sort(np.random.default_rng(seed).permutation(len(data))[:count]))

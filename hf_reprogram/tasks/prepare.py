@@ -21,7 +21,7 @@ from .inputs import prepare_inputs
 from .problems import IGNORE, PROBLEMS
 
 if TYPE_CHECKING:
-    from .load import TaskOptions
+    from .options import TaskOptions
 
 
 def prepare(

@@ -14,8 +14,9 @@ from .catalog import in_mirror, on_hub
 from .problems import PROBLEMS
 
 if TYPE_CHECKING:
-    from .load import TaskOptions
+    from .options import TaskOptions
 
+VALIDATION_NAMES = ("validation", "val", "valid", "dev")  # what the Hub's data sets call theirs
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 

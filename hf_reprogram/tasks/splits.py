@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,13 @@ def draw(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     groups = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     rank = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group in groups])
     return random.permutation(np.concatenate(groups)[np.argsort(rank, kind="stable")[:size]])
+
+
+def at_most(data: Any, count: int, seed: int) -> Any:
+    """The rows of a split, or `count` of them drawn with a seed, in their order."""
+    if len(data) <= count:
+        return data
+    return data.select(np.sort(np.random.default_rng(seed).permutation(len(data))[:count]))
 
 
 def scaffold_split(smiles: Sequence[str], size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import InputError, unknown
 from ..tasks.inputs import MODALITIES, noun
-from ..tasks.load import load_task
+from ..tasks.load import Task, load_task
+from ..tasks.options import TaskOptions
 from .encode import encode, labels_of, load_processor
 from .predict import predict_logits
 from .recipe import apply_overrides, load_recipe, make_recipe
@@ -45,13 +46,27 @@ def evaluate_adapter(
     if recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
-        values = _recorded(adapter, "recipe.json")
+        values = recorded(adapter, "recipe.json")
         if values is None:
             raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
         apply_overrides(values, overrides)
         chosen = make_recipe(values)
-    options = chosen.task_options
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
+    options = chosen.task_options
+    task = task_of(model, options)
+    examples = task.test if split == "test" else task.splits(seed_of(adapter))["validation"]
+    data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
+    bf16 = bool(chosen.training.get("bf16"))
+    metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
+    return {"task": task.title, "split": split, "examples": len(examples), **metrics}
+
+
+def task_of(model: Any, options: TaskOptions) -> Task:
+    """A task's data, for an adapter of its own kind and with its labels.
+
+    Raises:
+        InputError: the adapter takes something else, or has other labels, or these in another order.
+    """
     task = load_task(options)
     if MODALITIES[task.modality].takes != model.transform.takes:
         raise InputError(
@@ -63,14 +78,10 @@ def evaluate_adapter(
             f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
             "task.labels in the adapter's order."
         )
-    examples = task.test if split == "test" else task.splits(_seed(adapter))["validation"]
-    data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
-    bf16 = bool(chosen.training.get("bf16"))
-    metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
-    return {"task": task.title, "split": split, "examples": len(examples), **metrics}
+    return task
 
 
-def _recorded(adapter: str, name: str) -> dict[str, Any] | None:
+def recorded(adapter: str, name: str) -> dict[str, Any] | None:
     """A JSON file that a run left beside its adapter, in a folder or on the Hub; None if there is none."""
     from transformers.utils import cached_file
 
@@ -78,9 +89,9 @@ def _recorded(adapter: str, name: str) -> dict[str, Any] | None:
     return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
 
-def _seed(adapter: str) -> int:
+def seed_of(adapter: str) -> int:
     """The seed whose run an adapter is, which drew its few-shot validation examples."""
-    return (_recorded(adapter, "results.json") or {"best_seed": 0})["best_seed"]
+    return (recorded(adapter, "results.json") or {"best_seed": 0})["best_seed"]
 
 
 def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
     source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, revision: ...}
     method: {name: warp, num_prompts: 20}
-    task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.load.TaskOptions
+    task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.options.TaskOptions
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; the method's defaults stand below them
     seeds: [0, 1, 2]
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
+    ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
 
 Everything is checked before anything is loaded: an unknown key is refused with the nearest valid one.
 """
@@ -26,7 +27,9 @@ import yaml
 from ..errors import InputError, unknown
 from ..options import from_dict
 from ..tasks.inputs import MODALITIES, noun, task_modality
-from ..tasks.load import TaskOptions
+from ..tasks.labels import problem_of
+from ..tasks.options import TaskOptions
+from ..tasks.shifts import ShiftOptions, check_task
 
 _RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
 
@@ -43,6 +46,7 @@ class Recipe:
         seeds: one run each; the adapter kept is the one with the best validation score.
         baselines: names, or `{name: {option: value}}`.
         sweep: dotted keys with the values to try; the combination with the best validation score on the first seed wins.
+        ood: shifted images and images of other classes, to be predicted after the test split.
         init_from: an adapter to start from (two-stage training).
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: folder; by default `runs/<name of the recipe file>`.
@@ -55,6 +59,7 @@ class Recipe:
     seeds: list[int] = field(default_factory=lambda: [0])
     baselines: list[Any] = field(default_factory=list)
     sweep: dict[str, list[Any]] = field(default_factory=dict)
+    ood: dict[str, Any] | None = None
     init_from: str | None = None
     cache_text: float | None = None
     output: str | None = None
@@ -94,6 +99,8 @@ class Recipe:
                 f"The method {self.method['name']!r} takes {noun(takes)}, and the examples of this task are "
                 f"{MODALITIES[modality].noun}: see `hf-reprogram methods` for one that takes these."
             )
+        if self.shift_options is not None:
+            check_task(modality, problem_of(self.task_options))
         known = _training_fields()
         for key in self.training:
             if key in _RESERVED:
@@ -143,6 +150,15 @@ class Recipe:
     def task_options(self) -> TaskOptions:
         """The task section, checked."""
         return from_dict(TaskOptions, self.task, "key of task")
+
+    @property
+    def shift_options(self) -> ShiftOptions | None:
+        """The ood section, checked; None if there is none."""
+        if self.ood is None:
+            return None
+        if not isinstance(self.ood, dict):
+            raise InputError(f"The recipe's ood must be a mapping of keys to values, not {self.ood!r}.")
+        return from_dict(ShiftOptions, self.ood, "key of ood")
 
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
         """Baselines as (name, options)."""

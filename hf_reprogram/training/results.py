@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..methods import METHODS
+from ..ood import report as ood_tables
 from ..tasks.load import Task
 from ..tasks.metrics import METRICS
 
@@ -24,6 +26,11 @@ def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
         }
         for name, values in table.items()
     }
+
+
+def short_name(name: str) -> str:
+    """A name for the record: a Hub id as it is, a folder or file by its own name, without where it lay."""
+    return Path(name).name if Path(name).exists() else name
 
 
 def one_class_advice(logits: np.ndarray, learning_rate: float, task: Task) -> str | None:
@@ -80,7 +87,7 @@ def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> di
 def markdown(table: list[dict[str, str]]) -> str:
     """A Markdown table; columns after the first are aligned to the right."""
     head = list(table[0])
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines = ["| " + " | ".join(map(_cell, head)) + " |", "|---|" + "---:|" * (len(head) - 1)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in table]
     return "\n".join(lines)
 
@@ -88,3 +95,33 @@ def markdown(table: list[dict[str, str]]) -> str:
 def _cell(text: str) -> str:
     """Text that cannot break out of its table cell."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+# ------------------------------------------------------------------------------------------------- out of distribution
+
+
+def ood_reports(ood: dict[str, Any], label: str) -> dict[str, dict[str, Any]]:
+    """An adapter's reports by the title of their row: at its own alpha, and at the chosen one."""
+    found = {label: ood["report"]}
+    for entry in ood.get("alphas", ()):
+        if entry["alpha"] == ood["chosen_alpha"] != ood["alpha"]:
+            found[f"{label}, alpha {entry['alpha']:g}"] = entry["report"]
+    return found
+
+
+def run_reports(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The reports of a run by the title of their row: baselines, then the method."""
+    beside = {entry["title"]: entry["ood"] for entry in results["baselines"].values() if entry.get("ood")}
+    return {**beside, **ood_reports(results["ood"], METHODS[results["method"]["name"]].info.label)}
+
+
+def render_ood(found: dict[str, dict[str, Any]], detailed: dict[str, Any]) -> str:
+    """Markdown of a table of reports by title, and of the single sets of one of them."""
+    parts = [markdown(ood_tables.rows(found)), ood_tables.note(detailed)]
+    for title, table in (
+        ("Sets of other classes", ood_tables.semantic_rows(detailed)),
+        ("Corruptions", ood_tables.corruption_rows(detailed)),
+    ):
+        if table:
+            parts.append(f"{title}:\n\n{markdown(table)}")
+    return "\n\n".join(parts) + "\n"

@@ -5,6 +5,7 @@ output/
   config.json, model.safetensors    the adapter of the seed with the best validation score, its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is there
+  ood.md                            accuracy under shift and OOD detection, with `ood:` in the recipe
   runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
 """
 
@@ -23,16 +24,19 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..files import write_json
-from ..options import from_dict
+from ..files import write_json, write_text
 from ..tasks.load import Task, load_task
 from ..tasks.problems import IGNORE, Diverged
+from ..tasks.shifts import load_shifts
+from .beside import make_baselines, run_baselines
 from .callbacks import Schedule
 from .encode import encode, labels_of, load_processor
+from .features import add_zero_shot_features
 from .fit import fit
+from .ood import check_alphas, seed_record, summarize_ood
 from .predict import predict_logits
 from .recipe import Recipe
-from .results import one_class_advice, summarize, versions
+from .results import one_class_advice, render_ood, run_reports, short_name, summarize, versions
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -55,13 +59,15 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     with process.main_process_first():
         _claim(output, recipe, resume or not process.is_main_process)
         task = load_task(recipe.task_options)
+        shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
     started = time.perf_counter()
     recipe, sweep = _sweep(recipe, task, output, process, resume, quiet)
     runs = []
     for seed in recipe.seeds:
         folder = _run(recipe, task, seed, output, process, resume, quiet)
         runs.append((seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
-    beside = _baselines(recipe, task, output, runs[0][2]["num_prompts"], process, quiet)
+    make = partial(_make, recipe, task)
+    beside = run_baselines(recipe, task, shifts, output, runs[0][2]["num_prompts"], make, process, quiet)
     if not process.is_main_process:
         return {}
     best = max(runs, key=lambda run: task.benefit(run[2]["validation"]))
@@ -69,7 +75,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     results = {
         "task": {
             "title": task.title,
-            "dataset": _short(task.options.dataset),
+            "dataset": short_name(task.options.dataset),
             "name": task.options.name,
             "labels": task.labels,
             "problem": task.problem_type,
@@ -98,17 +104,29 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         "wall_seconds": time.perf_counter() - started,
     }
     write_json(output / "results.json", results)
-    _finish(output, results, quiet)
+    record = None
+    if shifts is not None:  # results are on disk by now, so nothing here can lose them
+        records = {seed: seed_record(folder, recipe, task, shifts, seed, quiet) for seed, folder, _ in runs}
+        results["ood"] = summarize_ood([*records.values()], shifts, task)
+        write_json(output / "results.json", results)
+        record = records[best[0]]
+    _finish(output, results, record, quiet)
     return results
 
 
-def _finish(output: Path, results: dict[str, Any], quiet: bool) -> None:
-    """The plots and the model card; results are on disk by now, so nothing here can lose them."""
+def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None, quiet: bool) -> None:
+    """The plots, the tables of shifts and the model card, from what is on disk by now."""
+    from ..diagnostics.ood import plot_ood
     from ..diagnostics.plots import plot_run
     from ..hub.card import write_card
 
+    if record is not None:
+        tables = render_ood(run_reports(results), results["ood"]["report"])
+        write_text(output / "ood.md", f"# {results['task']['title']} in and out of distribution\n\n{tables}")
     try:
         plot_run(results, output)
+        if record is not None:
+            plot_ood(record, output)
     except ImportError:
         if not quiet:
             warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)
@@ -139,8 +157,9 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
             raise InputError(
                 f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output."
             )
-        # Other baselines may be asked for later: they stand beside a run and do not change it.
-        different = sorted(key for key in {*mine, *theirs} - {"baselines"} if mine.get(key) != theirs.get(key))
+        # Other baselines and sets may be asked for later: they stand beside a run and do not change it.
+        keys = {*mine, *theirs} - {"baselines", "ood"}
+        different = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if different:
             raise InputError(
                 f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose "
@@ -195,10 +214,14 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
         return folder
     splits = task.splits(seed)
     model, processor = _make(recipe, task, seed, splits)
+    check_alphas(model.mapping, recipe.shift_options.alphas if recipe.shift_options else [])
+    for baseline in make_baselines(recipe).values():
+        baseline.check_source(model.source.spec, task)
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
     arguments = recipe.training_arguments
     data = encode(splits, processor, task.options.max_length, task.problem_type)
+    add_zero_shot_features(model, processor, data, bf16=bool(arguments.get("bf16")), quiet=quiet)
     result = fit(
         model,
         processor,
@@ -229,7 +252,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
                 "trainable": model.num_trainable(),
                 "adapter_bytes": adapter_bytes(folder),
                 "num_prompts": getattr(model.transform, "num_prompts", 0),
-                "source": {"name": _short(recipe.source["name"]), **_identity(model.config.source)},
+                "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
                 "method": model.config.method,
                 "training": arguments,
             },
@@ -270,11 +293,6 @@ def _identity(reference: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _short(name: str) -> str:
-    """A name for the record: a Hub id as it is, a folder or file by its own name, without where it lay."""
-    return Path(name).name if Path(name).exists() else name
-
-
 def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, quiet: bool) -> dict[str, Any]:
     """Score a finished run on test, once: kept in `test.json`."""
     from ..model import ReprogrammedModel, to_accelerator
@@ -288,7 +306,9 @@ def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, qu
         to_accelerator(model)
         processor = load_processor(folder, model.transform.takes)
         data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
-        logits = predict_logits(model, processor, data, bf16=bool(recipe.training.get("bf16")), quiet=quiet)
+        bf16 = bool(recipe.training.get("bf16"))
+        add_zero_shot_features(model, processor, {"test": data}, bf16=bf16, quiet=quiet)
+        logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
         labels = labels_of(data)
         record: dict[str, Any] = {"test": task.score(logits, labels)}
         if task.problem_type in ("single_label_classification", "token_classification"):
@@ -311,53 +331,8 @@ def _record(result: dict[str, Any]) -> dict[str, Any]:
 
 def _publish(folder: Path, output: Path) -> None:
     """Copy a run's adapter to the top of the output folder, the config last."""
-    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json")]
+    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json", "ood.json")]
     for name in sorted(names, key=lambda name: name == "config.json"):
         temporary = output / f".{name}.tmp"
         shutil.copyfile(folder / name, temporary)
         temporary.replace(output / name)
-
-
-def _baselines(recipe: Recipe, task: Task, output: Path, num_prompts: int, process, quiet: bool) -> dict[str, Any]:
-    """Run every baseline on every seed, in all processes; each one's result is kept as it comes."""
-    from ..baselines import BASELINES
-    from ..baselines.base import Setting
-
-    found: dict[str, Any] = {}
-    for name, options in recipe.baseline_list():
-        kind = BASELINES[name]
-        baseline = kind(from_dict(kind.Options, options, f"option of {name}"))
-        records: list[dict[str, Any]] = []
-        for seed in recipe.seeds:
-            path = output / "baselines" / f"{name}-{seed}.json"
-            done = path.exists()
-            process.wait_for_everyone()
-            if not done:
-                splits = task.splits(seed)
-                make = partial(_make, recipe, task, seed, splits)
-                scratch = output / "baselines" / f"{name}-{seed}"
-                chosen = records[0]["chosen"] if records else None
-                outcome = baseline.run(Setting(recipe, task, splits, seed, scratch, quiet, num_prompts, make, chosen))
-                if process.is_main_process:
-                    shutil.rmtree(scratch, ignore_errors=True)
-                    write_json(path, _outcome(outcome, task, splits))
-                process.wait_for_everyone()
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-        found[name] = {
-            "title": baseline.title,
-            "validation": summarize([record["validation"] for record in records]),
-            "test": summarize([record["test"] for record in records]),
-            "trainable": records[0]["trainable"],
-            "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
-            "chosen": [record["chosen"] for record in records],
-        }
-    return found
-
-
-def _outcome(outcome: Any, task: Task, splits: Any) -> dict[str, Any]:
-    """A baseline's record for one seed."""
-    record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
-    for split, logits in (("validation", outcome.validation), ("test", outcome.test)):
-        labels = outcome.labels[split] if outcome.labels else np.asarray(splits[split]["label"])
-        record[split] = task.score(logits, labels)
-    return record

@@ -209,11 +209,11 @@ def test_from_scratch_trains_the_whole_architecture(setting):
 
 
 def test_from_scratch_tries_its_rates_on_the_first_seed_alone(setting, monkeypatch):
-    from hf_reprogram.baselines import finetuning
+    from hf_reprogram.baselines import search
 
     tried = []
-    fit = finetuning.fit
-    monkeypatch.setattr(finetuning, "fit", lambda *a, **k: tried.append(a[4]["learning_rate"]) or fit(*a, **k))
+    fit = search.fit
+    monkeypatch.setattr(search, "fit", lambda *a, **k: tried.append(a[4]["learning_rate"]) or fit(*a, **k))
     changes = {"training": {"num_train_epochs": 1}, "task": {"max_train": 48}}
     outcome = run("from_scratch", setting(**changes), learning_rate=[1e-4, 1e-3])
     assert tried == [1e-4, 1e-3]

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_reprogram import InputError
-from hf_reprogram.baselines import BASELINES, finetuning
+from hf_reprogram.baselines import BASELINES, finetuning, search
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
@@ -71,16 +71,16 @@ def run(monkeypatch):
 
     def start(name, made, rate=1e-3, **options):
         kind, kept = BASELINES[name], {}
-        fit = finetuning.fit
+        fit = search.fit
 
         def watched(model, *arguments, **others):
             kept.update(model=model, start={n: p.detach().clone() for n, p in model.named_parameters()})
             return fit(model, *arguments, **others)
 
-        monkeypatch.setattr(finetuning, "fit", watched)
+        monkeypatch.setattr(search, "fit", watched)
         options = {"learning_rate": rate, "tokens": "target", **options}
         outcome = kind(from_dict(kind.Options, options, f"option of {name}")).run(made)
-        monkeypatch.setattr(finetuning, "fit", fit)
+        monkeypatch.setattr(search, "fit", fit)
         return outcome, kept["model"], kept["start"]
 
     return start
@@ -209,7 +209,7 @@ def test_missing_labels_count_for_nothing_in_the_source_tokens_loss(setting):
     made = setting("multi_label_classification")
     tokenizer, make_model = finetuning._on_source_tokens(made, pretrained=False)
     torch.manual_seed(0)
-    model = make_model().eval()
+    model = make_model({}).eval()
     batch = tokenizer(["good film", "dull plot"], padding=True, return_tensors="pt")
     nan = float("nan")
     with torch.no_grad():

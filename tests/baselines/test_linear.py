@@ -79,6 +79,19 @@ def test_the_only_class_of_training_always_wins(label):
     assert model.trainable == 0
 
 
+@pytest.mark.parametrize("problem", ["single_label_classification", "regression", "multi_label_classification"])
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_the_model_is_a_linear_layer(problem, classes):
+    features, labels = data(classes)
+    if problem == "multi_label_classification":
+        labels = np.eye(classes + 1)[labels]  # the last one is constant
+    outputs = 1 if problem == "regression" else classes + 1  # a class more than training has
+    model = LinearModel(task(problem), 0.5, outputs).fit(features, labels)
+    weight, bias = model.layer(5)
+    assert weight.shape == (outputs, 5)
+    np.testing.assert_allclose(features @ weight.T + bias, model.logits(features), atol=1e-8)
+
+
 def test_numbers_are_ridge_regression():
     features, labels = data(4)
     values = features @ np.arange(5) + labels

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import re
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 
 from hf_reprogram import reprogram
 from hf_reprogram.hub.card import card_metadata, render_card, write_card
+from hf_reprogram.ood.report import average, ood_report
 
 ON_THE_HUB = "FacebookAI/roberta-large"
 
@@ -233,3 +235,52 @@ def test_the_folder_of_a_given_tokenizer_is_not_published(results):
     card = render_card(results, "me/adapter")
     assert "somebody" not in card
     assert "| method.tokenizer | `mine` |" in card
+
+
+# ------------------------------------------------------------------------------------------------ out of distribution
+
+
+@pytest.fixture
+def shifted(results):
+    """Results with reports of two seeds on a covariate set, a corruption at two levels and two semantic sets."""
+    labels = [0, 1, 1, 0]
+    made = []
+    for right in (4, 3):
+        logits = np.eye(2)[[*labels[:right], *(1 - label for label in labels[right:])]] * 3
+        corrupted = {"jpeg": dict.fromkeys((1, 5), (logits[:2], labels[:2]))}
+        semantic = {"noise": np.zeros((3, 2)), "tex|tures": logits[:1]}
+        made.append(ood_report(logits, labels, {"sketches": (logits, labels)}, corrupted, semantic, tpr=0.9))
+    sets = {"covariate": {"sketches": {"dataset": "me/sketches", "name": None}},
+            "semantic": {name: {"dataset": "images", "name": "dtd"} for name in ("noise", "tex|tures")}}  # fmt: skip
+    results["ood"] = {"report": average(made), "sets": sets}
+    results["baselines"]["linear_probe"]["ood"] = average(made[1:])
+    return results
+
+
+def test_the_table_of_shifts_has_a_row_for_every_classifier_that_was_asked(shifted):
+    card = ModelCard(render_card(shifted, "me/adapter")).text
+    section = card.split("## Out of distribution")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert rows[0] == "|  | ID | sketches | corruptions | FPR90 | AUROC | AUPR | aggregate |"
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| linear probe", "| WARP"]
+    assert rows[2].startswith("| linear probe | 75.0 | 75.0 | 100.0 | ")
+    assert rows[3].startswith("| WARP | 87.5 ± 17.7 | 87.5 ± 17.7 | 100.0 ± 0.0 | ")
+    assert "OOD is told by msp" in section
+    assert "Images of the same classes: sketches (`me/sketches`, 4)." in section
+    assert "Images of other classes: noise (`images` dtd, 3), tex|tures (`images` dtd, 1)." in section
+    assert "Corruptions: jpeg, levels 1, 5, of 2 test images." in section
+
+
+def test_a_swept_alpha_is_a_row_of_its_own(shifted):
+    report = shifted["ood"]["report"]
+    entries = [{"alpha": alpha, "validation": {}, "report": report} for alpha in (0.0, 0.4)]
+    shifted["ood"] |= {"alpha": 0.0, "alphas": entries, "chosen_alpha": 0.4}
+    card = render_card(shifted, "me/adapter")
+    assert "| WARP, alpha 0.4 | 87.5" in card
+    assert "Alpha was tried at 0, 0.4: 0.4 was the best on validation." in card
+    shifted["ood"]["chosen_alpha"] = 0.0
+    assert "WARP, alpha" not in render_card(shifted, "me/adapter")
+
+
+def test_without_shifts_there_is_no_such_section(results):
+    assert "Out of distribution" not in render_card(results, "me/adapter")

@@ -86,6 +86,22 @@ def test_no_path_of_an_option_is_uploaded(hub, finished, tmp_path):
         assert json.loads(hub.files[name])["method"]["mask"] == "mask.png"
 
 
+def test_no_path_of_a_set_outside_of_the_distribution_is_uploaded(hub, finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "adapter")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    here = {"dataset": str(tmp_path / "textures")}
+    recipe["ood"] = {
+        "covariate": {"shift": dict(here)},
+        "semantic": {"dtd": {"dataset": "images", "name": "dtd"}, "own": here},
+    }
+    (tmp_path / "textures").mkdir()
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    push_adapter(folder, "me/adapter", source=SOURCE)
+    ood = json.loads(hub.files["recipe.json"])["ood"]
+    assert ood["covariate"]["shift"]["dataset"] == ood["semantic"]["own"]["dataset"] == "textures"
+    assert ood["semantic"]["dtd"] == {"dataset": "images", "name": "dtd"}
+
+
 def test_the_card_names_the_repository(hub, finished):
     push_adapter(finished.folder, "me/adapter", source=SOURCE)
     card = hub.files["README.md"].decode()

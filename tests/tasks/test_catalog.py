@@ -50,7 +50,8 @@ def test_every_entry_is_one_that_the_rest_understands(known):
     for name in known.metrics:
         check_metric(name, problem.takes, known.problem)
     assert isinstance(known.label, tuple) == (known.problem == "multi_label_classification")
-    assert bool(known.labels) == (known.problem in ("single_label_classification", "token_classification"))
+    named = known.problem in ("single_label_classification", "token_classification")
+    assert bool(known.labels) == (named and known is not CATALOG["images", "tiny_imagenet"])  # whose data names them
     assert known.train_split != known.test_split
     assert not any(ord(character) > 127 for name in known.labels for character in name)
     assert sum(map(bool, (known.text, known.image, known.features))) == 1
@@ -244,6 +245,14 @@ def test_images_are_found_by_both_their_names(dataset, name, folder, column, mir
     assert (task.modality, len(task.labels), task.metrics[0]) == ("image", classes, "accuracy")
     assert task.train.column_names == ["image", "label"]
     assert sizes(task) == {"train": 54, "validation": 6, "test": 20}
+
+
+@pytest.mark.parametrize("name", ["cifar10_shift", "dtd", "tiny_imagenet"])
+def test_what_has_a_test_split_alone_is_not_trained_on(name, mirror):
+    split = CATALOG["images", name].test_split
+    mirror(f"images/{name}", split, {"image": [b"an image"] * 4, "label": [0, 1, 2, 3]})
+    with pytest.raises(InputError, match=f"Unknown split of 'images' 'train'.*'{split}'"):
+        load_task(TaskOptions(dataset="images", name=name))
 
 
 def test_card_frauds_are_rows_of_thirty_numbers(mirror):

@@ -1,0 +1,91 @@
+"""Zero-shot: the class whose text is nearest to the image (Radford et al. 2021, arXiv 2103.00020), and nothing trained.
+
+    logit_c = scale * u . v_c          v_c = mean over templates of the texts' features, normalised again
+
+This is the method `reprogrammer` without its programs, with the recipe's templates and class texts where it has some.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..methods.reprogramming import reprogram
+from ..model import to_accelerator
+from ..sources.base import Source
+from ..tasks.labels import problem_of
+from ..training.encode import encode
+from ..training.predict import predict_logits
+from .base import Baseline, Outcome, Setting
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
+
+
+@dataclass
+class ZeroShotOptions:
+    """None."""
+
+
+class ClassTextBaseline(Baseline):
+    """A baseline on a dual encoder's similarities of images and class texts."""
+
+    modalities = ("image",)
+    reads = "pair"
+
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        super().check(recipe)
+        problem = problem_of(recipe.task_options)
+        if problem != "single_label_classification":
+            raise InputError(
+                f"The baseline {self.title!r} compares images with texts of classes, and the task is a "
+                f"{problem.replace('_', ' ')}: leave it out."
+            )
+
+
+class ZeroShot(ClassTextBaseline):
+    """What the source says of the class texts as they are."""
+
+    title = "zero-shot"
+    Options = ZeroShotOptions
+
+    def run(self, setting: Setting) -> Outcome:
+        """See `Baseline.run`."""
+        started = time.perf_counter()
+        model, processor = class_text_model(setting)
+        to_accelerator(model).eval()
+        bf16 = bool(setting.training({}).get("bf16"))
+
+        def predict(data: Any) -> np.ndarray:
+            return predict_logits(model, processor, data, bf16=bf16, quiet=setting.quiet)
+
+        data = encode({name: setting.splits[name] for name in ("validation", "test")}, processor)
+        logits = {name: predict(split) for name, split in data.items()}
+        seconds = time.perf_counter() - started
+        extra = setting.predict_extra(processor, predict)
+        return Outcome(logits["validation"], logits["test"], 0, seconds, extra=extra)
+
+
+def class_text_model(setting: Setting, source: Source | None = None, **options: Any) -> tuple[Any, Any]:
+    """A model that compares images with the task's class texts, and its processor.
+
+    Args:
+        setting: of the baseline; its recipe's templates and class texts are taken over.
+        source: a loaded dual encoder in place of the recipe's.
+        options: of `reprogrammer`; by default it has no program.
+    """
+    recipe = setting.recipe
+    taken = {name: recipe.method[name] for name in ("templates", "class_texts") if recipe.method.get(name)}
+    return reprogram(
+        recipe.source["name"] if source is None else source,
+        method="reprogrammer",
+        labels=setting.task.labels,
+        source_kind=recipe.source.get("kind"),
+        source_kwargs=recipe.source_kwargs,
+        **{"image_program": "none", "text_program": "none", **taken, **options},
+    )

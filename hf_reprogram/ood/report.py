@@ -1,0 +1,224 @@
+"""One table of a classifier in and out of distribution, from its logits: accuracy under shift, and OOD detection.
+
+    report = ood_report(id_logits, id_labels, covariate={"sketches": (logits, labels)}, semantic={"textures": logits})
+
+A report is plain data, numbers between 0 and 1:
+
+    score, tpr                        how OOD was told, and where FPR is read off
+    images                            how many images each set has, nested as the numbers
+    id                                accuracy in distribution
+    covariate    {name: ...}          accuracy on other images of the same classes
+    corruptions  {kind: {level: ...}} accuracy on corrupted ID images
+    semantic     {name: {...}}        `detection_metrics` of images of other classes against all ID images
+    mean                              over `covariate`; over levels, then kinds of `corruptions`; each metric over `semantic`
+    aggregate                         mean of what there is of: ID accuracy, mean accuracy under covariate shift, mean accuracy
+                                      on corruptions, 1 - mean FPR, mean AUROC, mean AUPR with OOD as the positive class
+
+The aggregate weighs six numbers alike that do not mean the same, and AUPR depends on how many images each side has: compare it
+between rows of one table alone. `average` makes one report of several, say of several seeds: each number becomes a mean, a
+sample deviation and a count, and the tables take these as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, unknown
+from . import scores
+from .calibration import accuracy
+from .inputs import array
+from .metrics import METRICS, detection_metrics, rate, roc_curve
+
+LOGIT_SCORES: dict[str, Callable[[Any], np.ndarray]] = {
+    "msp": scores.msp,
+    "max_logit": scores.max_logit,
+    "energy": scores.energy,
+    "entropy": scores.entropy,
+    "margin": scores.margin,
+    "generalized_entropy": scores.generalized_entropy,
+}
+Labelled = tuple[Any, Any]  # logits (n, classes) and labels (n,)
+NUMBERS = ("id", "covariate", "corruptions", "semantic", "mean", "aggregate")
+
+
+def score_of(name: str) -> Callable[[Any], np.ndarray]:
+    """A score of logits (n, classes) alone, by its name in `hf_reprogram.ood.scores`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in LOGIT_SCORES:
+        raise unknown("score", name, LOGIT_SCORES)
+    return LOGIT_SCORES[name]
+
+
+def ood_report(
+    id_logits: Any,
+    id_labels: Any,
+    covariate: Mapping[str, Labelled] | None = None,
+    corruptions: Mapping[str, Mapping[int, Labelled]] | None = None,
+    semantic: Mapping[str, Any] | None = None,
+    score: str = "msp",
+    tpr: float = 0.95,
+) -> dict[str, Any]:
+    """The report of the module's docstring.
+
+    Args:
+        id_logits, id_labels: (n, classes) and (n,), in distribution.
+        covariate: logits and labels of each shifted set.
+        corruptions: logits and labels by kind and level.
+        semantic: logits (m, classes) of each set of images of other classes.
+        score: a key of `LOGIT_SCORES`.
+        tpr: share of OOD images that must be found where FPR is read off.
+
+    Raises:
+        InputError: there is no set at all, something is empty, NaN or infinite, or shapes do not fit.
+    """
+    covariate, corruptions, semantic = covariate or {}, corruptions or {}, semantic or {}
+    if not (covariate or corruptions or semantic):
+        raise InputError("There is nothing to compare with: give a covariate set, a corruption or a semantic set.")
+    of, inside = score_of(score), score_of(score)(id_logits)
+    found: dict[str, Any] = {
+        "score": score,
+        "tpr": rate(tpr),
+        "images": {
+            "id": len(inside),
+            "covariate": {name: len(labels) for name, (_, labels) in covariate.items()},
+            "corruptions": {
+                kind: {str(level): len(labels) for level, (_, labels) in levels.items()}
+                for kind, levels in corruptions.items()
+            },
+            "semantic": {name: len(logits) for name, logits in semantic.items()},
+        },
+        "id": _accuracy((id_logits, id_labels)),
+        "covariate": {name: _accuracy(given) for name, given in covariate.items()},
+        "corruptions": {
+            kind: {str(level): _accuracy(given) for level, given in levels.items()}
+            for kind, levels in corruptions.items()
+        },
+        "semantic": {name: detection_metrics(inside, of(logits), tpr) for name, logits in semantic.items()},
+    }
+    mean: dict[str, float] = {}
+    if covariate:
+        mean["covariate"] = _mean(found["covariate"].values())
+    if corruptions:
+        mean["corruptions"] = _mean(_mean(levels.values()) for levels in found["corruptions"].values())
+    if semantic:
+        mean |= {metric: _mean(row[metric] for row in found["semantic"].values()) for metric in METRICS}
+    parts = [found["id"], *(mean[name] for name in ("covariate", "corruptions", "auroc", "aupr_out") if name in mean)]
+    parts += [1 - mean["fpr"]] if semantic else []
+    return {**found, "mean": mean, "aggregate": _mean(parts)}
+
+
+def _accuracy(given: Labelled) -> float:
+    logits, labels = given
+    return accuracy(array(logits, "logits", 2).argmax(1), labels)
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean([*values]))
+
+
+def curves(id_logits: Any, semantic: Mapping[str, Any], score: str = "msp", points: int = 200, bins: int = 40) -> Any:
+    """What plots of detection are drawn from, as plain data: the ROC curve of each set, and histograms of the scores.
+
+    Args:
+        id_logits, semantic, score: as for `ood_report`.
+        points: at most so many of a ROC curve, evenly spaced among its own, both ends included.
+        bins: of equal width, over the scores of all sets.
+
+    Returns:
+        `roc`: by set, `fpr` and `tpr`. `scores`: `edges` (bins + 1,) and by set, "id" included, the share of its images in
+        each bin (bins,).
+    """
+    of = score_of(score)
+    inside, outside = of(id_logits), {name: of(logits) for name, logits in semantic.items()}
+    roc = {}
+    for name, found in outside.items():
+        fpr, tpr, _ = roc_curve(inside, found)
+        kept = np.unique(np.linspace(0, len(fpr) - 1, points).round().astype(int))
+        roc[name] = {"fpr": fpr[kept].tolist(), "tpr": tpr[kept].tolist()}
+    sides = {"id": inside, **outside}
+    edges = np.histogram_bin_edges(np.concatenate([*sides.values()]), bins)
+    shares = {name: (np.histogram(found, edges)[0] / len(found)).tolist() for name, found in sides.items()}
+    return {"roc": roc, "scores": {"edges": edges.tolist(), "shares": shares}}
+
+
+def average(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One report of several of the same sets; each number is {"mean": ..., "std": ..., "n": ...}, std 0 of a single one."""
+    numbers = {key: _average([report[key] for report in reports]) for key in NUMBERS}
+    return {**{key: reports[0][key] for key in ("score", "tpr", "images")}, **numbers}
+
+
+def _average(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        return {key: _average([value[key] for value in values]) for key in values[0]}
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "std": std, "n": len(values)}
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+
+def rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The table's rows, in percent: one a report, by its title."""
+    table = []
+    for title, report in reports.items():
+        mean = report["mean"]
+        row = {"": title, "ID": cell(report["id"])}
+        row |= {name: cell(value) for name, value in report["covariate"].items()}
+        if len(report["covariate"]) > 1:
+            row["covariate mean"] = cell(mean["covariate"])
+        if report["corruptions"]:
+            row["corruptions"] = cell(mean["corruptions"])
+        if report["semantic"]:
+            row |= {name: cell(mean[key]) for name, key in _detection(report).items()}
+        table.append({**row, "aggregate": cell(report["aggregate"])})
+    return table
+
+
+def semantic_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row for each semantic set, and for their mean; none without such sets."""
+    names = {**_detection(report), "AUPR of ID": "aupr_in", "detection error": "detection_error"}
+    sets = {**report["semantic"], "mean": report["mean"]} if report["semantic"] else {}
+    return [{"": name, **{head: cell(found[key]) for head, key in names.items()}} for name, found in sets.items()]
+
+
+def corruption_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row for each kind of corruption, a column for each level; none without them."""
+    levels = sorted({level for found in report["corruptions"].values() for level in found})
+    return [
+        {"": kind, **{f"level {level}": cell(found[level]) if level in found else "" for level in levels}}
+        for kind, found in report["corruptions"].items()
+    ]
+
+
+def note(report: Mapping[str, Any]) -> str:
+    """What the table's columns say, in words."""
+    parts = ["ID accuracy"]
+    parts += ["accuracy under covariate shift"] if report["covariate"] else []
+    parts += ["accuracy on corruptions"] if report["corruptions"] else []
+    what = "In percent."
+    if report["semantic"]:
+        fpr = next(iter(_detection(report)))
+        parts += [f"100 - {fpr}", "AUROC", "AUPR"]
+        what += (
+            f" OOD is told by {report['score']}, larger where it is more likely, and is the positive class: {fpr} is the share "
+            f"of ID images taken for OOD where {100 * report['tpr']:g} % of the OOD images are found."
+        )
+    return f"{what} The aggregate is the mean of {', '.join(parts[:-1])} and {parts[-1]}."
+
+
+def _detection(report: Mapping[str, Any]) -> dict[str, str]:
+    """Column heads with the metrics they show."""
+    return {f"FPR{100 * report['tpr']:g}": "fpr", "AUROC": "auroc", "AUPR": "aupr_out"}
+
+
+def cell(value: Any) -> str:
+    """A number or a mean and a deviation in percent, such as "71.2 ± 0.8"."""
+    entry = value if isinstance(value, Mapping) else {"mean": value, "n": 1}
+    spread = f" ± {100 * entry['std']:.1f}" if entry["n"] > 1 else ""
+    return f"{100 * entry['mean']:.1f}{spread}"

@@ -1,0 +1,187 @@
+"""The `ood:` section at work: an adapter's logits on every set, the reports made of them, and the files that hold them.
+
+runs/seed-0/ood.json    one adapter's record: what was asked, its report, and what plots are drawn from; kept on resume
+ood.md, ood_*.png       the tables and plots of the whole run
+
+A record holds `report` (`hf_reprogram.ood.report`), `curves`, and where alphas were swept the adapter's own `alpha` and, for
+each one tried, `alphas`: its accuracy on validation, which alone chooses, and its report.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import InputError
+from ..files import write_json
+from ..ood.report import average, curves, ood_report
+from ..tasks.load import Task
+from ..tasks.shifts import CorruptionOptions, Shifts
+from .encode import batches, encode, labels_of, load_processor
+from .features import add_zero_shot_features
+from .predict import predict_logits
+from .recipe import Recipe
+from .results import short_name, summarize
+
+
+def check_alphas(mapping: Any, alphas: list[float]) -> None:
+    """Raise `InputError` if there are alphas to sweep and an output mapping has none that can be set."""
+    if not alphas:
+        return
+    if not hasattr(mapping, "set_alpha"):
+        raise InputError(
+            "ood.alphas are shares of a zero-shot branch, and this method's output mapping blends none in: leave them out."
+        )
+    mapping.set_alpha(mapping.alpha())  # refused where it was trained
+
+
+def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, Any]) -> dict[str, Any]:
+    """The report on logits (n, classes) of every one of `shifts.splits`, beside those of the test split."""
+    options, corruptions = shifts.options, shifts.options.corruptions
+
+    def labelled(name: str) -> tuple[Any, Any]:
+        return logits[name], np.asarray(shifts.splits[name]["label"])
+
+    corrupted: dict[str, dict[int, tuple[Any, Any]]] = {}
+    if isinstance(corruptions, CorruptionOptions):
+        for kind in corruptions.kinds:
+            corrupted[kind] = {level: labelled(f"corruptions/{kind}/{level}") for level in corruptions.levels}
+    return ood_report(
+        id_logits,
+        id_labels,
+        {name: labelled(f"covariate/{name}") for name in options.covariate},
+        corrupted,
+        {name: logits[f"semantic/{name}"] for name in options.semantic},
+        options.score,
+        options.tpr,
+    )
+
+
+def asked_of(shifts: Shifts, alphas: bool = True) -> dict[str, Any]:
+    """What a record answers, as plain data; of a baseline without the alphas, which it has none of."""
+    asked = asdict(shifts.options)
+    return json.loads(json.dumps(asked if alphas else {**asked, "alphas": []}))
+
+
+def adapter_record(
+    model: Any, processor: Any, task: Task, shifts: Shifts, validation: Any, *, bf16: bool = False, quiet: bool = False
+) -> dict[str, Any]:
+    """An adapter's record; see the module's docstring.
+
+    Args:
+        model: a `ReprogrammedModel` in eval mode.
+        processor: its own.
+        task: whose test split is in distribution.
+        shifts: the sets.
+        validation: the prepared split that chooses among alphas; read only where there are some.
+        bf16: autocast to bfloat16, as in training.
+        quiet: no progress bars.
+    """
+    alphas = [float(alpha) for alpha in shifts.options.alphas]
+    check_alphas(model.mapping, alphas)
+    own = float(model.mapping.alpha()) if alphas else None
+    tried: list[float] = [] if own is None else [own, *(alpha for alpha in alphas if alpha != own)]
+    splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
+    labels, found = {}, {}
+    for name, split in splits.items():
+        data = encode({name: split}, processor)[name]
+        labels[name] = labels_of(data)
+        found[name] = _predict(model, processor, data, tried, bf16, quiet)  # one a value tried
+    made = []
+    for place in range(len(tried) or 1):
+        logits = {name: values[place] for name, values in found.items()}
+        made.append(report_of(shifts, logits["test"], labels["test"], logits))
+    outside = {name: found[f"semantic/{name}"][0] for name in shifts.options.semantic}
+    record: dict[str, Any] = {"report": made[0], "curves": curves(found["test"][0], outside, shifts.options.score)}
+    if own is not None:
+        record["alpha"] = own
+        record["alphas"] = [
+            {
+                "alpha": alpha,
+                "validation": task.score(found["validation"][tried.index(alpha)], labels["validation"]),
+                "report": made[tried.index(alpha)],
+            }
+            for alpha in alphas
+        ]
+    return record
+
+
+@torch.no_grad()
+def _predict(
+    model: Any, processor: Any, data: Any, alphas: list[float], bf16: bool, quiet: bool, batch_size: int = 64
+) -> list[np.ndarray]:
+    """Logits (n, classes) for each alpha, of one pass through the source a reading; without alphas the model's own."""
+    mapping, source = model.mapping, model.source
+    if not alphas:
+        add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
+        return [predict_logits(model, processor, data, bf16=bf16, quiet=quiet)]
+    mapping.set_alpha(max(alphas))
+    add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
+    found: list[list[np.ndarray]] = [[] for _ in alphas]
+    steps, total = batches(data, processor, batch_size), -(-len(data) // batch_size)
+    for _, batch in tqdm(steps, desc="Predicting", total=total, disable=quiet, leave=False):
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
+            inputs = model.transform({name: values.to(source.device) for name, values in batch.items()}, source)
+            read: dict[str, Any] = {}
+            for logits, alpha in zip(found, alphas, strict=True):
+                mapping.set_alpha(alpha)
+                if mapping.reads not in read:
+                    read[mapping.reads] = source(inputs, mapping.reads)
+                logits.append(mapping(read[mapping.reads], source).float().cpu().numpy())
+    mapping.set_alpha(alphas[0])
+    return [np.concatenate(logits) for logits in found]
+
+
+# -------------------------------------------------------------------------------------------------------- whole runs
+
+
+def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: int, quiet: bool) -> dict[str, Any]:
+    """The record of a finished run's adapter: made once, and read from then on unless something else is asked."""
+    from ..model import ReprogrammedModel, to_accelerator
+
+    path, asked = folder / "ood.json", asked_of(shifts)
+    if path.exists() and (record := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:
+        return record
+    model = ReprogrammedModel.from_pretrained(folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs)
+    to_accelerator(model)
+    processor = load_processor(folder, model.transform.takes)
+    validation, bf16 = task.splits(seed)["validation"], bool(recipe.training.get("bf16"))
+    record = adapter_record(model, processor, task, shifts, validation, bf16=bf16, quiet=quiet)
+    write_json(path, {"asked": asked, **record})
+    return record
+
+
+def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> dict[str, Any]:
+    """What `results.json` holds of an adapter's records, one a seed.
+
+    `report` is their average, and `sets` says where images come from. Where alphas were swept there are `alpha`, the adapters'
+    own, `alphas`, and `chosen_alpha`: the one with the best mean of the task's first metric on validation, of equal ones the
+    first.
+    """
+    found: dict[str, Any] = {
+        "report": average([record["report"] for record in records]),
+        "sets": {
+            kind: {name: {"dataset": short_name(given.dataset), "name": given.name} for name, given in sets.items()}
+            for kind, sets in (("covariate", shifts.options.covariate), ("semantic", shifts.options.semantic))
+        },
+    }
+    if "alphas" in records[0]:
+        swept = zip(*(record["alphas"] for record in records), strict=True)
+        found["alpha"] = float(np.mean([record["alpha"] for record in records]))
+        found["alphas"] = [
+            {
+                "alpha": entries[0]["alpha"],
+                "validation": summarize([entry["validation"] for entry in entries]),
+                "report": average([entry["report"] for entry in entries]),
+            }
+            for entries in swept
+        ]
+        means = [{metric: value["mean"] for metric, value in e["validation"].items()} for e in found["alphas"]]
+        found["chosen_alpha"] = found["alphas"][int(np.argmax([task.benefit(mean) for mean in means]))]["alpha"]
+    return found

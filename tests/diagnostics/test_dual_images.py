@@ -1,0 +1,48 @@
+"""Inspection of a dual encoder's adapter: its image program is shown as any program over an image is."""
+
+from __future__ import annotations
+
+import json
+from math import tanh
+
+import pytest
+import torch
+from PIL import Image
+
+from hf_reprogram import reprogram
+from hf_reprogram.diagnostics.images import inspect_images, plot_images, takes_images
+from hf_reprogram.diagnostics.inspection import inspect_model
+from tests import tiny_dual
+from tests.tiny_vision import SIDE
+
+
+def make(**options):
+    source = tiny_dual.make_source("clip")
+    tokenizer = tiny_dual.tokenizer()
+    return reprogram(source, "reprogrammer", ["cat", "dog"], processor=tokenizer, border=4, **options)
+
+
+def test_a_border_by_hand(tmp_path):
+    model, processor = make(resolution=16)
+    torch.nn.init.constant_(model.transform.canvas.program.weight, 0.2)
+    Image.new("RGB", (9, 9), (51, 51, 51)).save(tmp_path / "grey.png")
+    found = inspect_images(model, processor, str(tmp_path / "grey.png"))
+    assert found["canvas"] == {"size": [SIDE, SIDE], "holds": "image", "number": 1, "each": [SIDE, SIDE], "at": [0, 0]}
+    acting = SIDE**2 - (SIDE - 8) ** 2
+    assert found["program"]["numbers"] == 3 * acting
+    assert found["program"]["share"] == pytest.approx(acting / SIDE**2)
+    assert found["program"]["mean_change"] == pytest.approx(tanh(0.2), abs=1e-6)
+    assert json.dumps(inspect_model(model, processor))
+    assert plot_images(model, processor, tmp_path / "program.png", "A title").stat().st_size > 1000
+
+
+def test_without_an_image_program_there_is_none_to_show():
+    model, processor = reprogram(
+        tiny_dual.make_source("clip"),
+        "reprogrammer",
+        ["cat", "dog"],
+        processor=tiny_dual.tokenizer(),
+        image_program="none",
+    )
+    assert not takes_images(model)
+    assert json.dumps(inspect_model(model, processor))
