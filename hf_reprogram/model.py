@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,9 @@ class ReprogrammedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
         """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
+        for name, part in (("transform", self.transform), ("mapping", self.mapping)):  # options that changed since
+            values = asdict(part.options)
+            setattr(self.config, name, {key: values.get(key, old) for key, old in getattr(self.config, name).items()})
         if (state := kwargs.get("state_dict")) is not None:
             kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
         push = kwargs.pop("push_to_hub", False)

@@ -33,7 +33,8 @@ FAMILIES = ("clip", "siglip", "vision-text")
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """A token a letter, between a first and a last token."""
-    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[START]", "[END]", "[UNK]", *LETTERS])}
+    # The end has the largest id, as in CLIP's own vocabulary: old configurations of it look for that.
+    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", *LETTERS, "[START]", "[END]"])}
     made = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     ends = [("[START]", vocabulary["[START]"]), ("[END]", vocabulary["[END]"])]

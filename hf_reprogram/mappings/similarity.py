@@ -112,13 +112,17 @@ class Similarity(OutputMapping):
         return self.alpha_logit.sigmoid() if self.options.learn_alpha else self.options.alpha
 
     def forward(self, outputs: Any, source: Source) -> Tensor:
-        """Logits (batch, classes) from a `Pair` whose texts are (classes, templates, width)."""
-        image, text = outputs.image, _ensemble(outputs.text)
-        if outputs.plain_image is not None:
-            alpha = self.alpha()
-            image = (1 - alpha) * image + alpha * outputs.plain_image.to(image.dtype)
-            text = (1 - alpha) * text + alpha * _ensemble(outputs.plain_text)
-        return outputs.scale * image @ text.T
+        """Logits (batch, classes) from a `Pair` whose texts are (classes, templates, width); in float32, whatever the autocast.
+
+        In bfloat16 similarities would be rounded to about 1 of 256, and scores of OOD would tie.
+        """
+        with torch.autocast(outputs.image.device.type, enabled=False):
+            image, text = outputs.image.float(), _ensemble(outputs.text.float())
+            if outputs.plain_image is not None:
+                alpha = self.alpha()
+                image = (1 - alpha) * image + alpha * outputs.plain_image.float()
+                text = (1 - alpha) * text + alpha * _ensemble(outputs.plain_text.float())
+            return outputs.scale.float() * image @ text.T
 
     def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
         """Cross-entropy over the classes, or the focal contrastive loss of the batch."""

@@ -190,13 +190,13 @@ def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def image_processor(size: Sequence[int], resample: int = 2, crop: bool = False) -> Any:
+def image_processor(size: Sequence[int], resample: int = 2, crop: float | None = None) -> Any:
     """An image processor that makes RGB pixels from 0 to 1 of a size, and does not normalise: the source does.
 
     Args:
         size: height and width.
         resample: as Pillow numbers it: 2 is bilinear, 3 bicubic.
-        crop: resize by the shorter side and crop to the middle, where otherwise an image is squeezed.
+        crop: how many times as long as the size the shorter side is made before the middle is cut out; None squeezes an image.
     """
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -204,8 +204,8 @@ def image_processor(size: Sequence[int], resample: int = 2, crop: bool = False) 
     return ViTImageProcessorPil(
         do_convert_rgb=True,
         do_resize=True,
-        size={"shortest_edge": max(size)} if crop else whole,
-        do_center_crop=crop,
+        size={"shortest_edge": round(crop * max(size))} if crop else whole,
+        do_center_crop=bool(crop),
         crop_size=whole,
         resample=resample,
         do_rescale=True,

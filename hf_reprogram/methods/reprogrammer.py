@@ -131,14 +131,16 @@ class Reprogrammer(Method):
 
     @property
     def _size(self) -> int:
-        return self.options.size or {"low_rank": 4, "context": 16}[self.options.text_program]
+        usual = {"low_rank": 4, "context": 16}[self.options.text_program]
+        return usual if self.options.size is None else self.options.size
 
     def _image(self, sizes: dict[str, int]) -> dict[str, Any] | None:
         if self.options.image_program == "none":
             return None
         made = {**sizes, **{f"image_{name}": side for name, side in sizes.items()}, "mask": self.options.image_program}
         if self.options.image_program == "border":
-            made["border"] = self.options.border or max(1, round(min(sizes.values()) * 16 / 224))
+            usual = max(1, round(min(sizes.values()) * 16 / 224))
+            made["border"] = usual if self.options.border is None else self.options.border
         return made
 
     def _text(self, source: Source) -> dict[str, Any] | None:
@@ -157,7 +159,13 @@ class Reprogrammer(Method):
 def tokenized(
     source: DualSource, tokenizer: Any, names: Sequence[str], templates: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """Ids and mask (classes, templates, tokens) of every class in every template."""
+    """Ids and mask (classes, templates, tokens) of every class in every template.
+
+    Raises:
+        InputError: a class has no text, or one is too long.
+    """
+    if any(not name.strip() for name in names):
+        raise InputError("A class has no name to put into the templates: give every class one, or class_texts.")
     texts = [template.replace("{}", name) for name in names for template in templates]
     ids, mask = source.tokenize(tokenizer, texts)
     shape = (len(names), len(templates))

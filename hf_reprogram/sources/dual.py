@@ -18,7 +18,7 @@ Pixels are normalised here, once, as for every image source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from .base import fingerprint
-from .reading import PATCHING
+from .reading import PATCHING, constant, forward_of
+from .text import max_tokens
 from .vision import VisionSource
 
 MODEL_TYPES = ("clip", "siglip", "vision-text-dual-encoder")
@@ -71,7 +72,8 @@ class DualSource(VisionSource):
         model: `CLIPModel`, `SiglipModel` or `VisionTextDualEncoderModel`.
         image_size, mean, std: as for `VisionSource`.
         resample: how its images are resized, as Pillow numbers it (3: bicubic).
-        crop: whether its images are resized by their shorter side and cropped to the middle.
+        crop: how many times as long as `image_size` the shorter side is made before the middle is cut out; by default images
+            are squeezed.
 
     `source(inputs, reads)` takes `pixels` (batch, 3, height, width) from 0 to 1, and for the two `Pair`s `texts` and
     `plain_texts` (`Texts`) and `plain`: the untouched pixels, or their u (batch, width) where that is known.
@@ -87,7 +89,7 @@ class DualSource(VisionSource):
         mean: Sequence[float],
         std: Sequence[float],
         resample: int = 3,
-        crop: bool = False,
+        crop: float | None = None,
     ):
         config: Any = getattr(model, "config", None)
         if getattr(config, "model_type", None) not in MODEL_TYPES:
@@ -96,14 +98,13 @@ class DualSource(VisionSource):
             )
         super().__init__(model, image_size, mean, std, kind="dual", gives="features")
         self.settings = {**(self.settings or {}), "resample": resample, "crop": crop}
-        text = config.text_config
         width = self.spec.widths["features"]
         self.spec = replace(
             self.spec,
             widths={"features": width, "pair": width, "residual": width},
             embedding_width=self.embedding.weight.shape[1],
             vocab_size=self.embedding.weight.shape[0],
-            max_tokens=text.max_position_embeddings,
+            max_tokens=max_tokens(self.model.text_model),
         )
         self._kept: list[tuple[Any, Texts, Tensor]] = []
 
@@ -146,8 +147,9 @@ class DualSource(VisionSource):
         """
         limit = self.spec.max_tokens
         padding = {"padding": "max_length", "max_length": limit} if self.pads_fully else {"padding": True}
-        tokenizer.padding_side = "right"
-        found = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, **padding)
+        if tokenizer.pad_token is None:
+            raise InputError("The tokenizer has no padding token, which texts of several lengths need: give it one.")
+        found = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, padding_side="right", **padding)
         ids, mask = found["input_ids"], found["attention_mask"]
         if ids.shape[1] > limit:
             longest = texts[int(mask.sum(1).argmax())]
@@ -162,18 +164,22 @@ class DualSource(VisionSource):
         if trains:
             return self._encode(texts)
         key: tuple[Any, ...] = tuple((id(part), part._version) for part in texts if part is not None)
-        key += (torch.is_autocast_enabled(self.device.type), self.device)
+        half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
+        key += (half, self.device, self.embedding.weight.dtype)
         for known, _, features in self._kept:  # the texts are kept too, so that no other object takes over an id
             if known == key:
                 return features
-        with torch.no_grad():
+        with constant():
             features = self._encode(texts)
         self._kept = [*self._kept[-1:], (key, texts, features)]
         return features
 
     def _encode(self, texts: Texts) -> Tensor:
         ids, mask = texts.ids.flatten(0, -2), texts.mask.flatten(0, -2)
-        given = nullcontext() if texts.embeds is None else _embeddings(self.embedding, texts.embeds.flatten(0, -3))
+        given: Any = nullcontext()
+        if texts.embeds is not None:
+            embeds = texts.embeds.flatten(0, -3)
+            given = forward_of(self.embedding, lambda _: embeds)
         with PATCHING, given:
             attended = None if self.pads_fully else mask  # SigLIP attends to its padding
             found = self.model.get_text_features(input_ids=ids, attention_mask=attended).pooler_output
@@ -199,13 +205,3 @@ class DualSource(VisionSource):
             with torch.no_grad():
                 plain = super().forward({"pixels": plain}, "features")
         return Pair(image, text, self.scale, plain, self.text_features(inputs["plain_texts"]))
-
-
-@contextmanager
-def _embeddings(layer: Any, embeds: Tensor) -> Iterator[None]:
-    """Within this context the embedding `layer` returns `embeds`, whatever ids it is given."""
-    layer.forward = lambda _: embeds
-    try:
-        yield
-    finally:
-        del layer.forward

@@ -175,13 +175,14 @@ def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any], kind:
     cropped = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
     size = dict(processor.crop_size if cropped else processor.size)
     height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
+    ratio = processor.size.get("shortest_edge", height) / height if cropped else None
     plain = not getattr(processor, "do_normalize", True)
     found = {
         "image_size": (height or config.image_size, width or config.image_size),
         "mean": [0.0] * 3 if plain else list(processor.image_mean),
         "std": [1.0] * 3 if plain else list(processor.image_std),
     }
-    return {**found, "resample": int(processor.resample), "crop": bool(cropped)} if kind == "dual" else found
+    return {**found, "resample": int(processor.resample), "crop": ratio} if kind == "dual" else found
 
 
 @torch.no_grad()

@@ -79,18 +79,32 @@ def can_read_last_layer(model: Any) -> bool:
 
 
 @contextmanager
-def last_layer_at(model: Any, position: Tensor) -> Iterator[None]:
-    """Within this context the encoder's last layer, and so the model, returns only the state at `position`."""
-    layer = model.encoder.layer[-1]
-    saved = layer.__dict__.get("forward")
-    layer.forward = lambda hidden, mask=None, *args, **kwargs: bert_layer_at(layer, hidden, mask, position)
+def forward_of(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within this context `module` computes `forward`; what stood in its place, such as accelerate's hook, comes back."""
+    saved = module.__dict__.get("forward")
+    module.forward = forward
     try:
         yield
     finally:
         if saved is None:
-            del layer.forward
+            del module.forward
         else:
-            layer.forward = saved
+            module.forward = saved
+
+
+@contextmanager
+def constant() -> Iterator[None]:
+    """Within this context tensors are made that may be kept: without gradients, and outside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+@contextmanager
+def last_layer_at(model: Any, position: Tensor) -> Iterator[None]:
+    """Within this context the encoder's last layer, and so the model, returns only the state at `position`."""
+    layer = model.encoder.layer[-1]
+    with forward_of(layer, lambda hidden, mask=None, *args, **kwargs: bert_layer_at(layer, hidden, mask, position)):
+        yield
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from .base import Source, SourceSpec, fingerprint
-from .reading import PATCHING
+from .reading import PATCHING, forward_of
 
 KINDS = ("image_classifier", "image_encoder")
 
@@ -245,15 +245,9 @@ class VisionSource(Source):
 def _instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
     """Within this context `layer` returns `output`; yields pixels to call the model with, which nothing looks at."""
     side = layer.kernel_size[0]
-    layer.forward = lambda _: output
-    try:
-        yield (
-            output.new_zeros(1)
-            .to(layer.weight.dtype)
-            .expand(len(output), 3, side * output.shape[2], side * output.shape[3])
-        )
-    finally:
-        del layer.forward
+    pixels = output.new_zeros(1).to(layer.weight.dtype)
+    with forward_of(layer, lambda _: output):
+        yield pixels.expand(len(output), 3, side * output.shape[2], side * output.shape[3])
 
 
 @contextmanager

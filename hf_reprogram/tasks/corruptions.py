@@ -49,7 +49,7 @@ def check(kind: str, level: object) -> None:
     """Raise `InputError` unless there are such a kind and level."""
     if kind not in KINDS:
         raise unknown("corruption", kind, KINDS)
-    if level not in LEVELS or isinstance(level, bool):
+    if type(level) is not int or level not in LEVELS:
         raise InputError(f"The level {level!r} of {kind} is none: give a whole number from 1 to 5.")
 
 

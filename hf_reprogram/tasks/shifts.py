@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .load import Task
 
 
+_COLUMNS = ("id", "mean", "corruptions", "covariate mean", "aggregate")  # of the tables: no names of sets
+
+
 @dataclass
 class SetOptions:
     """A set of images, named as in the `task:` section.
@@ -112,6 +115,12 @@ class ShiftOptions:
     def __post_init__(self):
         for kind in ("covariate", "semantic"):
             sections = _section(getattr(self, kind), f"ood.{kind}", "{NAME: {dataset: ...}}")
+            for name in sections:
+                if str(name).lower() in _COLUMNS:
+                    raise InputError(
+                        f"ood.{kind} has a set called {str(name)!r}, which is a column or row of the tables: call it "
+                        "something else."
+                    )
             setattr(self, kind, {str(name): _set(given, f"ood.{kind}.{name}") for name, given in sections.items()})
         if isinstance(self.corruptions, Mapping):
             self.corruptions = from_dict(CorruptionOptions, self.corruptions, "key of ood.corruptions")

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -101,24 +101,36 @@ def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
     """Write features (n, width) to a file, whole or not at all."""
     from safetensors.numpy import save_file
 
-    parent = Path(path).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=parent, suffix=".partial")
-    os.close(handle)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({"features": features}, name)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        save_file({"features": features}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+_digests: WeakKeyDictionary[DualSource, tuple[Any, bytes]] = WeakKeyDictionary()
+
+
+def _digest(source: DualSource) -> bytes:
+    """That of the image tower's weights, computed once until one of them changes."""
+    weights = list(source.image_weights())
+    versions = [(id(weight), weight._version) for _, weight in weights]
+    if _digests.get(source, (None, b""))[0] != versions:
+        digest = hashlib.sha256()
+        for name, weight in weights:
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().flatten().cpu().view(torch.uint8).numpy().data)
+        _digests[source] = (versions, digest.digest())
+    return _digests[source][1]
 
 
 def _key(source: DualSource, processor: Any, data: Examples, bf16: bool) -> str:
-    digest = hashlib.sha256()
-    for name, weight in source.image_weights():
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.detach().flatten().cpu().view(torch.uint8).numpy().data)
-    settings = {"source": source.settings, "processor": processor.to_dict(), "bf16": bf16}
+    digest = hashlib.sha256(_digest(source))
+    vision = source.model.config.vision_config.to_dict()
+    settings = {"model": vision, "source": source.settings, "processor": processor.to_dict(), "bf16": bf16}
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     assert isinstance(data.read, Pixels)
     for value in data.read.encoded["image"]:

@@ -116,7 +116,7 @@ def adapter_record(
 def _predict(
     model: Any, processor: Any, data: Any, alphas: list[float], bf16: bool, quiet: bool, batch_size: int = 64
 ) -> list[np.ndarray]:
-    """Logits (n, classes) for each alpha, of one pass through the source a reading; without alphas the model's own."""
+    """Logits (n, classes) for each alpha, of one pass through the source; without alphas the model's own."""
     mapping, source = model.mapping, model.source
     if not alphas:
         add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
@@ -126,14 +126,13 @@ def _predict(
     found: list[list[np.ndarray]] = [[] for _ in alphas]
     steps, total = batches(data, processor, batch_size), -(-len(data) // batch_size)
     for _, batch in tqdm(steps, desc="Predicting", total=total, disable=quiet, leave=False):
+        mapping.set_alpha(max(alphas))  # what it reads then serves them all
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
             inputs = model.transform({name: values.to(source.device) for name, values in batch.items()}, source)
-            read: dict[str, Any] = {}
+            outputs = source(inputs, mapping.reads)
             for logits, alpha in zip(found, alphas, strict=True):
                 mapping.set_alpha(alpha)
-                if mapping.reads not in read:
-                    read[mapping.reads] = source(inputs, mapping.reads)
-                logits.append(mapping(read[mapping.reads], source).float().cpu().numpy())
+                logits.append(mapping(outputs, source).float().cpu().numpy())
     mapping.set_alpha(alphas[0])
     return [np.concatenate(logits) for logits in found]
 
@@ -173,7 +172,7 @@ def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> 
     }
     if "alphas" in records[0]:
         swept = zip(*(record["alphas"] for record in records), strict=True)
-        found["alpha"] = float(np.mean([record["alpha"] for record in records]))
+        found["alpha"] = records[0]["alpha"]  # of all: one that is trained is not swept
         found["alphas"] = [
             {
                 "alpha": entries[0]["alpha"],

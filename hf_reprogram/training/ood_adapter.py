@@ -82,7 +82,12 @@ def _sections(
     ood = dict(chosen.ood or {}) if chosen and (given or not (covariate or semantic)) else {}
     for key, sets in (("covariate", covariate), ("semantic", semantic)):
         if sets:
-            ood[key] = dict(_named(text, key) for text in sets)
+            named = [_named(text, key) for text in sets]
+            names = [name for name, _ in named]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise InputError(f"--{key} names {twice[0]!r} twice: every set needs a name of its own.")
+            ood[key] = dict(named)
     if not ood:
         raise InputError(
             f"There is nothing to compare {adapter!r} with: give --covariate NAME=DATASET or --semantic NAME=DATASET, or a "

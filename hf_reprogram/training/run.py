@@ -120,6 +120,8 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
     from ..diagnostics.plots import plot_run
     from ..hub.card import write_card
 
+    for name in ("ood.md", "ood_roc.png", "ood_scores.png", "ood_alpha.png"):  # of another section ood
+        (output / name).unlink(missing_ok=True)
     if record is not None:
         tables = render_ood(run_reports(results), results["ood"]["report"])
         write_text(output / "ood.md", f"# {results['task']['title']} in and out of distribution\n\n{tables}")
@@ -205,7 +207,7 @@ def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[d
 
 def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, name: str | None = None) -> Path:
     """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder."""
-    from ..model import adapter_bytes
+    from ..model import adapter_bytes, to_accelerator
 
     folder = output / "runs" / (name or f"seed-{seed}")
     done = (folder / "fit.json").exists()
@@ -219,6 +221,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
         baseline.check_source(model.source.spec, task)
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
+    to_accelerator(model)
     arguments = recipe.training_arguments
     data = encode(splits, processor, task.options.max_length, task.problem_type)
     add_zero_shot_features(model, processor, data, bf16=bool(arguments.get("bf16")), quiet=quiet)

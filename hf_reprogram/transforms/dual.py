@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..options import from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
+from ..sources.reading import constant
 from .base import InputTransform
 from .canvas import Canvas, CanvasOptions, check_whole, prepared
 from .text_programs import make_text_program
@@ -115,20 +116,23 @@ class Dual(InputTransform):
         """The class texts as they are; the same object until they change."""
         key = (id(self.ids), self.ids._version, self.ids.device)
         if self._plain is None or self._plain[0] != key:
-            self._plain = (key, Texts(self.ids.long(), self.mask.long()))
+            with constant():
+                self._plain = (key, Texts(self.ids.long(), self.mask.long()))
         return self._plain[1]
 
     def texts(self, source: Source) -> Texts:
-        """The class texts with the program; without gradients the same object until theta changes."""
+        """The class texts with the program; without gradients the same object until theta changes, or is trained again."""
         plain = self.plain_texts
         if self.text is None:
             return plain
-        if torch.is_grad_enabled():
+        theta = list(self.text.parameters())
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in theta):
             self._kept = None  # a fused optimizer's step leaves no trace in a tensor's version
             return self.text(plain, source)
-        key = (id(plain), *((id(p), p._version, p.device) for p in self.text.parameters()))
+        key = (id(plain), source.embedding.weight.dtype, *((id(p), p._version, p.device, p.dtype) for p in theta))
         if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self.text(plain, source))
+            with constant():
+                self._kept = (key, self.text(plain, source))
         return self._kept[1]
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:

@@ -1,7 +1,7 @@
 """Text programs: what a dual encoder's text tower is given in place of the embeddings e of a class text's tokens.
 
     low_rank    e + unit * (e A^T B^T + b)          A (rank, width), B (width, rank), b (width,)
-    context     unit * c_1 ... c_m after the first token, and then the text          c (m, width)
+    context     unit * c_1 ... c_m between the start token and the text          c (m, width)
     table       e + unit * d[token]                 d: a row for each token that occurs in the class texts
 
 Theta is A, B, b, or c, or d. With everything but A and c at zero the text is as it was. A `unit` below 1 makes the steps of an
@@ -95,7 +95,7 @@ class LowRank(TextProgram):
 
 
 class Context(TextProgram):
-    """Vectors between a text's first token and the rest."""
+    """Vectors between a text's start token and the rest; before it, where texts have none (SigLIP's)."""
 
     def __init__(self, options: TextProgramOptions):
         super().__init__(options)
@@ -113,16 +113,16 @@ class Context(TextProgram):
 
     def forward(self, texts: Texts, source: Source) -> Texts:
         """See `TextProgram.forward`; a text is as many tokens longer, padding at the tower's limit left out."""
-        limit = source.spec.max_tokens
+        limit, start = source.spec.max_tokens, 0 if getattr(source, "pads_fully", False) else 1
         leading, count = texts.ids.shape[:-1], len(self.vectors)
         embeds = source.embed(texts.ids)
         vectors = (self.options.unit * self.vectors).to(embeds.dtype).expand(*leading, -1, -1)
-        filler = texts.ids[..., 1:2].expand(*leading, count)  # never looked up; no end of a text, which CLIP looks for
+        filler = texts.ids[..., start : start + 1].expand(*leading, count)  # not looked up, and not what ends a text
         ones = texts.mask[..., :1].expand(*leading, count)
         return Texts(
-            torch.cat([texts.ids[..., :1], filler, texts.ids[..., 1:]], -1)[..., :limit],
-            torch.cat([texts.mask[..., :1], ones, texts.mask[..., 1:]], -1)[..., :limit],
-            torch.cat([embeds[..., :1, :], vectors, embeds[..., 1:, :]], -2)[..., :limit, :],
+            torch.cat([texts.ids[..., :start], filler, texts.ids[..., start:]], -1)[..., :limit],
+            torch.cat([texts.mask[..., :start], ones, texts.mask[..., start:]], -1)[..., :limit],
+            torch.cat([embeds[..., :start, :], vectors, embeds[..., start:, :]], -2)[..., :limit, :],
         )
 
 

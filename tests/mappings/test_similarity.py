@@ -81,12 +81,12 @@ def test_a_trained_alpha_starts_where_it_is_told_and_gets_a_gradient(pair):
 def test_the_contrastive_loss_is_the_sum_written_out():
     torch.manual_seed(1)
     logits, labels = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 2, 1, 2])
-    total = 0.0
+    total, values = 0.0, logits.tolist()
     for i in range(4):
-        row = [math.exp(logits[i, labels[j]]) for j in range(4)]
-        column = [math.exp(logits[j, labels[i]]) for j in range(4)]
-        for values in (row, column):
-            p = values[i] / sum(values)
+        row = [math.exp(values[i][labels[j]]) for j in range(4)]
+        column = [math.exp(values[j][labels[i]]) for j in range(4)]
+        for weights in (row, column):
+            p = weights[i] / sum(weights)
             total -= 0.8 * (1 - p) ** 4 * math.log(p)
     found = contrastive_loss(logits, labels)
     assert found.item() == pytest.approx(total / 8, rel=1e-5)

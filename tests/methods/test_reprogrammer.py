@@ -132,6 +132,9 @@ def test_class_texts_stand_for_the_names(clip):
         ({"text_program": "context", "size": 20}, "have 47 tokens, but the text tower takes 40"),
         ({"alpha": -0.1}, "alpha is -0.1"),
         ({"border": 16}, "border is 16"),
+        ({"border": 0}, "border is 0"),
+        ({"size": 0}, "size of a low_rank text program is 0"),
+        ({"class_texts": ["a", " ", "b"]}, "has no name"),
     ],
 )
 def test_bad_options_get_one_sentence(options, sentence, clip):
@@ -147,3 +150,35 @@ def test_bad_labels_and_sources_get_one_sentence(clip, tmp_path):
     vit = tiny_vision.save_source(tmp_path / "vit", "vit")
     with pytest.raises(InputError, match="no text tower"):
         reprogram(vit, method="reprogrammer", labels=["cat", "dog"])
+
+
+@torch.no_grad()
+def test_an_alpha_that_is_set_is_saved(clip, tmp_path):
+    model, processor = make(clip, alpha=0.4, resolution=16)
+    model.mapping.set_alpha(0.8)
+    model.save_pretrained(tmp_path)
+    images, _ = tiny_vision.images(2)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    again = ReprogrammedModel.from_pretrained(tmp_path)
+    assert again.config.mapping["alpha"] == 0.8
+    assert torch.equal(again(pixel_values=pixels).logits, model.eval()(pixel_values=pixels).logits)
+
+
+def test_logits_are_not_rounded_to_bfloat16(clip):
+    model, processor = make(clip, **NONE)
+    images, _ = tiny_vision.images(4)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model.eval()(pixel_values=pixels).logits
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_it_is_first_used_in_inference_mode_and_then_trained(clip):
+    model, processor = make(clip)
+    images, labels = tiny_vision.images(4)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        model.eval()(pixel_values=pixels)
+    model.train()(pixel_values=pixels, labels=torch.tensor(labels)).loss.backward()
+    assert model.transform.text.up.grad.abs().sum() > 0

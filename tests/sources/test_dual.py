@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_reprogram import InputError
+from hf_reprogram import InputError, reprogram
 from hf_reprogram.sources import DualSource, load_source, restore_source
 from hf_reprogram.sources.dual import Texts
 from tests import tiny_dual as tiny
@@ -110,7 +110,7 @@ def test_it_loads_by_name_and_is_recognised_by_both_towers(tmp_path):
     assert source.spec.kind == "dual"
     assert source.spec.canvas() == (tiny_vision.SIDE, tiny_vision.SIDE)
     assert (source.spec.vocab_size, source.spec.max_tokens) == (len(tiny.tokenizer()), tiny.TOKENS)
-    assert reference["image"]["crop"] is False
+    assert reference["image"]["crop"] is None
     restore_source(reference)
     other = tiny.make_model("clip")
     with torch.no_grad():
@@ -141,3 +141,71 @@ def test_a_text_longer_than_the_tower_takes_is_refused():
     source = tiny.make_source("clip")
     with pytest.raises(InputError, match="has 52 tokens, but the text tower takes 40"):
         source.tokenize(tiny.tokenizer(), ["a cat", "b" * 50])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("legacy", [False, True])
+def test_clip_reads_the_state_at_the_end_of_a_text(legacy):
+    """Both of its configurations: the end token's own id, and 2, which means the largest id of all."""
+    source = tiny.make_source("clip")
+    if legacy:
+        source.model.text_model.eos_token_id = source.model.config.text_config.eos_token_id = 2
+    short, mask = source.tokenize(tiny.tokenizer(), ["a cat"])
+    end = tiny.tokenizer().eos_token_id
+    padded = torch.cat([short, torch.full((1, 5), end)], 1)  # CLIP's padding is its end token
+    more = torch.cat([mask, torch.zeros(1, 5, dtype=mask.dtype)], 1)
+    expected = source.text_features(Texts(short, mask))
+    torch.testing.assert_close(source.text_features(Texts(padded, more)), expected)
+    other, mask = source.tokenize(tiny.tokenizer(), ["a cab"])
+    assert (source.text_features(Texts(other, mask)) - expected).abs().max() > 1e-3
+
+
+def test_constants_first_made_in_inference_mode_serve_training_too():
+    source = tiny.make_source("clip")
+    texts = tokens(source)
+    with torch.inference_mode():
+        first = source.text_features(texts)
+    assert source.text_features(texts) is first
+    assert not first.is_inference()
+
+
+def test_another_dtype_makes_other_constants():
+    source = tiny.make_source("vision-text")
+    texts = tokens(source)
+    source.text_features(texts)
+    source.to(torch.bfloat16)
+    assert source.text_features(texts).dtype == torch.bfloat16
+
+
+def test_a_hook_on_the_embedding_stays():
+    """As accelerate puts one there for sources on several devices."""
+    source = tiny.make_source("clip")
+    texts, called = tokens(source), []
+    plain = source.embedding.forward
+    source.embedding.forward = lambda ids: called.append(1) or plain(ids)
+    source.text_features(texts._replace(embeds=source.embed(texts.ids)))
+    source.embed(texts.ids)
+    assert len(called) == 2
+
+
+def test_an_image_is_resized_and_cropped_as_the_sources_processor_does(tmp_path):
+    folder = tiny.save_source(tmp_path / "source", "clip")
+    side = tiny_vision.SIDE
+    processor = tiny_vision.processor_of()
+    processor.size, processor.crop_size = {"shortest_edge": 2 * side}, {"height": side, "width": side}
+    processor.do_center_crop, processor.resample = True, 3
+    processor.save_pretrained(folder)
+    _, reference = load_source(folder)
+    assert reference["image"]["crop"] == 2
+    _, ours = reprogram(folder, method="reprogrammer", labels=["cat", "dog"])
+    images, _ = tiny_vision.images(2, side=50)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tiny_vision.MEAN, tiny_vision.STD))
+    expected = processor(images, return_tensors="pt")["pixel_values"] * std + mean
+    torch.testing.assert_close(ours(images, return_tensors="pt")["pixel_values"], expected, rtol=0, atol=1e-5)
+
+
+def test_a_tokenizer_without_padding_is_refused():
+    words = tiny.tokenizer()
+    words.pad_token = None
+    with pytest.raises(InputError, match="no padding token"):
+        tiny.make_source("clip").tokenize(words, TEXTS)

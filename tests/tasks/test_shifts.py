@@ -86,6 +86,8 @@ DOTS = {"semantic": {"dots": {"dataset": "dots"}}}
         ({"semantic": {"dots": {"dataset": "dots", "few_shot": 3}}}, r"Unknown key of ood\.semantic\.dots 'few_shot'"),
         ({"covariate": {"dots": {"dataset": 3}}}, r"key of ood\.covariate\.dots 'dataset' is 3: give a text"),
         ({"semantic": {"dots": {"dataset": "dots", "drop": {"label": 3}}}}, r"drop\.label is 3: give a list"),
+        ({"semantic": {"ID": {"dataset": "dots"}}}, r"ood\.semantic has a set called 'ID', which is a column"),
+        ({"covariate": {"mean": {"dataset": "dots"}}}, r"ood\.covariate has a set called 'mean'"),
         ({"corruptions": {"kind": ["jpeg"]}}, "'kind': did you mean 'kinds'"),
         ({"corruptions": {"kinds": ["jpg"]}}, "Unknown corruption 'jpg': did you mean 'jpeg'"),
         ({"corruptions": {"kinds": ["jpeg", "jpeg"]}}, r"ood\.corruptions\.kinds is .*each once"),

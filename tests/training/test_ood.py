@@ -178,7 +178,10 @@ def test_what_is_asked_later_is_reported_without_training(whole_run, world, copi
     for report in (results["ood"]["report"], results["baselines"]["raw_linear"]["ood"]):
         assert (report["score"], report["tpr"], report["corruptions"]) == ("energy", 0.8, {})
     assert results["test"] == whole_run.results["test"]
+    (copied / "ood_alpha.png").touch()  # of a section that had alphas
     train(changed, resume=True, quiet=True)
+    assert not (copied / "ood_alpha.png").exists()
+    assert (copied / "ood_roc.png").exists()
     assert made == [1, 1]
 
 
@@ -301,7 +304,7 @@ def test_validation_alone_chooses_and_the_first_of_equals(dual):
     wrong = ood_report(np.eye(2), [1, 0], semantic={"noise": np.ones((1, 2)) * [9, 0]})
 
     def record(*validations):
-        swept = zip((0.0, 0.5, 1.0), validations, (report, wrong, report), strict=True)
+        swept = zip((0.0, 0.5, 1.0), validations, (report, wrong, report), strict=False)
         entries = [{"alpha": a, "validation": {"accuracy": v}, "report": r} for a, v, r in swept]
         return {"report": report, "alpha": 0.0, "alphas": entries}
 
@@ -310,6 +313,8 @@ def test_validation_alone_chooses_and_the_first_of_equals(dual):
     assert found["alphas"][1]["validation"]["accuracy"]["mean"] == pytest.approx(0.65)
     assert list(ood_reports(found, "ours")) == ["ours", "ours, alpha 0.5"]
     assert ood_reports(found, "ours")["ours, alpha 0.5"]["id"]["mean"] == 0
+    thrice = [{**record(0.9, 0.7, 0.7), "alpha": 0.4, "alphas": [{**record(0.9)["alphas"][0], "alpha": 0.4}]}] * 3
+    assert list(ood_reports(ood.summarize_ood(thrice, dual.shifts, dual.task), "ours")) == ["ours"]
     same = ood.summarize_ood([record(0.9, 0.7, 0.7)], dual.shifts, dual.task)
     assert (same["chosen_alpha"], list(ood_reports(same, "ours"))) == (0.0, ["ours"])
 
@@ -378,6 +383,7 @@ def test_an_adapter_of_digits_without_a_download(world, tmp_path):
     [
         ({"semantic": ["noise"]}, "--semantic is 'noise': write NAME=DATASET, such as textures=images:dtd"),
         ({"covariate": ["=noise"]}, "--covariate is '=noise'"),
+        ({"semantic": ["a=one", "a=two"]}, "--semantic names 'a' twice"),
         ({"semantic": ["things=images:nothing"]}, "The data set 'images', 'nothing' is neither a file or folder here"),
         ({"overrides": ["ood.scores=msp"]}, "'scores': did you mean 'score'"),
         (
