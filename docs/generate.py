@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tables import ablation, mappings, plot, runs, scores, table
+from tables import ablation, mappings, out_of_distribution, plot, runs, scores, table
 
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
@@ -113,6 +113,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "vision": lambda: scores(ROOT / "results" / "vision"),
     "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),
     "mappings": lambda: mappings(ROOT / "results" / "mappings"),
+    "ood": lambda: out_of_distribution(ROOT / "results" / "ood"),
     "benchmarks": benchmarks,
 }
 

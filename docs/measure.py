@@ -117,6 +117,13 @@ MAPPED = {"vision/mnist": 5e-2, "vision/cifar10_ilm_vp": 1e-2}  # learning rates
 SHARED = {f"vision/cifar10_{name}": "vision/cifar10_blm" for name in ("ilm_vp", "smm", "kloberdanz")}
 
 
+# In and out of distribution, on 2,000 training images and on 16 a class.
+OOD = {
+    "cifar10": [],
+    "cifar10_few_shot": ["task.max_train=null", "task.few_shot=16", "training.num_train_epochs=15"],
+}
+
+
 def baselines_of(recipe: Path) -> dict[str, dict[str, Any]]:
     """A recipe's baselines with their options."""
     entries = read_yaml(recipe.read_text(encoding="utf-8"), str(recipe))["baselines"]
@@ -164,6 +171,8 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
         for name, overrides in MAPPINGS.items():
             few = ["training.num_train_epochs=6", "sweep={}", f"training.learning_rate={rate}", "baselines=[majority]"]
             yield f"mappings/{Path(recipe).name}_{name}", recipe, VIT, [*few, *overrides]
+    for name, overrides in OOD.items():
+        yield f"ood/{name}", "ood/cifar10", "vit-minilm-dual", overrides
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hf_reprogram.training.results import markdown, plus_minus
+from hf_reprogram.ood import report
+from hf_reprogram.training.results import markdown, plus_minus, run_reports
 
 BESIDE = {  # baselines with a column of their own, in this order
     "majority": "majority",
@@ -91,6 +92,17 @@ def mappings(folder: Path) -> str:
     columns = sorted({column for row in found.values() for column in row})
     rows = [{"mapping": how, **{column: row.get(column, "") for column in columns}} for how, row in found.items()]
     return markdown(rows) if rows else ""
+
+
+def out_of_distribution(folder: Path) -> str:
+    """For each result a table: a row a baseline and one or two for the method, in percent."""
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found = run_reports(result)
+        size = f"{result['task']['sizes']['train']:,} training images"
+        parts.append(f"{size}:\n\n{markdown(report.rows(found))}\n\n{report.note(result['ood']['report'])}")
+    return "\n\n".join(parts)
 
 
 def ablation(folder: Path) -> str:
