@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -25,6 +26,12 @@ settings.load_profile("tests")
 def pytest_unconfigure():
     """Leave no cache behind."""
     shutil.rmtree(_cache, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_stay():
+    """The Trainer ends every run with a garbage collection, which need not look at what was there before."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
