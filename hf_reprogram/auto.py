@@ -26,7 +26,11 @@ def _register_model() -> None:
     from .config import ReprogramConfig
     from .model import ReprogrammedModel
 
-    for name in ("SequenceClassification", "TokenClassification", "MaskedLM", "ImageClassification"):
+    images = (
+        "ImageClassification",
+        "ZeroShotImageClassification",
+    )  # the latter is what a dual encoder's user looks for
+    for name in ("SequenceClassification", "TokenClassification", "MaskedLM", *images):
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 

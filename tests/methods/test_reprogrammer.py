@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForImageClassification, AutoTokenizer, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForZeroShotImageClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.methods.reprogrammer import zero_shot_head
@@ -93,9 +99,8 @@ def test_it_loads_as_an_image_classifier_with_the_class_names(clip, tmp_path):
     pixels = processor(images, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         expected = model.eval()(pixel_values=pixels).logits
-        assert torch.equal(
-            AutoModelForImageClassification.from_pretrained(tmp_path)(pixel_values=pixels).logits, expected
-        )
+        for auto in (AutoModelForImageClassification, AutoModelForZeroShotImageClassification):
+            assert torch.equal(auto.from_pretrained(tmp_path)(pixel_values=pixels).logits, expected)
     found = pipeline("image-classification", model=str(tmp_path))(images[0])
     scores = expected[0].softmax(-1)
     assert {entry["label"] for entry in found} == set(LABELS)
