@@ -127,9 +127,8 @@ class ReprogrammedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
         """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
-        for name, part in (("transform", self.transform), ("mapping", self.mapping)):  # options that changed since
-            values = asdict(part.options)
-            setattr(self.config, name, {key: values.get(key, old) for key, old in getattr(self.config, name).items()})
+        self.config.transform = _as_it_is(self.transform, self.config.transform, "transform")
+        self.config.mapping = _as_it_is(self.mapping, self.config.mapping, "mapping")
         if (state := kwargs.get("state_dict")) is not None:
             kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
         push = kwargs.pop("push_to_hub", False)
@@ -202,10 +201,20 @@ def _build(registry, options: dict[str, Any] | None, kind: str) -> Any:
     """The part that `options` describe: `{"type": name, **its options}`."""
     if not options or "type" not in options:
         raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
-    values = dict(options)
-    name = values.pop("type")
-    part = registry[name]
-    return part(from_dict(part.Options, values, f"option of the {kind} {name!r}"))
+    part = registry[options["type"]]
+    return part(_options(part, options, kind))
+
+
+def _options(part: Any, options: dict[str, Any], kind: str) -> Any:
+    """The dataclass of a part's options, from what the config says."""
+    values = {key: value for key, value in options.items() if key != "type"}
+    return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}")
+
+
+def _as_it_is(part: Any, options: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What the config says of a part, with the options that changed since: an alpha that was set, a phase that ended."""
+    then, now = asdict(_options(part, options, kind)), asdict(part.options)
+    return {**options, **{key: value for key, value in now.items() if value != then[key]}}
 
 
 def _read(path: str) -> dict[str, Tensor]:

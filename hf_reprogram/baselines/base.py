@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..tasks.inputs import MODALITIES, task_modality
+from ..tasks.labels import problem_of
 from ..tasks.load import Task
 from ..training.encode import encode
 
@@ -117,6 +118,7 @@ class Baseline(ABC):
 
     title: ClassVar[str]
     Options: ClassVar[type]
+    classes_only: ClassVar[bool] = False  # whether it is for a class an example alone
     modalities: ClassVar[tuple[str, ...]] = ("text",)  # what it can be run on; see `hf_reprogram.tasks.inputs`
     reads: ClassVar[str | None] = None  # what the source must offer; see `hf_reprogram.sources.base`
 
@@ -130,6 +132,12 @@ class Baseline(ABC):
             nouns = " and ".join(MODALITIES[name].noun for name in self.modalities)
             raise InputError(
                 f"The baseline {self.title!r} is for {nouns}, and the task is one of {MODALITIES[modality].noun}: leave it out."
+            )
+        problem = problem_of(recipe.task_options)
+        if self.classes_only and problem != "single_label_classification":
+            raise InputError(
+                f"The baseline {self.title!r} is for a class an example, and the task is a {problem.replace('_', ' ')}: leave "
+                "it out."
             )
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:

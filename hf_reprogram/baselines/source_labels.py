@@ -15,7 +15,6 @@ import torch
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import LabelMap, LabelMapOptions
-from ..tasks.labels import problem_of
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
 from .linear_probe import extract, inputs_for
@@ -23,7 +22,6 @@ from .linear_probe import extract, inputs_for
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.load import Task
-    from ..training.recipe import Recipe
 
 MAPS = ("frequency", "optimal")
 
@@ -57,16 +55,7 @@ class SourceLabels(Baseline):
     Options = SourceLabelsOptions
     modalities = ("text", "image", "table")
     reads = "logits"
-
-    def check(self, recipe: Recipe) -> None:
-        """See `Baseline.check`."""
-        super().check(recipe)
-        problem = problem_of(recipe.task_options)
-        if problem != "single_label_classification":
-            raise InputError(
-                f"source_labels maps a source's labels to those of a classification, and the task is a "
-                f"{problem.replace('_', ' ')}: leave it out."
-            )
+    classes_only = True
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """See `Baseline.check_source`."""

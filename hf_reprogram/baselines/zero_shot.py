@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
 from ..methods.reprogramming import reprogram
 from ..model import to_accelerator
 from ..sources.base import Source
-from ..tasks.labels import problem_of
 from ..training.encode import encode
 from ..training.predict import predict_logits
 from .base import Baseline, Outcome, Setting
 
 if TYPE_CHECKING:
-    from ..training.recipe import Recipe
+    pass
 
 
 @dataclass
@@ -36,16 +34,7 @@ class ClassTextBaseline(Baseline):
 
     modalities = ("image",)
     reads = "pair"
-
-    def check(self, recipe: Recipe) -> None:
-        """See `Baseline.check`."""
-        super().check(recipe)
-        problem = problem_of(recipe.task_options)
-        if problem != "single_label_classification":
-            raise InputError(
-                f"The baseline {self.title!r} compares images with texts of classes, and the task is a "
-                f"{problem.replace('_', ' ')}: leave it out."
-            )
+    classes_only = True
 
 
 class ZeroShot(ClassTextBaseline):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from math import floor
 from typing import Any
 
@@ -43,7 +42,6 @@ class Schedule(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """See `InputTransform.end_training`; the best checkpoint is loaded by now."""
         model.transform.end_training(model.source)
-        model.config.transform = {"type": model.config.transform["type"], **asdict(model.transform.options)}
 
 
 def reader(

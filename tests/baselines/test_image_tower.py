@@ -232,7 +232,7 @@ def test_recipes_that_cannot_work_are_refused_before_anything_is_loaded(setting)
             setting(baselines=[name])
     numbers = {"dataset": "nowhere", "image": "image", "regression": True}
     for name in ("zero_shot", "coop"):
-        with pytest.raises(InputError, match="compares images with texts of classes, and the task is a regression"):
+        with pytest.raises(InputError, match="is for a class an example, and the task is a regression"):
             setting(task=numbers, baselines=[name])
 
 
