@@ -117,9 +117,9 @@ MAPPED = {"vision/mnist": 5e-2, "vision/cifar10_ilm_vp": 1e-2}  # learning rates
 SHARED = {f"vision/cifar10_{name}": "vision/cifar10_blm" for name in ("ilm_vp", "smm", "kloberdanz")}
 
 
-# In and out of distribution, on 2,000 training images and on 16 a class.
+# In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
 OOD = {
-    "cifar10": [],
+    "cifar10": ["baselines=[zero_shot, linear_probe, fine_tuning]"],
     "cifar10_few_shot": ["task.max_train=null", "task.few_shot=16", "training.num_train_epochs=15"],
 }
 
@@ -199,7 +199,9 @@ def main() -> None:
         baselines = {key: value for key, value in baselines_of(file).items() if key not in arguments.skip}
         size = re.fullmatch(r"efficiency/(.+)_n?(\d+|all)", name)
         if size and (nearest := CHOSEN_AT.get(size[2] if size[2] == "all" else int(size[2]))):
-            overrides += taken_over(target.with_name(f"{size[1]}_n{nearest}.json"), baselines)
+            chosen = target.with_name(f"{size[1]}_n{nearest}.json")
+            tuned = {} if size[2] == "all" else baselines  # with its one seed, baselines choose anew
+            overrides += taken_over(chosen, tuned)
         if name in SHARED:
             baselines = {"majority": {}}
         overrides.insert(0, f"baselines={json.dumps([{key: value} for key, value in baselines.items()])}")

@@ -15,6 +15,7 @@ from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.labels import problem_of
 from ..tasks.load import Task
 from ..training.encode import encode
+from ..training.examples import Examples, Pixels
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
@@ -36,6 +37,7 @@ class Setting:
         num_prompts: prompt slots of the method, for baselines that have prompts too.
         chosen: what the first seed's run chose on validation; the other seeds take it over, as the method's do.
         extra: further splits of images to predict, by name, with the column `image`; labels that they have are not looked at.
+        kept: what `once` has computed; all the settings of a run share it.
     """
 
     recipe: Recipe
@@ -48,6 +50,22 @@ class Setting:
     make: Callable[[], tuple[Any, Any]]
     chosen: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+
+    def once(self, data: Any, what: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """What the frozen source makes of an encoded split, computed once for all the seeds of a run if it has images.
+
+        Args:
+            data: the split.
+            what: says which source, processor and reading this is.
+            compute: a row for each image.
+        """
+        if not isinstance(data, Examples) or not isinstance(data.read, Pixels):
+            return compute()
+        key = (data.read.encoded._fingerprint, what)
+        if key not in self.kept:
+            self.kept[key] = compute()
+        return self.kept[key]
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The method's `TrainingArguments` with the baseline's own on top."""

@@ -26,7 +26,7 @@ from ..sources.loading import load_source
 from ..training.encode import encode, labels_of
 from .base import Baseline, Setting
 from .linear import best_linear
-from .linear_probe import canvas_processor, extract
+from .linear_probe import canvas_processor, canvas_readings
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -126,14 +126,7 @@ class Start:
 
     def read(self, split: str) -> np.ndarray:
         """Frozen features (n, width) of a split."""
-        return extract(
-            self.source,
-            lambda batch: {"pixels": batch["pixel_values"]},
-            self.data[split],
-            self.processor,
-            ["features"],
-            self.setting.quiet,
-        )["features"]
+        return canvas_readings(self.setting, self.source, self.data[split], self.processor, "features")
 
     def tower(self, kind: type[Tower] = Tower, **options: Any) -> Any:
         """A network around a copy of the source, under a fresh linear layer."""

@@ -95,7 +95,7 @@ class LinearProbe(Baseline):
         if setting.chosen:
             which, strengths = [setting.chosen["features"]], [setting.chosen["strength"]]
         features = {
-            split: extract(source, inputs_of, data[split], processor, which, setting.quiet)
+            split: self._read(setting, source, inputs_of, data[split], processor, which)
             for split in ("train", "validation", "test")
         }
         if not task.per_token:
@@ -113,10 +113,18 @@ class LinearProbe(Baseline):
 
         def predict(split: Any) -> np.ndarray:
             read = chosen["features"]
-            return model.logits(extract(source, inputs_of, split, processor, [read], setting.quiet)[read])
+            return model.logits(self._read(setting, source, inputs_of, split, processor, [read])[read])
 
         extra = setting.predict_extra(processor, predict)
         return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found, extra)
+
+    def _read(
+        self, setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
+    ) -> dict[str, np.ndarray]:
+        """`extract`, or for images on the source's own canvas `canvas_readings`."""
+        if setting.task.modality == "image" and self.options.tokens == "source":
+            return {reads: canvas_readings(setting, source, data, processor, reads) for reads in which}
+        return extract(source, inputs_of, data, processor, which, setting.quiet)
 
 
 def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -137,7 +145,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
     source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
     to_accelerator(source)
     if task.modality == "image" and source.spec.image_size is not None:
-        return source, canvas_processor(source), lambda batch: {"pixels": batch["pixel_values"]}
+        return source, canvas_processor(source), _on_canvas
     if task.modality != "text" or not source.spec.vocab_size:
         raise InputError(
             f"A {source.spec.kind} source takes no {MODALITIES[task.modality].noun} as they are: give the baseline "
@@ -154,6 +162,27 @@ def canvas_processor(source: Source) -> Any:
     """An image processor for the whole canvas of an image source, which resizes as the source's own does if it is known."""
     settings = source.settings or {}
     return image_processor(source.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
+
+
+def canvas_readings(setting: Setting, source: Any, data: Any, processor: Any, reads: str) -> np.ndarray:
+    """What a frozen image source reads (n, width) of a split on its whole canvas, computed once in a run.
+
+    Args:
+        setting: of the baseline.
+        source: of the recipe.
+        data: an encoded split of images.
+        processor: of `canvas_processor`.
+        reads: "features" or "logits".
+    """
+
+    def compute() -> np.ndarray:
+        return extract(source, _on_canvas, data, processor, [reads], setting.quiet)[reads]
+
+    return setting.once(data, f"canvas {reads} {next(source.parameters()).dtype}", compute)
+
+
+def _on_canvas(batch: dict[str, Any]) -> dict[str, Any]:
+    return {"pixels": batch["pixel_values"]}
 
 
 def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:

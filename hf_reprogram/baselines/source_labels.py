@@ -17,7 +17,7 @@ from ..errors import InputError, unknown
 from ..mappings.label_map import LabelMap, LabelMapOptions
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
-from .linear_probe import extract, inputs_for
+from .linear_probe import canvas_readings, extract, inputs_for
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
@@ -76,8 +76,9 @@ class SourceLabels(Baseline):
         width = source.spec.widths["logits"]
 
         def answers(data: Any) -> torch.Tensor:
-            found = extract(source, inputs_of, data, processor, ["logits"], setting.quiet)
-            return torch.from_numpy(found["logits"])
+            if task.modality == "image":
+                return torch.from_numpy(canvas_readings(setting, source, data, processor, "logits"))
+            return torch.from_numpy(extract(source, inputs_of, data, processor, ["logits"], setting.quiet)["logits"])
 
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
         outputs = {split: answers(data[split]) for split in data}

@@ -51,7 +51,11 @@ class ZeroShot(ClassTextBaseline):
         bf16 = bool(setting.training({}).get("bf16"))
 
         def predict(data: Any) -> np.ndarray:
-            return predict_logits(model, processor, data, bf16=bf16, quiet=setting.quiet)
+            return setting.once(
+                data,
+                "zero-shot logits",
+                lambda: predict_logits(model, processor, data, bf16=bf16, quiet=setting.quiet),
+            )
 
         data = encode({name: setting.splits[name] for name in ("validation", "test")}, processor)
         logits = {name: predict(split) for name, split in data.items()}

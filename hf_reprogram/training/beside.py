@@ -52,6 +52,7 @@ def run_baselines(
         quiet: no progress bars.
     """
     found: dict[str, Any] = {}
+    kept: dict[tuple[str, ...], np.ndarray] = {}
     for name, baseline in make_baselines(recipe).items():
         records: list[dict[str, Any]] = []
         for seed in recipe.seeds:
@@ -71,6 +72,7 @@ def run_baselines(
                     make=partial(make, seed, splits),
                     chosen=records[0]["chosen"] if records else None,
                     extra=shifts.splits if shifts else {},
+                    kept=kept,
                 )
                 outcome = baseline.run(setting)
                 if process.is_main_process:
