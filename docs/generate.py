@@ -16,13 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tables import ablation, mappings, out_of_distribution, plot, runs, scores, table
+from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, table
 
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
 from hf_reprogram.training.results import markdown, plus_minus
 
 ROOT = Path(__file__).resolve().parent.parent
+STUDIES = (
+    "ablation",
+    "mappings",
+    "reads",
+    "standardized",
+    "untrained",
+)  # whose results get no card: nobody would load them
 BASELINES = ("majority", "linear_probe", "from_scratch", "prompt_tuning")
 
 
@@ -112,7 +119,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sources": lambda: scores(ROOT / "results" / "sources"),
     "vision": lambda: scores(ROOT / "results" / "vision"),
     "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),
-    "mappings": lambda: mappings(ROOT / "results" / "mappings"),
+    "overview": lambda: overview(ROOT / "results"),
+    "mappings": lambda: mappings(ROOT / "results" / "mappings", ROOT / "results" / "untrained"),
     "ood": lambda: out_of_distribution(ROOT / "results" / "ood"),
     "benchmarks": benchmarks,
 }
@@ -129,9 +137,10 @@ def generated() -> dict[Path, str]:
         readme = pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", readme)  # noqa: B023
     files = {ROOT / "README.md": readme}
     for path in sorted((ROOT / "results").glob("**/*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        name = f"{'-'.join(path.relative_to(ROOT / 'results').with_suffix('').parts)}"
-        files[ROOT / "model_cards" / f"{name}.md"] = render_card(found, f"OWNER/{name}")
+        parts = path.relative_to(ROOT / "results").with_suffix("").parts
+        if parts[0] not in STUDIES:
+            found, name = json.loads(path.read_text(encoding="utf-8")), "-".join(parts)
+            files[ROOT / "model_cards" / f"{name}.md"] = render_card(found, f"OWNER/{name}")
     return files
 
 

@@ -21,6 +21,21 @@ BESIDE = {  # baselines with a column of their own, in this order
     "fine_tuning": "fine-tuning",
 }
 
+OVERVIEW = {  # one result a method: what the source was trained on, and the task
+    "glue/bert_tiny/stsb_k8": "English words: similarity of sentences, STS-B",
+    "glue/minilm/sst2_k8": "English sentences: sentiment, SST-2",
+    "efficiency/toxicity_n200": "English sentences: toxic peptides",
+    "efficiency/bbbp_n200": "English sentences: molecules that pass into the brain, BBBP",
+    "recipes/cdr_h3_infilling": "English words: hidden residues of antibodies",
+    "vision/mnist": "photographs: handwritten digits, MNIST",
+    "vision/cifar10_blm": "photographs: small photographs, CIFAR-10",
+    "vision/card_fraud": "photographs: fraud in rows of numbers",
+    "cross_modal/subj": "photographs: subjective sentences",
+    "cross_modal/promoters": "photographs: promoters of DNA",
+    "ood/cifar10_few_shot": "photographs and their names: small photographs, CIFAR-10",
+}
+MAPPINGS = ("random", "frequency", "optimal", "iterative", "blm", "blm plus", "rvp", "dense")  # in this order
+
 
 def runs(folder: Path) -> dict[str, dict[int, Any]]:
     """Results by task and number of labels, from files called `TASK_nNUMBER.json` or `TASK_all.json`."""
@@ -74,24 +89,63 @@ def scores(folder: Path) -> str:
     return markdown(rows) if rows else ""
 
 
-def mappings(folder: Path) -> str:
-    """A row a label mapping, a column a task and number of source labels a class."""
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob("*.json")):
+def overview(folder: Path) -> str:
+    """A row a method, each on one task, beside what needs no reprogramming."""
+    rows = []
+    for name, what in OVERVIEW.items():
+        path = folder / f"{name}.json"
+        if not path.exists():
+            continue
         result = json.loads(path.read_text(encoding="utf-8"))
-        metric = result["task"]["metrics"][0]
-        how = "dense" if result["method"]["mapping"] == "dense" else result["method"]["label_mapping"]
-        how = "rvp" if result["method"]["mapping"] == "rvp" else how
-        m = result["method"]["labels_per_class"]
-        column = (
-            f"{result['task']['title']}, m = {m}"
-            if how not in ("blm", "blm_plus", "dense")
-            else result["task"]["title"]
+        metric, beside = result["task"]["metrics"][0], result["baselines"]
+
+        def cell(*names: str) -> str:
+            found = [beside[name]["test"][metric] for name in names if name in beside]  # noqa: B023
+            return plus_minus(found[0], metric) if found else ""  # noqa: B023
+
+        rows.append(
+            {
+                "method": f"`{result['method']['name']}`",
+                "an encoder of": what.partition(": ")[0],
+                "solves": f"{what.partition(': ')[2]} ({metric})",
+                "labels": f"{result['task']['sizes']['train']:,}",
+                "majority": cell("majority"),
+                "from scratch": cell("from_scratch", "small_network"),
+                "linear probe": cell("linear_probe"),
+                "reprogrammed": plus_minus(result["test"][metric], metric),
+                "trained": f"{result['trainable']:,}",
+                "KB": f"{result['adapter_bytes'] / 1024:,.0f}",
+            }
         )
-        found.setdefault(how, {})[column] = plus_minus(result["test"][metric], metric)
-    columns = sorted({column for row in found.values() for column in row})
-    rows = [{"mapping": how, **{column: row.get(column, "") for column in columns}} for how, row in found.items()]
-    return markdown(rows) if rows else ""
+    return markdown(rows).replace("|---|---:|---:|", "|---|---|---|", 1) if rows else ""
+
+
+def mappings(trained: Path, untrained: Path) -> str:
+    """A row a label mapping and number of source labels a class, a column a task under the untrained or trained program.
+
+    Args:
+        trained: folder of results called `TASK_HOW.json` or `TASK_HOW_mNUMBER.json`.
+        untrained: what `docs/label_maps.py` wrote, a file a task.
+    """
+    before = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))["test"] for path in sorted(untrained.glob("*.json"))
+    }
+    after: dict[str, dict[str, Any]] = {}
+    for path in sorted(trained.glob("*.json")):
+        task, how = re.fullmatch(rf"({'|'.join(before)})_(.+)", path.stem).groups()  # type: ignore[union-attr]
+        after.setdefault(how, {})[task] = json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    for how, results in after.items():
+        name, _, count = how.partition("_m")
+        row = {"label mapping": name.replace("_", " "), "m": count}
+        for task, found in before.items():
+            result = results.get(task)
+            metric = result["task"]["metrics"][0] if result else ""
+            row[f"{task}, untrained"] = plus_minus(found[how][metric], metric) if result and how in found else ""
+            row[f"{task}, trained"] = plus_minus(result["test"][metric], metric) if result else ""
+        rows.append(row)
+    order = {name: place for place, name in enumerate(MAPPINGS)}
+    return markdown(sorted(rows, key=lambda row: (order[row["label mapping"]], int(row["m"] or 0)))) if rows else ""
 
 
 def out_of_distribution(folder: Path) -> str:
