@@ -214,6 +214,12 @@ def main() -> None:
             shared = (arguments.results / f"{SHARED[name]}.json").read_text(encoding="utf-8")
             result["baselines"] = json.loads(shared)["baselines"]
         write_json(target, result)
+    for recipe in MAPPED:
+        name = f"untrained/{Path(recipe).name}"
+        target = arguments.results / f"{name}.json"
+        if not target.exists() and fnmatch(name, arguments.only):
+            command = [sys.executable, str(root / "docs/label_maps.py"), str(root / f"recipes/{recipe}.yaml"), str(target)]
+            subprocess.run([*command, "--set", f"source.name={arguments.sources / VIT}"], check=True)
 
 
 if __name__ == "__main__":
