@@ -218,7 +218,8 @@ def main() -> None:
         name = f"untrained/{Path(recipe).name}"
         target = arguments.results / f"{name}.json"
         if not target.exists() and fnmatch(name, arguments.only):
-            command = [sys.executable, str(root / "docs/label_maps.py"), str(root / f"recipes/{recipe}.yaml"), str(target)]
+            script, file = root / "docs/label_maps.py", root / f"recipes/{recipe}.yaml"
+            command = [sys.executable, str(script), str(file), str(target)]
             subprocess.run([*command, "--set", f"source.name={arguments.sources / VIT}"], check=True)
 
 
