@@ -223,7 +223,9 @@ def _ood_note(results: dict[str, Any]) -> str:
         )
     if "alphas" in results["ood"]:
         tried = ", ".join(f"{entry['alpha']:g}" for entry in results["ood"]["alphas"])
-        about.append(f"Alpha was tried at {tried}: {results['ood']['chosen_alpha']:g} was the best on validation.")
+        chosen = results["ood"]["chosen_alpha"]
+        among = " of those between 0 and 1" if 0 < chosen < 1 else ""
+        about.append(f"Alpha was tried at {tried}: {chosen:g} was the best on validation{among}.")
     return " ".join(about)
 
 

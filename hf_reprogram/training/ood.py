@@ -3,8 +3,9 @@
 runs/seed-0/ood.json    one adapter's record: what was asked, its report, and what plots are drawn from; kept on resume
 ood.md, ood_*.png       the tables and plots of the whole run
 
-A record holds `report` (`hf_reprogram.ood.report`), `curves`, and where alphas were swept the adapter's own `alpha` and, for
-each one tried, `alphas`: its accuracy on validation, which alone chooses, and its report.
+A record holds `report` (`hf_reprogram.ood.report`), `curves`, where the method blends a zero-shot branch in the adapter's own
+`alpha`, and where alphas were swept, for each one tried, `alphas`: its accuracy on validation, which alone chooses, and its
+report.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -85,8 +87,8 @@ def adapter_record(
     """
     alphas = [float(alpha) for alpha in shifts.options.alphas]
     check_alphas(model.mapping, alphas)
-    own = float(model.mapping.alpha()) if alphas else None
-    tried: list[float] = [] if own is None else [own, *(alpha for alpha in alphas if alpha != own)]
+    own = float(model.mapping.alpha()) if hasattr(model.mapping, "alpha") else None
+    tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
     labels, found = {}, {}
     for name, split in splits.items():
@@ -101,6 +103,7 @@ def adapter_record(
     record: dict[str, Any] = {"report": made[0], "curves": curves(found["test"][0], outside, shifts.options.score)}
     if own is not None:
         record["alpha"] = own
+    if tried:
         record["alphas"] = [
             {
                 "alpha": alpha,
@@ -159,9 +162,9 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
 def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> dict[str, Any]:
     """What `results.json` holds of an adapter's records, one a seed.
 
-    `report` is their average, and `sets` says where images come from. Where alphas were swept there are `alpha`, the adapters'
-    own, `alphas`, and `chosen_alpha`: the one with the best mean of the task's first metric on validation, of equal ones the
-    first.
+    `report` is their average, and `sets` says where images come from. Where a zero-shot branch is blended in, `alpha` is the
+    adapters' own, of trained ones the mean. Where alphas were swept there are `alphas`, and `chosen_alpha`: see
+    `residual_alpha`.
     """
     found: dict[str, Any] = {
         "report": average([record["report"] for record in records]),
@@ -170,9 +173,10 @@ def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> 
             for kind, sets in (("covariate", shifts.options.covariate), ("semantic", shifts.options.semantic))
         },
     }
+    if "alpha" in records[0]:
+        found["alpha"] = mean(record["alpha"] for record in records)
     if "alphas" in records[0]:
         swept = zip(*(record["alphas"] for record in records), strict=True)
-        found["alpha"] = records[0]["alpha"]  # of all: one that is trained is not swept
         found["alphas"] = [
             {
                 "alpha": entries[0]["alpha"],
@@ -181,6 +185,23 @@ def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> 
             }
             for entries in swept
         ]
-        means = [{metric: value["mean"] for metric, value in e["validation"].items()} for e in found["alphas"]]
-        found["chosen_alpha"] = found["alphas"][int(np.argmax([task.benefit(mean) for mean in means]))]["alpha"]
+        found["chosen_alpha"] = residual_alpha(found["alphas"], found["alpha"], task)
     return found
+
+
+def residual_alpha(swept: list[dict[str, Any]], own: float, task: Task) -> float:
+    """The share of the zero-shot branch that the residual method is reported with.
+
+    It is the one with the best mean of the task's first metric on validation, of equal ones the first, among those strictly
+    between 0, which is no residual, and 1, which is the zero-shot classifier. If none of these was tried it is the best of all
+    but the adapters' own, and if there is no other, their own.
+
+    Args:
+        swept: a mapping with `alpha` and the summary `validation` for each one tried.
+        own: the adapters'.
+        task: whose metrics count.
+    """
+    between = [entry for entry in swept if 0 < entry["alpha"] < 1]
+    candidates = between or [entry for entry in swept if entry["alpha"] != own]
+    means = [{metric: value["mean"] for metric, value in entry["validation"].items()} for entry in candidates]
+    return candidates[int(np.argmax([task.benefit(each) for each in means]))]["alpha"] if candidates else own

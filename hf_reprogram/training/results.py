@@ -101,12 +101,18 @@ def _cell(text: str) -> str:
 
 
 def ood_reports(ood: dict[str, Any], label: str) -> dict[str, dict[str, Any]]:
-    """An adapter's reports by the title of their row: at its own alpha, and at the chosen one."""
-    found = {label: ood["report"]}
+    """An adapter's reports by the title of their row: at its own alpha and, where alphas were swept, at the chosen one."""
+    own = ood.get("alpha", 0)
+    found = {_blended(label, own): ood["report"]}
     for entry in ood.get("alphas", ()):
-        if entry["alpha"] == ood["chosen_alpha"] != ood["alpha"]:
-            found[f"{label}, alpha {entry['alpha']:g}"] = entry["report"]
+        if entry["alpha"] == ood["chosen_alpha"] != own:
+            found[_blended(label, entry["alpha"])] = entry["report"]
     return found
+
+
+def _blended(label: str, alpha: float) -> str:
+    """What a method is called with this share of the zero-shot branch."""
+    return f"Residual {label}, alpha {alpha:.3g}" if alpha else label
 
 
 def run_reports(results: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -276,10 +276,13 @@ def test_a_swept_alpha_is_a_row_of_its_own(shifted):
     entries = [{"alpha": alpha, "validation": {}, "report": report} for alpha in (0.0, 0.4)]
     shifted["ood"] |= {"alpha": 0.0, "alphas": entries, "chosen_alpha": 0.4}
     card = render_card(shifted, "me/adapter")
-    assert "| WARP, alpha 0.4 | 87.5" in card
-    assert "Alpha was tried at 0, 0.4: 0.4 was the best on validation." in card
+    assert "| WARP | 87.5" in card
+    assert "| Residual WARP, alpha 0.4 | 87.5" in card
+    assert "Alpha was tried at 0, 0.4: 0.4 was the best on validation of those between 0 and 1." in card
     shifted["ood"]["chosen_alpha"] = 0.0
-    assert "WARP, alpha" not in render_card(shifted, "me/adapter")
+    card = render_card(shifted, "me/adapter")
+    assert "WARP, alpha" not in card
+    assert "Alpha was tried at 0, 0.4: 0 was the best on validation." in card
 
 
 def test_without_shifts_there_is_no_such_section(results):

@@ -290,33 +290,66 @@ def test_a_run_sweeps_alpha_and_its_card_says_which_was_chosen(dual):
     results = train(dual.recipe, quiet=True)
     found = results["ood"]
     assert (found["alpha"], [entry["alpha"] for entry in found["alphas"]]) == (0.25, [0.75, 0, 1])
-    best = max(found["alphas"], key=lambda entry: entry["validation"]["accuracy"]["mean"])
-    assert found["chosen_alpha"] == best["alpha"]
+    assert found["chosen_alpha"] == 0.75  # 0 and 1 are other rows' models
     folder = dual.recipe.output
-    assert set(run_reports(results)) == {"Reprogrammer", f"Reprogrammer, alpha {best['alpha']:g}"}
+    assert list(run_reports(results)) == ["Residual Reprogrammer, alpha 0.25", "Residual Reprogrammer, alpha 0.75"]
     with open(f"{folder}/README.md", encoding="utf-8") as card:
-        assert f"Alpha was tried at 0.75, 0, 1: {best['alpha']:g} was the best on validation." in card.read()
+        said = "Alpha was tried at 0.75, 0, 1: 0.75 was the best on validation of those between 0 and 1."
+        assert said in card.read()
     assert (dual.task.title, results["task"]["title"]) == ("halves", "halves")
 
 
-def test_validation_alone_chooses_and_the_first_of_equals(dual):
-    report = ood_report(np.eye(2), [0, 1], semantic={"noise": np.zeros((1, 2))})
+REPORT = ood_report(np.eye(2), [0, 1], semantic={"noise": np.zeros((1, 2))})
+
+
+def swept(validations: dict[float, float], own: float = 0.0, reports: dict[float, dict] | None = None) -> dict:
+    """A record of a sweep: the accuracy on validation at each alpha."""
+    entries = [
+        {"alpha": alpha, "validation": {"accuracy": value}, "report": (reports or {}).get(alpha, REPORT)}
+        for alpha, value in validations.items()
+    ]
+    return {"report": REPORT, "alpha": own, "alphas": entries}
+
+
+def test_the_mean_on_validation_alone_chooses_and_the_first_of_equals(dual):
     wrong = ood_report(np.eye(2), [1, 0], semantic={"noise": np.ones((1, 2)) * [9, 0]})
+    first = swept({0.0: 0.9, 0.2: 0.4, 0.4: 0.7, 0.6: 0.6, 1.0: 0.9}, reports={0.4: wrong})
+    second = swept({0.0: 0.9, 0.2: 0.6, 0.4: 0.5, 0.6: 0.6, 1.0: 0.9}, reports={0.4: wrong})
+    found = ood.summarize_ood([first, second], dual.shifts, dual.task)
+    assert found["chosen_alpha"] == 0.4  # though all else is worse there, and 0 and 1 are better on validation
+    assert found["alphas"][2]["validation"]["accuracy"]["mean"] == pytest.approx(0.6)
+    assert list(ood_reports(found, "ours")) == ["ours", "Residual ours, alpha 0.4"]
+    assert ood_reports(found, "ours")["Residual ours, alpha 0.4"]["id"]["mean"] == 0
 
-    def record(*validations):
-        swept = zip((0.0, 0.5, 1.0), validations, (report, wrong, report), strict=False)
-        entries = [{"alpha": a, "validation": {"accuracy": v}, "report": r} for a, v, r in swept]
-        return {"report": report, "alpha": 0.0, "alphas": entries}
 
-    found = ood.summarize_ood([record(0.6, 0.7, 0.7), record(0.5, 0.6, 0.6)], dual.shifts, dual.task)
-    assert found["chosen_alpha"] == 0.5  # though all else is worse there
-    assert found["alphas"][1]["validation"]["accuracy"]["mean"] == pytest.approx(0.65)
-    assert list(ood_reports(found, "ours")) == ["ours", "ours, alpha 0.5"]
-    assert ood_reports(found, "ours")["ours, alpha 0.5"]["id"]["mean"] == 0
-    thrice = [{**record(0.9, 0.7, 0.7), "alpha": 0.4, "alphas": [{**record(0.9)["alphas"][0], "alpha": 0.4}]}] * 3
-    assert list(ood_reports(ood.summarize_ood(thrice, dual.shifts, dual.task), "ours")) == ["ours"]
-    same = ood.summarize_ood([record(0.9, 0.7, 0.7)], dual.shifts, dual.task)
-    assert (same["chosen_alpha"], list(ood_reports(same, "ours"))) == (0.0, ["ours"])
+@pytest.mark.parametrize(
+    ("validations", "own", "chosen", "titles"),
+    [
+        ({0.0: 0.9, 0.5: 0.1, 1.0: 0.9}, 0.0, 0.5, ["ours", "Residual ours, alpha 0.5"]),
+        ({0.0: 0.9, 0.4: 0.5, 0.5: 0.1}, 0.4, 0.4, ["Residual ours, alpha 0.4"]),
+        ({0.5: 0.6, 0.6: 0.7}, 0.4, 0.6, ["Residual ours, alpha 0.4", "Residual ours, alpha 0.6"]),
+        ({0.0: 0.9, 1.0: 0.1}, 0.0, 1.0, ["ours", "Residual ours, alpha 1"]),
+        ({0.0: 0.9, 1.0: 0.1}, 0.4, 0.0, ["Residual ours, alpha 0.4", "ours"]),
+        ({0.0: 0.9}, 0.0, 0.0, ["ours"]),
+    ],
+)
+def test_a_residual_row_is_always_there_when_there_is_an_alpha_for_it(validations, own, chosen, titles, dual):
+    found = ood.summarize_ood([swept(validations, own)] * 3, dual.shifts, dual.task)
+    assert (found["alpha"], found["chosen_alpha"]) == (own, chosen)
+    assert list(ood_reports(found, "ours")) == titles
+
+
+def test_an_alpha_of_its_own_is_told_without_a_sweep(dual):
+    record = {"report": REPORT, "alpha": 0.5}
+    assert list(ood_reports(ood.summarize_ood([record] * 3, dual.shifts, dual.task), "ours")) == [
+        "Residual ours, alpha 0.5"
+    ]
+    trained = [record, {**record, "alpha": 0.25}]
+    assert list(ood_reports(ood.summarize_ood(trained, dual.shifts, dual.task), "ours")) == [
+        "Residual ours, alpha 0.375"
+    ]
+    unblended = ood.summarize_ood([{"report": REPORT}], dual.shifts, dual.task)
+    assert list(ood_reports(unblended, "ours")) == ["ours"]
 
 
 # -------------------------------------------------------------------------------------------------------- the command
