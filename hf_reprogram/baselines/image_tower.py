@@ -88,9 +88,13 @@ class Tower(nn.Module):
         return 0.0
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> SequenceClassifierOutput:
-        """Logits of pixels (batch, 3, height, width) from 0 to 1, and the loss."""
+        """Logits of pixels (batch, 3, height, width) from 0 to 1, and the loss; the layer is in float32, whatever the autocast.
+
+        In bfloat16 logits would be rounded to about 1 of 256, and scores of OOD would tie.
+        """
         features = self.source({"pixels": pixel_values}, "features").float()
-        logits = self.head((features - self.mean) / self.deviation)
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.head((features - self.mean) / self.deviation)
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         if loss is not None and self.training:
             loss = loss + self.penalty()

@@ -90,6 +90,18 @@ def test_logits_are_a_linear_layer_on_centred_and_scaled_features(family, settin
     np.testing.assert_allclose(logits(tower, pixels(made)), expected.detach(), rtol=1e-3, atol=1e-4)
 
 
+def test_logits_are_not_rounded_under_autocast(setting):
+    made = setting("clip")
+    tower, images = Start(made).tower(), pixels(made)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = tower.source({"pixels": images}, "features").float()
+        found = logits(tower, images)
+    expected = tower.head((features - tower.mean) / tower.deviation).detach().numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    assert (found != torch.from_numpy(found).bfloat16().float().numpy()).mean() > 0.9
+
+
 @pytest.mark.parametrize("family", ["resnet", "siglip"])
 def test_a_given_layer_acts_on_the_features_as_they_are(family, setting):
     start = Start(setting(family))
