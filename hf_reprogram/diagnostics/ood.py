@@ -1,4 +1,4 @@
-"""Plots of OOD detection and of a sweep of alpha, drawn from an adapter's record (`hf_reprogram.training.ood`) alone."""
+"""Plots of OOD detection and of a sweep of alpha, from what `hf_reprogram.training.ood` keeps of an adapter and of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import numpy as np
 from .figures import cut, drawable, save
 
 
-def plot_ood(record: dict[str, Any], folder: str | Path) -> list[Path]:
+def plot_ood(record: dict[str, Any], folder: str | Path, swept: list[dict[str, Any]] | None = None) -> list[Path]:
     """Write `ood_roc.png` and `ood_scores.png` if there are semantic sets, and `ood_alpha.png` if alphas were swept.
+
+    Args:
+        record: of one adapter.
+        folder: where to.
+        swept: `alphas` of a whole run's summary, to be drawn as means over the seeds with their deviation; by default the
+            record's own.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -23,8 +29,9 @@ def plot_ood(record: dict[str, Any], folder: str | Path) -> list[Path]:
     if record["report"]["semantic"]:
         written.append(_roc(record["report"], record["curves"]["roc"], folder / "ood_roc.png"))
         written.append(_scores(record["report"], record["curves"]["scores"], folder / "ood_scores.png"))
-    if len(record.get("alphas", ())) > 1:
-        written.append(_alphas(record["alphas"], folder / "ood_alpha.png"))
+    swept = record.get("alphas", []) if swept is None else swept
+    if len(swept) > 1:
+        written.append(_alphas(swept, folder / "ood_alpha.png"))
     return written
 
 
@@ -71,13 +78,13 @@ def _scores(report: dict[str, Any], scores: dict[str, Any], path: Path) -> Path:
 
 
 def _alphas(swept: list[dict[str, Any]], path: Path) -> Path:
-    """Accuracies on the left and detection on the right, over the share of the zero-shot branch."""
+    """Accuracies on the left and detection on the right, over the share of the zero-shot branch; deviations as bands."""
     from matplotlib import pyplot as plt
 
     entries = sorted(swept, key=lambda entry: entry["alpha"])
     alphas, reports = [entry["alpha"] for entry in entries], [entry["report"] for entry in entries]
     metric = next(iter(entries[0]["validation"]))
-    lines: list[tuple[int, str, list[float]]] = [
+    lines: list[tuple[int, str, list[Any]]] = [
         (0, f"validation ({metric}), which chooses", [entry["validation"][metric] for entry in entries]),
         (0, "ID", [report["id"] for report in reports]),
     ]
@@ -92,10 +99,25 @@ def _alphas(swept: list[dict[str, Any]], path: Path) -> Path:
             lines.append((place, label, [report["mean"][key] for report in reports]))
     panels = 1 + bool(reports[0]["semantic"])
     figure, axes = plt.subplots(1, panels, figsize=(0.6 + 4.2 * panels, 4), layout="constrained", squeeze=False)
+    seeds = 1
     for place, label, values in lines:
-        axes[0, place].plot(alphas, values, marker=".", linestyle="--" if "chooses" in label else "-", label=label)
+        means, deviations, seeds = _means(values)
+        style = "--" if "chooses" in label else "-"
+        (line,) = axes[0, place].plot(alphas, means, marker=".", linestyle=style, label=label)
+        if seeds > 1:
+            low, high = means - deviations, means + deviations
+            axes[0, place].fill_between(alphas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for axis, what in zip(axes[0], ("accuracy", f"detection by {reports[0]['score']}"), strict=False):
         axis.set(xlabel="alpha, the share of the zero-shot branch", ylabel=what)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))  # lines may be anywhere
+    if seeds > 1:
+        figure.suptitle(f"mean of {seeds} seeds, band: standard deviation", fontsize=9)
     return save(figure, path)
+
+
+def _means(values: list[Any]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Means, deviations and their count, of numbers or of summaries {"mean", "std", "n"} of several."""
+    entries = [value if isinstance(value, dict) else {"mean": value, "std": 0.0, "n": 1} for value in values]
+    means, deviations = (np.array([entry[key] for entry in entries]) for key in ("mean", "std"))
+    return means, deviations, entries[0]["n"]

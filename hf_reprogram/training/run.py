@@ -128,7 +128,7 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
     try:
         plot_run(results, output)
         if record is not None:
-            plot_ood(record, output)
+            plot_ood(record, output, results["ood"].get("alphas"))
     except ImportError:
         if not quiet:
             warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from hf_reprogram.diagnostics import ood
 from hf_reprogram.diagnostics.ood import plot_ood
-from hf_reprogram.ood.report import curves, ood_report
+from hf_reprogram.ood.report import average, curves, ood_report
 
 
 def record_of(sets: int = 2, alphas: tuple[float, ...] = (), covariate: bool = True) -> dict:
@@ -96,3 +96,37 @@ def test_a_sweep_is_drawn_in_the_order_of_alpha(figures):
     assert lines["validation (accuracy), which chooses"].get_ydata().tolist() == [0.5, 0.625, 0.75]
     expected = [record["alphas"][place]["report"]["mean"]["fpr"] for place in (1, 2, 0)]
     assert lines["FPR at TPR 0.95"].get_ydata().tolist() == expected
+
+
+def test_a_run_is_drawn_as_means_over_seeds_with_their_deviation(figures):
+    records = [record_of(alphas=(0.0, 0.5, 1.0)) for _ in range(2)]
+    reports = [
+        [record["alphas"][(place + shift) % 3]["report"] for place in range(3)] for shift, record in enumerate(records)
+    ]
+    swept = [
+        {
+            "alpha": alpha,
+            "validation": {"accuracy": {"mean": 0.5 + alpha / 4, "std": alpha / 10, "n": 2}},
+            "report": average([reports[0][place], reports[1][place]]),
+        }
+        for place, alpha in enumerate((0.0, 0.5, 1.0))
+    ]
+    plot_ood(records[0], "unused", swept)
+    assert figures["ood_alpha.png"].get_suptitle() == "mean of 2 seeds, band: standard deviation"
+    left, right = figures["ood_alpha.png"].axes
+    for axis, label, key in ((left, "corruptions", "corruptions"), (right, "AUROC", "auroc")):
+        values = [[report["mean"][key] for report in seed] for seed in reports]
+        (line,) = (line for line in axis.lines if line.get_label() == label)
+        band = axis.collections[list(axis.lines).index(line)].get_paths()[0].vertices
+        means, deviations = np.mean(values, 0), np.std(values, 0, ddof=1)
+        np.testing.assert_allclose(line.get_ydata(), means)
+        for alpha, mean, deviation in zip((0.0, 0.5, 1.0), means, deviations, strict=True):
+            heights = band[band[:, 0] == alpha, 1]
+            np.testing.assert_allclose([heights.min(), heights.max()], [mean - deviation, mean + deviation])
+        assert label == "AUROC" or max(deviations) > 0.01  # the semantic sets are the same at every alpha here
+
+
+def test_a_single_seed_has_no_band(figures):
+    plot_ood(record_of(alphas=(0.0, 1.0)), "unused")
+    assert not any(axis.collections for axis in figures["ood_alpha.png"].axes)
+    assert figures["ood_alpha.png"].get_suptitle() == ""
