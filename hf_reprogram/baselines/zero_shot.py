@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from ..sources.base import Source
 from ..training.encode import encode
 from ..training.predict import predict_logits
 from .base import Baseline, Outcome, Setting
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -18,8 +18,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
+from ..mappings.similarity import SimilarityOptions
 from ..sources.base import Source
 from ..sources.dual import DualSource
+from ..transforms.canvas import check_whole
+from ..transforms.text_programs import TextProgramOptions
 from .base import Method, MethodInfo, Parts, Target
 from .images import image_processor
 
@@ -65,12 +68,16 @@ class ReprogrammerOptions:
         if not self.templates:
             raise InputError("There is no template: give at least one, such as 'a photo of a {}.'.")
         for template in self.templates:
-            if template.count("{}") != 1:
+            if not isinstance(template, str) or template.count("{}") != 1:
                 raise InputError(f"The template {template!r} must have {{}} once, where the class goes.")
         if self.size is not None and self.text_program not in ("low_rank", "context"):
             raise InputError(f"size is {self.size}, but a text program {self.text_program!r} has none: leave it out.")
         if self.border is not None and self.image_program != "border":
             raise InputError(f"border is {self.border}, but image_program is {self.image_program!r}: leave it out.")
+        check_whole(self, *(name for name in ("border", "resolution") if getattr(self, name) is not None))
+        if self.size is not None:
+            TextProgramOptions(self.text_program, width=1, size=self.size)
+        SimilarityOptions(2, width=1, alpha=self.alpha, learn_alpha=self.learn_alpha, loss=self.loss)
 
 
 class Reprogrammer(Method):

@@ -228,7 +228,9 @@ def test_a_choice_that_diverges_is_passed_over(setting):
         ("l2_sp", {"head_strength": -1.0}, "head_strength is -1.0: give 0 or more"),
         ("wise_ft", {"alpha": [0.5, 1.5]}, "alpha is .*1.5.*from 0 to 1"),
         ("wise_ft", {"alpha": 0.5}, "'alpha' is 0.5: give a list of numbers"),
-        ("coop", {"size": 0}, "size is 0: coop needs context vectors"),
+        ("coop", {"size": 0}, "size of a context text program is 0: give a whole number, 1 or more"),
+        ("coop", {"templates": ["a photo"]}, "The template 'a photo' must have {} once"),
+        ("coop", {"templates": []}, "There is no template"),
     ],
 )
 def test_options_that_cannot_work_are_refused(name, options, message):
@@ -267,6 +269,9 @@ def test_a_source_that_a_baseline_cannot_stand_on_is_refused_by_what_it_offers(s
     for name, spec in (("source_labels", tiny_dual.make_source("clip").spec), ("zero_shot", module), ("coop", module)):
         with pytest.raises(InputError, match=f"and this {spec.kind} source has none: leave it out"):
             make_baseline(name).check_source(spec, task)
+    with pytest.raises(InputError, match="size of coop is 40, but the text tower takes 40 tokens"):
+        make_baseline("coop", size=tiny_dual.TOKENS).check_source(tiny_dual.make_source("clip").spec, task)
+    make_baseline("coop", size=tiny_dual.TOKENS - 1).check_source(tiny_dual.make_source("clip").spec, task)
     with pytest.raises(InputError, match="12 labels, too few for 2 classes with 7 each"):
         make_baseline("source_labels", labels_per_class=[7]).check_source(module, task)
 

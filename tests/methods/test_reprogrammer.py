@@ -15,6 +15,7 @@ from transformers import (
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.methods.reprogrammer import zero_shot_head
+from hf_reprogram.training.recipe import make_recipe
 from tests import tiny_dual as tiny
 from tests import tiny_vision
 
@@ -135,16 +136,37 @@ def test_class_texts_stand_for_the_names(clip):
         ({"image_program": "none", "border": 3}, "leave it out"),
         ({"class_texts": ["a", "b"]}, "There are 2 class_texts for 3 classes"),
         ({"text_program": "context", "size": 20}, "have 47 tokens, but the text tower takes 40"),
-        ({"alpha": -0.1}, "alpha is -0.1"),
         ({"border": 16}, "border is 16"),
-        ({"border": 0}, "border is 0"),
-        ({"size": 0}, "size of a low_rank text program is 0"),
+        ({"resolution": 33}, "resolution is 33, but the source's image has 32 x 32 pixels"),
         ({"class_texts": ["a", " ", "b"]}, "has no name"),
     ],
 )
 def test_bad_options_get_one_sentence(options, sentence, clip):
     with pytest.raises(InputError, match=sentence):
         make(clip, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"alpha": -0.1}, "alpha is -0.1: give the zero-shot branch's share, from 0 to 1"),
+        ({"alpha": "0.4"}, "alpha is '0.4'"),
+        ({"learn_alpha": True}, "alpha is 0.0 and is to be trained: start between 0 and 1"),
+        ({"learn_alpha": True, "alpha": 1}, "alpha is 1 and is to be trained"),
+        ({"loss": "focal"}, "loss 'focal'"),
+        ({"resolution": 0}, "resolution is 0: give a whole number of at least 1"),
+        ({"resolution": 64.0}, "resolution is 64.0"),
+        ({"border": 0}, "border is 0"),
+        ({"size": 0}, "size of a low_rank text program is 0"),
+        ({"size": 2.5, "text_program": "context"}, "size of a context text program is 2.5"),
+        ({"templates": ["a {}", 3]}, "The template 3 must have {} once"),
+    ],
+)
+def test_a_recipe_with_bad_options_is_refused_before_anything_is_loaded(options, sentence):
+    values = {"source": "nowhere", "task": {"dataset": "nothing", "image": "image"}}
+    with pytest.raises(InputError, match=sentence):
+        make_recipe({**values, "method": {"name": "reprogrammer", **options}})
+    make_recipe({**values, "method": {"name": "reprogrammer", "alpha": 0.4, "learn_alpha": True, "resolution": 64}})
 
 
 def test_bad_labels_and_sources_get_one_sentence(clip, tmp_path):
