@@ -90,8 +90,12 @@ def recorded(adapter: str, name: str) -> dict[str, Any] | None:
 
 
 def seed_of(adapter: str) -> int:
-    """The seed whose run an adapter is, which drew its few-shot validation examples."""
-    return (recorded(adapter, "results.json") or {"best_seed": 0})["best_seed"]
+    """The seed whose run an adapter is, which drew its few-shot validation examples: of a whole run, or of a seed's folder."""
+    for name, key in (("results.json", "best_seed"), ("fit.json", "seed")):
+        found = recorded(adapter, name)
+        if found is not None:
+            return found[key]
+    return 0
 
 
 def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:

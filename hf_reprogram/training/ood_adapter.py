@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..files import write_json, write_text
 from ..options import from_dict
 from ..tasks.inputs import task_modality
@@ -33,7 +34,7 @@ def ood_adapter(
     Args:
         adapter: folder or Hub id.
         inside: the data set in distribution, DATASET or DATASET:CONFIGURATION, of which the test split counts; by default the
-            recipe's task.
+            recipe's. Where the recipe names the same one, all of its section `task` is taken.
         covariate, semantic: sets, NAME=DATASET or NAME=DATASET:CONFIGURATION.
         recipe: whose sections `task` and `ood` are taken, by default the one beside the adapter; of that one `ood` is taken
             only where no set is given.
@@ -43,18 +44,25 @@ def ood_adapter(
         quiet: no progress bars.
 
     Raises:
-        InputError: there is nothing to compare with, or something cannot be used.
+        InputError: there is nothing to compare with, something cannot be used, or alphas are to be chosen and it is not known
+            which images the adapter was not trained on.
     """
     from .run import silence
 
     if quiet:
         silence()
-    own = recorded(adapter, "recipe.json") if recipe is None else None
+    own = recorded(adapter, "recipe.json")
     chosen = load_recipe(recipe) if recipe is not None else None if own is None else make_recipe(own)
     values = _sections(adapter, chosen, recipe is not None, inside, covariate, semantic)
+    known = [*values]
     apply_overrides(values, overrides)
+    for section in values:
+        if section not in known:
+            raise unknown("section", section, known)
     asked = from_dict(ShiftOptions, values["ood"], "key of ood")
     options = from_dict(TaskOptions, values["task"], "key of task")
+    if asked.alphas:
+        _check_validation(options, own["task"] if own else chosen.task if chosen else None)
     if inside is not None and task_modality(options) is None:
         options.image = "image"  # as a folder of images has it
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if chosen and recipe is None else None)
@@ -78,7 +86,10 @@ def _sections(
     """The sections `task` and `ood` as plain data; a recipe is `given`, or is the one beside the adapter."""
     if inside is None and chosen is None:
         raise InputError(f"{adapter!r} has no recipe.json: say what it was trained for with --id or --recipe.")
-    task = _address(inside) if inside is not None else dict(chosen.task) if chosen else {}
+    task = dict(chosen.task) if chosen else {}
+    if inside is not None:
+        address = {"name": None, **_address(inside)}
+        task = task if all(task.get(key) == value for key, value in address.items()) else address
     ood = dict(chosen.ood or {}) if chosen and (given or not (covariate or semantic)) else {}
     for key, sets in (("covariate", covariate), ("semantic", semantic)):
         if sets:
@@ -94,6 +105,18 @@ def _sections(
             "recipe with a section ood."
         )
     return {"task": task, "ood": ood}
+
+
+def _check_validation(options: TaskOptions, trained: dict[str, Any] | None) -> None:
+    """Raise `InputError` unless a task's validation split is the one that the training of an adapter left out."""
+    if trained is not None:
+        free = {"max_test": None, "max_length": None, "metrics": None}  # say nothing of which images are trained on
+        if replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free):
+            return
+    raise InputError(
+        "ood.alphas are chosen on validation images, and which images this adapter was not trained on is known of the task in "
+        "its recipe alone: name that one, or leave alphas out with --set ood.alphas=[]."
+    )
 
 
 def _named(text: str, option: str) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from hf_reprogram.ood.report import average, ood_report
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.shifts import load_shifts
 from hf_reprogram.training import ood
-from hf_reprogram.training.evaluate import load_adapter
+from hf_reprogram.training.evaluate import load_adapter, seed_of
 from hf_reprogram.training.ood_adapter import ood_adapter
 from hf_reprogram.training.predict import predict_logits
 from hf_reprogram.training.recipe import make_recipe
@@ -419,6 +419,7 @@ def test_an_adapter_of_digits_without_a_download(world, tmp_path):
         ({"semantic": ["a=one", "a=two"]}, "--semantic names 'a' twice"),
         ({"semantic": ["things=images:nothing"]}, "The data set 'images', 'nothing' is neither a file or folder here"),
         ({"overrides": ["ood.scores=msp"]}, "'scores': did you mean 'score'"),
+        ({"overrides": ["training.bf16=true"]}, "Unknown section 'training': choose one of 'ood', 'task'"),
         (
             {"overrides": ["task.labels=[below, above]"]},
             "The adapter's labels are above, below, the task's below, above",
@@ -431,6 +432,63 @@ def test_what_cannot_be_reported_on_is_refused(given, said, whole_run, tmp_path)
     with pytest.raises(InputError, match=said):
         report_on(whole_run.folder, tmp_path / "report", **given)
     assert not (tmp_path / "report").exists()
+
+
+@pytest.fixture
+def swept_adapter(world, dual, tmp_path, monkeypatch):
+    """The folder of an adapter whose recipe sweeps alpha, and a list of how many validation images chose, call by call."""
+    folder, task = tmp_path / "adapter", {**world.task, "validation_max": 7}
+    dual.model.save_pretrained(folder)
+    dual.processor.save_pretrained(folder)
+    values = {"source": world.clip, "method": "reprogrammer", "task": task, "ood": {**world.ood, "alphas": [0, 0.5]}}
+    (folder / "recipe.json").write_text(json.dumps(values))
+    chose, real = [], ood.adapter_record
+    monkeypatch.setattr(
+        "hf_reprogram.training.ood_adapter.adapter_record",
+        lambda model, processor, task, shifts, validation, **others: (
+            chose.append(validation and len(validation)) or real(model, processor, task, shifts, validation, **others)
+        ),
+    )
+    return SimpleNamespace(folder=folder, chose=chose, values=values)
+
+
+def test_alphas_are_chosen_on_the_recipes_own_validation_images(swept_adapter, world, tmp_path):
+    """Its test images may be fewer, and --id may name the same data once more."""
+    folder, chose = swept_adapter.folder, swept_adapter.chose
+    for given in ({}, {"inside": world.task["dataset"]}, {"overrides": ["task.max_test=9", "task.metrics=[accuracy]"]}):
+        record, tables, _ = report_on(folder, tmp_path / "report", **given)
+        assert [entry["alpha"] for entry in record["alphas"]] == [0, 0.5]
+    assert chose == [7, 7, 7]
+    assert record["report"]["images"]["id"] == 9
+    assert "| Residual adapter, alpha 0.25 |" in tables
+    assert "| Residual adapter, alpha 0.5 |" in tables
+
+
+def test_alphas_are_not_chosen_on_images_that_may_have_been_trained_on(swept_adapter, world, tmp_path):
+    folder = swept_adapter.folder
+    elsewhere = str(shutil.copy(world.task["dataset"], tmp_path / "again.parquet"))
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({**swept_adapter.values, "task": world.task}))
+    refused = ({"inside": elsewhere}, {"overrides": ["task.validation_max=9"]}, {"recipe": other})
+    for given in refused:
+        with pytest.raises(
+            InputError, match=r"ood\.alphas are chosen on validation images, and which images this adapter"
+        ):
+            report_on(folder, tmp_path / "report", **given)
+        given = {**given, "overrides": [*given.get("overrides", []), "ood.alphas=[]"]}
+        record, _, _ = report_on(folder, tmp_path / "report", **given)
+        assert "alphas" not in record
+    (folder / "recipe.json").unlink()
+    covariate, alphas = [f"large={world.folder / 'large'}"], ["ood.alphas=[0, 1]"]
+    with pytest.raises(InputError, match="is known of the task in its recipe alone"):
+        report_on(folder, tmp_path / "report", world.task["dataset"], covariate, overrides=alphas)
+    record, _, _ = report_on(folder, tmp_path / "report", recipe=other)  # nothing else says what it was trained on
+    assert len(record["alphas"]) == 2
+
+
+def test_the_folder_of_a_seed_knows_its_seed(whole_run):
+    assert seed_of(str(whole_run.folder / "runs" / "seed-1")) == 1
+    assert seed_of(str(whole_run.folder)) == whole_run.results["best_seed"]
 
 
 def test_an_adapter_of_texts_is_refused(finished, world):
