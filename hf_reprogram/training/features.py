@@ -4,7 +4,7 @@ A file `KEY.safetensors` holds `features` (n, width), float32, in the order of t
 depend on: the weights of the image tower, how its pixels are prepared and normalised, whether it runs in bfloat16, and the
 encoded bytes of every image. So a file is never out of date, only unused. It is written under another name and then renamed,
 and it is read through a memory map. The folder is `HF_REPROGRAM_CACHE`, by default `hf_reprogram` beside the Hub's own cache;
-whatever is in it may be deleted at any time.
+whatever is in it may be deleted at any time. If nothing can be written there features are used and not kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -55,14 +57,26 @@ def zero_shot_features(
     from safetensors import SafetensorError
 
     path = folder() / f"{_key(model.source, processor, data, bf16)}.safetensors"
-    if path.exists():
-        try:
-            return read_features(path)
-        except (SafetensorError, KeyError, OSError):
-            pass  # damaged from outside: computed anew
+    try:
+        return read_features(path)
+    except (SafetensorError, KeyError, OSError):
+        pass  # not there yet, or damaged from outside
     features = _compute(model, processor, data, bf16, quiet)
-    write_features(features, path)
+    try:
+        write_features(features, path)
+    except (SafetensorError, OSError) as error:  # a full disk is either
+        _warn_unwritten(path.parent, getattr(error, "strerror", None) or str(error))
     return features
+
+
+@cache
+def _warn_unwritten(where: Path, why: str) -> None:
+    """Say once that nothing is kept."""
+    warnings.warn(
+        f"Zero-shot features cannot be kept in {str(where)!r} ({why}), so each run computes them anew: name a folder that can "
+        "be written in the environment's HF_REPROGRAM_CACHE.",
+        stacklevel=3,
+    )
 
 
 def read_features(path: str | os.PathLike) -> np.ndarray:

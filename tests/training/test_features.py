@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from hf_reprogram import reprogram
@@ -115,6 +116,31 @@ def test_a_crash_while_writing_leaves_nothing_behind(cache, monkeypatch):
     monkeypatch.setattr("safetensors.numpy.save_file", half)
     with pytest.raises(KeyboardInterrupt):
         zero_shot_features(model, processor, examples(processor), quiet=True)
+    assert list(cache.iterdir()) == []
+
+
+def test_features_are_used_where_they_cannot_be_kept(cache, computed):
+    cache.write_text("a file where the folder would be")
+    model, processor = make()
+    with pytest.warns(UserWarning, match=r"cannot be kept in '.*cache' \(File exists\).*HF_REPROGRAM_CACHE") as said:
+        found = [zero_shot_features(model, processor, examples(processor), quiet=True) for _ in range(2)]
+    assert len(said) == 1
+    assert len(computed) == 2
+    pixels = torch.stack([torch.as_tensor(row["pixel_values"]) for row in examples(processor)])
+    with torch.no_grad():
+        expected = model.source({"pixels": pixels}, "features")
+    for features in found:
+        np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_full_disk_is_no_crash(cache, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    model, processor = make()
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert zero_shot_features(model, processor, examples(processor), quiet=True).shape == (9, 24)
     assert list(cache.iterdir()) == []
 
 
