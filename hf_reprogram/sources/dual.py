@@ -12,6 +12,9 @@ What is constant is computed once: the v of texts that nothing trains, and witho
 the texts change. A causal text tower (CLIP's) never sees what comes after the end of a text, so texts are padded to the
 longest of them and no further; SigLIP's reads its last position and was trained on full padding, which it gets.
 
+SigLIP's own logits have a trained `logit_bias` besides the scale. It is one constant for every logit, which neither a soft-max
+over classes nor an order of scores depends on, and is left out.
+
 Pixels are normalised here, once, as for every image source.
 """
 
@@ -33,6 +36,7 @@ from .text import max_tokens
 from .vision import VisionSource
 
 MODEL_TYPES = ("clip", "siglip", "vision-text-dual-encoder")
+CHUNK = 1024  # constant texts that the text tower is given at once: ImageNet's classes in 80 templates are 80,000
 
 
 class Texts(NamedTuple):
@@ -170,20 +174,25 @@ class DualSource(VisionSource):
             if known == key:
                 return features
         with constant():
-            features = self._encode(texts)
+            features = self._encode(texts, CHUNK)
         self._kept = [*self._kept[-1:], (key, texts, features)]
         return features
 
-    def _encode(self, texts: Texts) -> Tensor:
+    def _encode(self, texts: Texts, most: int | None = None) -> Tensor:
+        """The v of texts, all at once or at most so many at a time."""
         ids, mask = texts.ids.flatten(0, -2), texts.mask.flatten(0, -2)
-        given: Any = nullcontext()
-        if texts.embeds is not None:
-            embeds = texts.embeds.flatten(0, -3)
-            given = forward_of(self.embedding, lambda _: embeds)
+        embeds = None if texts.embeds is None else texts.embeds.flatten(0, -3)
+        size = most or len(ids)
+        rows = [slice(start, start + size) for start in range(0, len(ids), size)]
+        found = [self._read_texts(Texts(ids[at], mask[at], None if embeds is None else embeds[at])) for at in rows]
+        return F.normalize(torch.cat(found), dim=-1).unflatten(0, texts.ids.shape[:-1])
+
+    def _read_texts(self, texts: Texts) -> Tensor:
+        """What the text tower gives for texts (texts, tokens)."""
+        given: Any = nullcontext() if texts.embeds is None else forward_of(self.embedding, lambda _: texts.embeds)
         with PATCHING, given:
-            attended = None if self.pads_fully else mask  # SigLIP attends to its padding
-            found = self.model.get_text_features(input_ids=ids, attention_mask=attended).pooler_output
-        return F.normalize(found, dim=-1).unflatten(0, texts.ids.shape[:-1])
+            attended = None if self.pads_fully else texts.mask  # SigLIP attends to its padding
+            return self.model.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
 
     def _run(self, pixels: Tensor) -> Any:
         """The u of normalised pixels."""

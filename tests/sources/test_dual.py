@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from hf_reprogram import InputError, reprogram
-from hf_reprogram.sources import DualSource, load_source, restore_source
+from hf_reprogram.sources import DualSource, dual, load_source, restore_source
 from hf_reprogram.sources.dual import Texts
 from tests import tiny_dual as tiny
 from tests import tiny_vision
@@ -67,7 +67,7 @@ def test_given_embeddings_take_the_place_of_the_ids(source):
 def test_texts_are_encoded_once_until_they_change(source, monkeypatch):
     calls = []
     encode = DualSource._encode
-    monkeypatch.setattr(DualSource, "_encode", lambda self, texts: calls.append(1) or encode(self, texts))
+    monkeypatch.setattr(DualSource, "_encode", lambda *given: calls.append(1) or encode(*given))
     texts = tokens(source)
     first = source.text_features(texts)
     assert source.text_features(texts) is first
@@ -83,6 +83,25 @@ def test_texts_are_encoded_once_until_they_change(source, monkeypatch):
     trained = texts._replace(embeds=source.embed(texts.ids).requires_grad_())
     source.text_features(trained), source.text_features(trained)
     assert len(calls) == 5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", ["ids", "embeds"])
+def test_many_constant_texts_are_encoded_in_parts(given, source, monkeypatch):
+    sizes, tower = [], type(source)._read_texts
+    monkeypatch.setattr(
+        type(source), "_read_texts", lambda self, texts: sizes.append(len(texts.ids)) or tower(self, texts)
+    )
+    texts = tokens(source, [f"a {animal}{end}" for animal in ("cat", "old dog", "bird") for end in ("", ".", "!")])
+    texts = Texts(*(part.unflatten(0, (3, 3)) for part in texts if part is not None))
+    if given == "embeds":
+        texts = texts._replace(embeds=source.embed(texts.ids) + 0.1 * torch.randn(3, 1, 1, tiny.WIDTH))
+    expected = source.text_features(texts)
+    monkeypatch.setattr(dual, "CHUNK", 4)
+    found = source.text_features(Texts(*(part if part is None else part.clone() for part in texts)))
+    assert sizes == [9, 4, 4, 1]
+    assert found.shape == (3, 3, source.spec.widths["pair"])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
