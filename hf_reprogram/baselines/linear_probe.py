@@ -19,7 +19,7 @@ from ..sources.text import gather, mean_over_tokens
 from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
-from .base import Baseline, Outcome, Setting, plain_tokenizer
+from .base import Baseline, Outcome, Setting, check_choices, plain_tokenizer
 from .linear import LinearModel, best_linear
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class LinearProbeOptions:
             raise unknown("reads", self.reads, ("features", "first", "last", "tokens"))
         if self.tokens not in ("source", "target"):
             raise unknown("tokens", self.tokens, ("source", "target"))
+        check_choices("linear_probe", strengths=self.strengths)
 
 
 class LinearProbe(Baseline):

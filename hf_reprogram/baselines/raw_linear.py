@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..methods.images import image_processor
 from ..training.encode import encode, labels_of
-from .base import Baseline, Outcome, Setting
+from .base import Baseline, Outcome, Setting, check_choices
 from .linear import best_linear
 
 
@@ -30,6 +30,7 @@ class RawLinearOptions:
     def __post_init__(self):
         if type(self.side) is not int or self.side < 1:
             raise InputError(f"side is {self.side!r}: give a whole number of pixels, 1 or more.")
+        check_choices("raw_linear", strengths=self.strengths)
 
 
 class RawLinear(Baseline):

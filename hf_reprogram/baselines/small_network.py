@@ -1,19 +1,29 @@
-"""A small network from scratch, for as many epochs as the method: convolutions for images, two layers for tables."""
+"""A small network from scratch, for as many epochs as the method: convolutions for images and texts, two layers for tables.
+
+Images: 3 x 3 convolutions with batch norm, each halving the image. Texts, in the method's own tokens: windows of 3, 4 and 5
+tokens and the largest answer of each (Kim 2014, arXiv 1408.5882), without the pretrained word vectors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError
 from ..losses import target_loss
 from ..methods.images import image_processor
-from .base import Baseline, Outcome, Setting
+from ..tasks.labels import problem_of
+from .base import Baseline, Outcome, Setting, check_choices
 from .search import best_of
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 
 @dataclass
@@ -22,7 +32,8 @@ class SmallNetworkOptions:
 
     Attributes:
         side: to which images are resized, in pixels.
-        channels: of the convolutions, each of which halves the image; for tables the last is the hidden layer's width.
+        channels: of the convolutions, each of which halves the image; for tables the last is the hidden layer's width, and for
+            texts the first is that of a token's vector and the last that of each window.
         learning_rate: to choose from on validation, on the first seed.
     """
 
@@ -31,8 +42,9 @@ class SmallNetworkOptions:
     learning_rate: list[float] = field(default_factory=lambda: [1e-3, 3e-3])
 
     def __post_init__(self):
-        if not self.channels or not all(channel >= 1 for channel in self.channels) or not self.learning_rate:
-            raise InputError("small_network needs channels, each 1 or more, and a learning_rate to choose from.")
+        if not self.channels or not all(type(channel) is int and channel >= 1 for channel in self.channels):
+            raise InputError(f"channels is {self.channels!r}: give whole numbers, each 1 or more.")
+        check_choices("small_network", learning_rate=self.learning_rate)
         if type(self.side) is not int or self.side < 2 ** len(self.channels):
             raise InputError(
                 f"side is {self.side!r}: {len(self.channels)} convolutions that halve an image need one of at least "
@@ -45,25 +57,39 @@ class SmallNetwork(Baseline):
 
     title = "small network"
     Options = SmallNetworkOptions
-    modalities = ("image", "table")
+    modalities = ("text", "image", "table")
+
+    def check(self, recipe: Recipe) -> None:
+        """See `Baseline.check`."""
+        super().check(recipe)
+        if problem_of(recipe.task_options) in ("token_classification", "infilling"):
+            raise InputError("small_network has one answer a text, and the task one a token: leave it out.")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         options, task = self.options, setting.task
-        outputs = len(task.labels) or 1
-        images = task.modality == "image"
+        processor = None
+        if task.modality == "image":
+            processor = image_processor((options.side,) * 2)
+        elif task.modality == "text":
+            _, processor = setting.make()
 
-        def make_model(_: Any) -> Network:
-            if images:
-                return Network(convolutions(options.channels, outputs), task.problem_type)
-            rows = torch.tensor(setting.splits["train"]["features"][:])
-            hidden = nn.Sequential(nn.Linear(rows.shape[1], options.channels[-1]), nn.ReLU())
-            layers = nn.Sequential(Standardise(rows), hidden, nn.Linear(options.channels[-1], outputs))
-            return Network(layers, task.problem_type)
+        def make_network(_: Any) -> Network:
+            return Network(self._layers(setting, processor), task.problem_type)
 
-        processor = image_processor((options.side,) * 2) if images else None
         grid = [{"learning_rate": rate} for rate in options.learning_rate]
-        return best_of(setting, processor, make_model, grid).outcome()
+        return best_of(setting, processor, make_network, grid).outcome()
+
+    def _layers(self, setting: Setting, processor: Any) -> nn.Module:
+        """Fresh layers from one input to logits."""
+        channels, outputs = self.options.channels, len(setting.task.labels) or 1
+        if setting.task.modality == "image":
+            return convolutions(channels, outputs)
+        if setting.task.modality == "text":
+            return Windows(len(processor), channels[0], channels[-1], outputs)
+        rows = torch.tensor(setting.splits["train"]["features"][:])
+        hidden = nn.Sequential(nn.Linear(rows.shape[1], channels[-1]), nn.ReLU())
+        return nn.Sequential(Standardise(rows), hidden, nn.Linear(channels[-1], outputs))
 
 
 def convolutions(channels: list[int], outputs: int) -> nn.Sequential:
@@ -72,6 +98,27 @@ def convolutions(channels: list[int], outputs: int) -> nn.Sequential:
     for before, after in zip([3, *channels], channels, strict=False):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], outputs))
+
+
+class Windows(nn.Module):
+    """Windows of 3, 4 and 5 tokens, the largest answer of each over a text, and a linear layer."""
+
+    def __init__(self, tokens: int, width: int, channels: int, outputs: int, sizes: Sequence[int] = (3, 4, 5)):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.sizes = tuple(sizes)
+        self.windows = nn.ModuleList(nn.Conv1d(width, channels, size) for size in sizes)
+        self.head = nn.Linear(channels * len(sizes), outputs)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Ids and mask (batch, tokens) to logits; padding is as nothing, before a text or after it."""
+        mask = attention_mask[:, None]
+        states = self.embedding(input_ids).transpose(1, 2) * mask
+        found = []
+        for size, window in zip(self.sizes, self.windows, strict=True):
+            answers = window(F.pad(states, (0, size - 1))).relu()
+            found.append((answers * mask).amax(-1))
+        return self.head(torch.cat(found, -1))
 
 
 class Standardise(nn.Module):
@@ -94,7 +141,7 @@ class Network(nn.Module):
     """Layers under the loss of `hf_reprogram.losses`, for the Trainer.
 
     Args:
-        layers: from one input to logits.
+        layers: from one input to logits; of a text its ids and mask.
         problem_type: decides the loss.
     """
 
@@ -103,9 +150,15 @@ class Network(nn.Module):
         self.layers, self.problem_type = layers, problem_type
 
     def forward(
-        self, pixel_values: Tensor | None = None, input_features: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Logits and loss."""
-        logits = self.layers(input_features if pixel_values is None else pixel_values)
+        given = (input_ids, attention_mask, pixel_values, input_features)
+        logits = self.layers(*(value for value in given if value is not None))
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..model import ReprogrammedModel
-from ..tasks.images import to_rgb
+from ..images import to_rgb
 from ..transforms.canvas import Canvas, ProgramTransform
 from ..transforms.dual import Dual
 from ..transforms.feature_overlay import FeatureOverlay

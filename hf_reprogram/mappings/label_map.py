@@ -11,7 +11,8 @@ it goes on, and stand in buffers: label numbers (classes, m), or weights (classe
 Sources: identity, Elsayed et al. 2019 (arXiv 1806.11146); random and frequency, Tsai et al. 2020 (arXiv 2007.08714); iterative,
 Chen et al. 2023 (ILM-VP, arXiv 2211.11635); BLM and BLM+, Cai et al. 2024 (arXiv 2410.24018), who mix logits
 (`aggregate="mean_logit"`); similarity, Yen et al. 2021 (AR-SCR, arXiv 2110.03894), between class means of target and source
-features. An adapter has no source data: the rows of the source's last linear layer stand for its class means.
+features, with the sum of probabilities. An adapter has no source data: the rows of the source's last linear layer stand for
+its class means. A class takes at most three labels at once, where the authors begin with two.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class LabelMapOptions:
         how: "given"; "random", drawn with `seed`; "identity", in order; "frequency", greedily by mean probability; "optimal",
             the largest total of it; "iterative", frequency before every epoch; "similarity", by features; "blm" or "blm_plus".
         labels_per_class: m; by default min(10, width // num_labels), 1 for "identity", and at most 3 for "similarity".
-        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM.
+        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM. By default
+            the first, for BLM the last and for "similarity" the second, as in the papers.
         refit_every: epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for the others.
         share: of the number of classes, which is how many of an example's most probable labels BLM+ counts, at least one.
         seed: of the draw.
@@ -58,7 +60,7 @@ class LabelMapOptions:
     assignment: list[list[int]] = field(default_factory=list)
     how: str = "given"
     labels_per_class: int | None = None
-    aggregate: str = "mean_probability"
+    aggregate: str | None = None
     refit_every: int | None = None
     share: float = 0.15
     seed: int = 0
@@ -68,6 +70,9 @@ class LabelMapOptions:
         aggregates = AGGREGATES if self.how in SETS else ("mean_probability", "mean_logit")
         if self.how not in (*SETS, *WEIGHTS):
             raise unknown("label mapping", self.how, (*SETS, *WEIGHTS))
+        if self.aggregate is None:
+            own = "mean_logit" if self.how in WEIGHTS else "sum_probability" if self.how == "similarity" else None
+            self.aggregate = own or "mean_probability"
         if self.aggregate not in aggregates:
             raise unknown(f"aggregate of how={self.how!r}", self.aggregate, aggregates)
         if self.reads != "logits":
@@ -204,9 +209,11 @@ class LabelMap(OutputMapping):
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, source labels) to (batch, labels)."""
         self.check_fitted()
+        aggregate = self.options.aggregate
+        assert aggregate is not None  # the options have chosen one
         if self.options.how in WEIGHTS:
-            return mix(outputs.float(), self.weight, self.options.aggregate)
-        return pool(outputs.float(), self.sets, self.options.aggregate)
+            return mix(outputs.float(), self.weight, aggregate)
+        return pool(outputs.float(), self.sets, aggregate)
 
     def weights(self) -> Tensor:
         """How much each source label counts for each class (classes, source labels); rows sum to one."""
@@ -253,7 +260,10 @@ def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
     """Logits (batch, classes) from the source's (batch, K_S), for weights (classes, K_S) that sum to one in every row."""
     if aggregate == "mean_logit":
         return F.linear(logits, weight)
-    return torch.logsumexp(logits.log_softmax(-1)[:, None] + weight.log(), -1)  # a product could underflow
+    most = int((weight > 0).sum(-1).amax())  # labels that count for any class, which are few
+    heaviest, labels = weight.topk(most, -1)
+    chosen = logits.log_softmax(-1).index_select(-1, labels.flatten()).unflatten(-1, labels.shape)
+    return torch.logsumexp(chosen + heaviest.log(), -1)  # a product of probabilities could underflow
 
 
 def table(

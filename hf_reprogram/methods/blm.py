@@ -17,11 +17,10 @@ from .ilm_vp import ILMVP, ILMVPOptions
 
 @dataclass
 class BLMOptions(ILMVPOptions):
-    """See `CanvasProgramOptions`; `label_mapping` is "blm_plus" or "blm", and mixes logits as the authors' code does."""
+    """See `CanvasProgramOptions`; `label_mapping` is "blm_plus" or "blm", whose default is to mix logits as the authors do."""
 
     label_mapping: str = "blm_plus"
     labels_per_class: int | None = None
-    aggregate: str = "mean_logit"
 
     def __post_init__(self):
         super().__post_init__()

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..mappings.assignment import labels_per_class
+from ..mappings.label_map import WEIGHTS
 from ..sources.base import Source
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping, read_image
+from .images import OutputOptions, output_mapping, read_base
 from .r2dl import make_tokenizer
 
 OTHERWISE = 16  # the side of a patch on a source that does not project patches, the paper's
@@ -38,6 +39,7 @@ class CrossModalOptions(OutputOptions):
     Attributes:
         label_mapping: also "response": the labels that the source answers the base with, the most likely ones dealt to the
             classes in turn.
+        aggregate: by default "max_logit", for BLM "mean_logit".
         tokenizer: "words", "characters", "kmers", "residues", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or
             the Hub id or folder of any fast tokenizer.
         max_vocabulary: the most tokens that are taken from the training texts; null for all.
@@ -51,7 +53,6 @@ class CrossModalOptions(OutputOptions):
     """
 
     label_mapping: str = "response"
-    aggregate: str = "max_logit"
     tokenizer: str = "words"
     max_vocabulary: int | None = 2000
     k: int = 3
@@ -123,8 +124,13 @@ class CrossModal(Method):
             "l2": options.l2,
         }
         if options.bounded:
-            deviations = source.settings["std"] if source.settings else [1.0] * 3
-            transform["eps"] = [min(options.eps * value, 1.0) for value in deviations]
+            assert source.settings is not None  # as it has a canvas
+            transform["eps"] = [options.eps * value for value in source.settings["std"]]
+            if max(transform["eps"]) > 1:
+                raise InputError(
+                    f"eps is {options.eps:g}, which moves a pixel by {max(transform['eps']):.3g} of the range from 0 to 1 on "
+                    f"this source: give at most {1 / max(source.settings['std']):.3g}, or bounded=False."
+                )
         places = (height // side) * (width // side)
         tokenizer, _ = make_tokenizer(options, None, places, target, most=options.max_vocabulary)
         transform |= {"num_tokens": len(tokenizer), "pad_id": tokenizer.pad_token_id}
@@ -132,6 +138,8 @@ class CrossModal(Method):
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
         mapping = output_mapping(self.options, source, target)
+        if mapping["type"] == "label_map" and mapping["how"] not in WEIGHTS:
+            mapping["aggregate"] = mapping["aggregate"] or "max_logit"
         if mapping.get("how") != "response":
             return mapping
         del mapping["how"]
@@ -139,14 +147,14 @@ class CrossModal(Method):
         canvas = source.spec.canvas()
         base = torch.full((3, *canvas), GREY)
         if self.options.base_image is not None:
-            base = read_image(self.options.base_image, canvas) / 255
+            base = read_base(self.options.base_image, canvas) / 255
         return {**mapping, "assignment": response_sets(source, base, target.num_labels, each)}
 
     def initialize(self, model: Any, processor: Any) -> None:
         """Patches near the base, and a fresh mapping."""
         model.transform.reset()
         if self.options.base_image is not None:
-            model.transform.base_image.copy_(read_image(self.options.base_image, model.source.spec.canvas()))
+            model.transform.base_image.copy_(read_base(self.options.base_image, model.source.spec.canvas()))
         model.mapping.reset()
 
 

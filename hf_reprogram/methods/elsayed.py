@@ -39,7 +39,7 @@ class Elsayed(CanvasMethod):
         mapping="label_map",
         differs="the loss compares the classes' probabilities, where the paper takes that of the true class among all of "
         "the source's labels; no penalty unless l2 is given; a linear in place of an exponential schedule; clipped to the "
-        "pixels' range",
+        "pixels' range; images of a quarter of the canvas's side, or of image_size, where the paper has 28 to 36 pixels of 299",
         pipeline_tag="image-classification",
     )
     Options = ElsayedOptions

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping, read_image
+from .images import OutputOptions, output_mapping, read_base
 
 
 @dataclass
@@ -83,5 +83,5 @@ class Fraud(Method):
         """A program of zeros on the base image, and a fresh mapping."""
         if self.options.base_image is not None:
             size = model.source.spec.canvas()
-            model.transform.base_image.copy_(read_image(self.options.base_image, size))
+            model.transform.base_image.copy_(read_base(self.options.base_image, size))
         model.mapping.reset()

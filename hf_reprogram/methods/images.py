@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
-from ..mappings.label_map import SETS, WEIGHTS
+from ..images import to_rgb
+from ..mappings.label_map import AGGREGATES, SETS, WEIGHTS
 from ..mappings.rvp import HOW
 from ..sources.base import Source
 from ..transforms.canvas import MASKS, run_lengths
@@ -37,8 +38,10 @@ class OutputOptions:
             "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given". A random one is
             drawn from torch's generator, so that every seed of a run has its own.
         assignment: with "given", for each class the source's labels, by name or by index.
-        labels_per_class: source labels a class; by default min(10, source labels / classes).
-        aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit".
+        labels_per_class: source labels a class; by default min(10, source labels / classes). BLM weighs all labels, and a
+            method's own number is then left out.
+        aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; by default the first,
+            for BLM the last and for "similarity" the second.
         reads: what a dense layer sits on: "logits", "probabilities" or "features".
     """
 
@@ -46,7 +49,7 @@ class OutputOptions:
     label_mapping: str = "frequency"
     assignment: list[list[int | str]] | None = None
     labels_per_class: int | None = None
-    aggregate: str = "mean_probability"
+    aggregate: str | None = None
     reads: str = "features"
     further: ClassVar[tuple[str, ...]] = ()  # label mappings of a method's own
 
@@ -54,9 +57,14 @@ class OutputOptions:
         for name, choices in (("mapping", ("label_map", "rvp", "dense")), ("reads", READS)):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
-        maps = {"label_map": (*SETS, *WEIGHTS, *self.further), "rvp": (*HOW, *self.further)}
-        if self.mapping in maps and self.label_mapping not in maps[self.mapping]:
-            raise unknown(f"label mapping of {self.mapping}", self.label_mapping, maps[self.mapping])
+        every = (*SETS, *WEIGHTS, *self.further)
+        known = (*HOW, *self.further) if self.mapping == "rvp" else every
+        if self.label_mapping not in known:
+            raise unknown(f"label mapping of {self.mapping}", self.label_mapping, known)
+        if self.aggregate is not None and self.aggregate not in AGGREGATES:
+            raise unknown("aggregate", self.aggregate, AGGREGATES)
+        if self.label_mapping in WEIGHTS and self.labels_per_class == type(self).labels_per_class:
+            self.labels_per_class = None
         if (self.label_mapping == "given") != (self.assignment is not None):
             raise InputError("label_mapping='given' and assignment belong together: give both, or neither.")
 
@@ -152,17 +160,17 @@ def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tu
     return sides[0], sides[1]
 
 
-def read_image(file: str, size: tuple[int, int]) -> Tensor:
+def read_base(file: str, size: tuple[int, int]) -> Tensor:
     """A base image from a file, as bytes (3, height, width) of a size.
 
     Raises:
-        InputError: there is no such image.
+        InputError: there is no such image, or it is of a kind that `to_rgb` refuses.
     """
     from PIL import Image
 
     try:
         with Image.open(file) as image:
-            resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC)
+            resized = to_rgb(image).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     except OSError as error:
         raise InputError(f"base_image={file!r} is not an image that can be read: {error}") from error
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
@@ -172,13 +180,13 @@ def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
     """A mask (height, width) from an image file: whether a pixel is nearer to white than to black.
 
     Raises:
-        InputError: there is no such image, or it has another size.
+        InputError: there is no such image, it has another size, or it is of a kind that `to_rgb` refuses.
     """
     from PIL import Image
 
     try:
         with Image.open(file) as image:
-            mask = np.asarray(image.convert("L")) > 127
+            mask = np.asarray(to_rgb(image).convert("L")) > 127
     except OSError as error:
         raise InputError(
             f"mask is {file!r}: choose one of {', '.join(MASKS[:-1])}, or give the file of an image ({error})."

@@ -22,7 +22,8 @@ class SMMOptions(OutputOptions):
     """See `OutputOptions`, and of the mask's network.
 
     Attributes:
-        layers: convolutions of the network.
+        layers: convolutions of the network; by default 6 on a source that takes images apart into patches, as a ViT does, and 5
+            on others.
         poolings: of them, by two each: the mask has patches of 2 ** poolings pixels.
         channels: of its first layer.
         l2: weight of the squared program in the loss.
@@ -30,7 +31,7 @@ class SMMOptions(OutputOptions):
 
     label_mapping: str = "iterative"
     labels_per_class: int | None = 1
-    layers: int = 5
+    layers: int | None = None
     poolings: int = 3
     channels: int = 8
     l2: float = 0.0
@@ -60,5 +61,6 @@ class SMM(ImageMethod):
 
     def program(self, source: Source, size: tuple[int, int]) -> dict[str, Any]:
         """See `ImageMethod.program`."""
-        shape = {name: getattr(self.options, name) for name in ("layers", "poolings", "channels", "l2")}
-        return {"type": "sample_mask", "height": size[0], "width": size[1], **shape}
+        shape = {name: getattr(self.options, name) for name in ("poolings", "channels", "l2")}
+        layers = self.options.layers or (5 if source.spec.patch_size is None else 6)
+        return {"type": "sample_mask", "height": size[0], "width": size[1], "layers": layers, **shape}

@@ -64,7 +64,7 @@ def load_source(
     found: Source
     image: dict[str, Any] = {
         name: source_kwargs.pop(name)
-        for name in ("image_size", "mean", "std", *_OWN.get(kind or "", ()))
+        for name in ("image_size", "mean", "std", "bgr", *_OWN.get(kind or "", ()))
         if name in source_kwargs
     }
     if isinstance(source, Source):
@@ -176,13 +176,23 @@ def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any], kind:
     size = dict(processor.crop_size if cropped else processor.size)
     height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
     ratio = processor.size.get("shortest_edge", height) / height if cropped else None
-    plain = not getattr(processor, "do_normalize", True)
-    found = {
-        "image_size": (height or config.image_size, width or config.image_size),
-        "mean": [0.0] * 3 if plain else list(processor.image_mean),
-        "std": [1.0] * 3 if plain else list(processor.image_std),
-    }
+    found = {"image_size": (height or config.image_size, width or config.image_size), **_normalisation(processor)}
     return {**found, "resample": int(processor.resample), "crop": ratio} if kind == "dual" else found
+
+
+def _normalisation(processor: Any) -> dict[str, Any]:
+    """`mean` and `std`, and `bgr` where channels are turned around: what an image processor does to pixels from 0 to 1."""
+    rescales, normalises = getattr(processor, "do_rescale", True), getattr(processor, "do_normalize", True)
+    scale = 255 * processor.rescale_factor if rescales else 255.0
+    offset = 1.0 if rescales and getattr(processor, "rescale_offset", False) else 0.0
+    mean, std = (list(processor.image_mean), list(processor.image_std)) if normalises else ([0.0] * 3, [1.0] * 3)
+    if normalises and getattr(processor, "include_top", False):  # EfficientNet's divides by its deviation again
+        std = [value * value for value in std]
+    found: dict[str, Any] = {
+        "mean": [(value + offset) / scale for value in mean],
+        "std": [value / scale for value in std],
+    }
+    return {**found, "bgr": True} if getattr(processor, "do_flip_channel_order", False) else found
 
 
 @torch.no_grad()

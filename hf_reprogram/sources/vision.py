@@ -38,6 +38,8 @@ class VisionSource(Source):
             "image_module".
         gives: what a module's output is, "logits" or "features".
         labels: names of a module's labels.
+        bgr: whether the model takes the channels as blue, green, red; pixels are red, green, blue everywhere else, and so are
+            `mean` and `std` unless this is set.
 
     `source(inputs, reads)` takes either `pixels` (batch, 3, height, width) from 0 to 1, or `patches` (batch, number, width):
     projected patches in rows, from the top left.
@@ -58,6 +60,7 @@ class VisionSource(Source):
         kind: str = "image_module",
         gives: str = "logits",
         labels: Sequence[str] | None = None,
+        bgr: bool = False,
     ):
         super().__init__(model)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -72,14 +75,19 @@ class VisionSource(Source):
             raise InputError(f"std is {list(std)}: a deviation is more than 0.")
         config = getattr(model, "config", None)
         self.settings = {"image_size": list(size), "mean": list(mean), "std": list(std)}
+        if bgr:
+            self.settings["bgr"] = True
+        self._bgr = bgr
         if kind == "image_module":
             self.settings |= {"gives": gives, "labels": list(labels or ())}
         self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
         self._interpolates = "interpolate_pos_encoding" in inspect.signature(self._tower.forward).parameters
         self._class_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
-        convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-        self._stem: list[Any] = convolutions[:1]  # in lists: they are parts of the model already
-        self._head: list[nn.Linear] = []
+        if next(model.parameters(), None) is None:
+            raise InputError(f"{type(model).__name__} has no weights: give a trained model.")
+        convolutions = (name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+        self._stem_name: str | None = next(convolutions, None)  # names, so that a copy finds its own layers
+        self._head_name: str | None = None
         for name, values in (("mean", mean), ("std", std)):
             value = torch.tensor(values, dtype=torch.float32, device=self.device).view(3, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -94,7 +102,7 @@ class VisionSource(Source):
             family=getattr(config, "model_type", None) or type(model).__name__,
             widths=widths,
             image_size=size,
-            patch_size=self._stem[0].kernel_size[0] if projects else None,
+            patch_size=self._stem.kernel_size[0] if projects else None,
             labels=tuple(names),
         )
 
@@ -104,38 +112,46 @@ class VisionSource(Source):
         return self.model
 
     @property
+    def _stem(self) -> Any:
+        """The first convolution, or None."""
+        return None if self._stem_name is None else self.model.get_submodule(self._stem_name)
+
+    @property
+    def _head(self) -> Any:
+        """The linear layer that gives the logits, or None."""
+        return None if self._head_name is None else self.model.get_submodule(self._head_name)
+
+    @property
     def entry(self) -> Tensor:
         """The first convolution's weights, or the first weights of a model without any."""
-        return self._stem[0].weight if self._stem else next(self.model.parameters())
+        return next(self.model.parameters()) if self._stem is None else self._stem.weight
 
     def label_embeddings(self) -> Tensor:
         """The last linear layer's rows (labels, width)."""
-        if not self._head:
-            return super().label_embeddings()
-        return self._head[0].weight.detach()
+        return super().label_embeddings() if self._head is None else self._head.weight.detach()
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the first weights together with the last layer's, whose rows are the labels that a map is about."""
-        weights = [self.entry, *(head.weight for head in self._head)]
+        weights = [self.entry] if self._head is None else [self.entry, self._head.weight]
         return fingerprint(torch.cat([weight.detach().flatten() for weight in weights]))
 
     @torch.no_grad()
     def _probe(self) -> tuple[dict[str, int], bool]:
-        """What can be read, with its width, and whether the first layer projects patches; sets the head."""
+        """What can be read, with its width, and whether the first layer projects patches; finds the head."""
         name, size = type(self.model).__name__, self._size
-        pixels = torch.full((2, 3, *size), 0.5, device=self.device)
-        called: list[tuple[nn.Linear, Tensor]] = []
+        pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
+        called: list[tuple[str, Tensor]] = []
         stem: list[tuple[Tensor, Tensor]] = []
         handles = [
-            module.register_forward_hook(lambda module, _, output: called.append((module, output)))
-            for module in self.model.modules()
+            module.register_forward_hook(lambda _, __, output, name=name: called.append((name, output)))
+            for name, module in self.model.named_modules()
             if isinstance(module, nn.Linear)
         ]
-        handles += [
-            module.register_forward_hook(lambda _, args, out: stem.append((args[0], out))) for module in self._stem
-        ]
+        if self._stem is not None:
+            handles.append(self._stem.register_forward_hook(lambda _, args, out: stem.append((args[0], out))))
+        given = self._normalised(pixels)
         try:
-            found = self._run(self._normalised(pixels))
+            found = self._run(given)
         except (RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"{name} does not take images of 3 x {size[0]} x {size[1]}: {str(error).strip().splitlines()[0]}"
@@ -149,20 +165,32 @@ class VisionSource(Source):
                 f"{name} returns something of {shape} for 2 images: it must be (batch, logits or features)."
             )
         if self._gives == "features":
-            return {"features": found.shape[1]}, self._projects(stem)
-        self._head = [
-            module for module, output in called if output.shape == found.shape and torch.equal(output, found)
-        ][-1:]
+            return {"features": found.shape[1]}, self._projects(stem, given, found)
+        same = [name for name, output in called if output.shape == found.shape and torch.equal(output, found)]
+        self._head_name = same[-1] if same else None
         widths = {"logits": found.shape[1]}
-        if self._head:
-            widths["features"] = self._head[0].in_features
-        return widths, self._projects(stem)
+        if self._head is not None:
+            widths["features"] = self._head.in_features
+        return widths, self._projects(stem, given, found)
 
-    def _projects(self, stem: list[tuple[Tensor, Tensor]]) -> bool:
-        """Whether the first convolution is called once, on the pixels, and takes them apart into patches."""
-        if len(stem) != 1 or tuple(stem[0][0].shape[1:]) != (3, *self._size):
+    def _projects(self, stem: list[tuple[Tensor, Tensor]], pixels: Tensor, found: Tensor) -> bool:
+        """Whether the first convolution takes the pixels apart into patches, and nothing but its output decides what is found.
+
+        Args:
+            stem: inputs and outputs of its calls.
+            pixels: normalised, for which they were.
+            found: what the model made of them.
+        """
+        layer = self._stem
+        if len(stem) != 1 or stem[0][0].shape != pixels.shape or not self._takes_apart(layer):
             return False
-        layer = self._stem[0]
+        if pixels.is_meta:
+            return True
+        with _instead_of(layer, stem[0][1]) as blank:
+            return torch.equal(stem[0][0], pixels) and torch.allclose(self._run(blank), found)
+
+    def _takes_apart(self, layer: nn.Conv2d) -> bool:
+        """Whether a convolution sees every pixel of the canvas once, in squares."""
         side = layer.kernel_size[0]
         return (
             type(layer) is nn.Conv2d
@@ -174,7 +202,8 @@ class VisionSource(Source):
         )
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        return ((pixels - self.mean) / self.std).to(self.entry.dtype)
+        turned = pixels.flip(-3) if self._bgr else pixels
+        return ((turned - self.mean) / self.std).to(self.entry.dtype)
 
     def project_patches(self, patches: Tensor) -> Tensor:
         """Pixels (..., 3, side, side) from 0 to 1 to what the first layer makes of each patch (..., width).
@@ -184,7 +213,7 @@ class VisionSource(Source):
         """
         if self.spec.patch_size is None:
             raise InputError(f"{self.spec.family} does not project patches in its first layer: pass it pixels.")
-        layer = self._stem[0]
+        layer = self._stem
         return F.linear(self._normalised(patches).flatten(-3), layer.weight.flatten(1), layer.bias)
 
     def _run(self, pixels: Tensor) -> Any:
@@ -211,11 +240,11 @@ class VisionSource(Source):
             )
         with PATCHING, ExitStack() as patches:
             if "patches" in inputs:
-                pixels = patches.enter_context(_instead_of(self._stem[0], self._as_map(inputs["patches"])))
+                pixels = patches.enter_context(_instead_of(self._stem, self._as_map(inputs["patches"])))
             else:
                 pixels = self._normalised(self._checked(inputs["pixels"]))
-            if reads == "features" and self._head:
-                caught = patches.enter_context(_input_of(self._head[0]))
+            if reads == "features" and self._head is not None:
+                caught = patches.enter_context(_input_of(self._head))
                 self._run(pixels)
                 return caught[0]
             return self._run(pixels)

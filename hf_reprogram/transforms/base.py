@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,6 +67,16 @@ class InputTransform(nn.Module):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""
         raise NotImplementedError  # pragma: no cover - the interface
+
+
+def check_same_options(ours: Any, theirs: Any, but: tuple[str, ...] = ()) -> None:
+    """Raise `InputError` if two transforms' options say different things of the same numbers; those of `but` say nothing."""
+    for name, value in asdict(ours).items():
+        if name not in but and asdict(theirs)[name] != value:
+            raise InputError(
+                f"The input transform to start from has {name}={asdict(theirs)[name]!r}, and this one {value!r}: its numbers "
+                "mean something else there; use the same options."
+            )
 
 
 def _shape(state: dict[str, Tensor], name: str) -> str:

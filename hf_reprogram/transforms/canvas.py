@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..sources.base import Source, SourceSpec
-from .base import InputTransform
+from .base import InputTransform, check_same_options
 
 MASKS = ("surround", "border", "full", "given")
 SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -289,6 +289,11 @@ class ProgramTransform(InputTransform):
                 f"{_by(spec.canvas())}: this adapter belongs to another source, or height and width are wrong."
             )
 
+    def start_from(self, other: InputTransform) -> None:
+        """See `InputTransform.start_from`; a program is worth something only where it was and as it was bounded."""
+        check_same_options(self.options, other.options, but=("l2",))
+        super().start_from(other)
+
     def penalty(self) -> Tensor | float:
         """See `Program.penalty`."""
         return self.program.penalty()
@@ -317,7 +322,7 @@ def prepared(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tenso
     Raises:
         InputError: they have another shape, or numbers outside of the range.
     """
-    if images.dim() != 4 or images.shape[1] != 3:
+    if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
         raise InputError(f"The images are {_by(images.shape)}: give (batch, 3, height, width), grey ones as RGB.")
     low, high = torch.stack(torch.aminmax(images)).tolist()
     if not -ROUNDING <= low <= high <= 1 + ROUNDING:

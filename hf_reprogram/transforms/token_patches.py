@@ -25,6 +25,7 @@ its length and leaves the rows of absent tokens alone: Adam would move those by 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
-from .base import InputTransform
+from .base import InputTransform, check_same_options
 
 GREY = 0.5
 
@@ -73,7 +74,7 @@ class TokenPatchesOptions:
             raise InputError(f"pad_id is {self.pad_id}: it must be one of the {self.num_tokens} tokens.")
         if len(self.eps) != 3 or not all(0 < value <= 1 for value in self.eps):
             raise InputError(f"eps is {self.eps}: give three numbers of pixels, more than 0 and at most 1.")
-        if self.l2 < 0:
+        if not 0 <= self.l2 < inf:
             raise InputError(f"l2 is {self.l2}: a penalty is 0 or more.")
 
     @property
@@ -105,6 +106,11 @@ class TokenPatches(InputTransform):
     def reset(self, std: float = 0.1) -> None:
         """Start with patches near the base, each another one."""
         self.table.normal_(std=std)
+
+    def start_from(self, other: InputTransform) -> None:
+        """See `InputTransform.start_from`; the patches must mean the same colours."""
+        check_same_options(self.options, other.options, but=("l2",))
+        super().start_from(other)
 
     def check(self, spec: SourceSpec) -> None:
         """The source must take images of the canvas's size."""

@@ -107,7 +107,7 @@ def test_weights_mix_all_labels_as_a_loop_does(how, aggregate):
 
 
 def test_weights_of_probabilities_below_float32_do_not_underflow():
-    mapping = found_by("blm", classes=2, width=3)
+    mapping = found_by("blm", classes=2, width=3, aggregate="mean_probability")
     mapping.fit(
         torch.eye(3)[[1, 2]] * 5, torch.tensor([0, 1])
     )  # class 0 is label 1, class 1 is label 2; label 0 is none

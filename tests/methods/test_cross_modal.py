@@ -137,6 +137,17 @@ def test_other_aggregates(aggregate, sources):
         torch.testing.assert_close(model.eval()(**batch).logits, expected)
 
 
+@pytest.mark.parametrize(("how", "aggregate"), [("frequency", "max_logit"), ("blm", "mean_logit")])
+def test_a_label_map_may_be_fitted(how, aggregate, sources):
+    model, processor = make(sources("vit"), label_mapping=how)
+    assert model.mapping.options.aggregate == aggregate
+    batch = batch_of(processor)
+    with torch.no_grad():
+        answers = model.source(model.transform(batch, model.source), "logits")
+        model.mapping.fit(answers, torch.tensor(LABELS), model.source)
+        assert model.eval()(**batch).logits.shape == (24, 2)
+
+
 @pytest.mark.parametrize(
     ("problem", "labels", "reads", "outputs"),
     [
@@ -292,6 +303,8 @@ def test_a_recipe_is_scored_and_saved(sources, tmp_path):
         ({"max_vocabulary": 1.5}, "max_vocabulary is 1.5"),
         ({"k": 0}, "k is 0: give a whole number"),
         ({"eps": 0.0, "bounded": True}, "eps is 0.0: give a number more than 0"),
+        ({"eps": 9.0, "bounded": True}, "eps is 9, which moves a pixel by"),
+        ({"l2": float("nan")}, "l2 is nan: a penalty is 0 or more"),
         ({"base_image": "photo.png"}, "base_image is for bounded=True"),
         ({"base_image": "no-such.png", "bounded": True}, "base_image='no-such.png' is not an image that can be read"),
         ({"base_image": "no-such.png", "bounded": True, "mapping": "dense"}, "base_image='no-such.png'"),

@@ -151,6 +151,56 @@ def test_a_mask_is_given_as_an_image(folder, tmp_path):
             reprogram(folder, method="kloberdanz", labels=LABELS, mask=str(tmp_path / file))
 
 
+def test_base_images_and_masks_are_converted_as_the_images_of_a_task_are(folder, tmp_path):
+    clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    rows = np.zeros((5, 3))
+    options = {"labels": LABELS, "features": rows, "label_mapping": "random", "base_image": str(tmp_path / "clear.png")}
+    model, _ = reprogram(folder, method="fraud", **options)
+    assert (model.transform.canvas_of(torch.tensor(rows[:1]))[0, :, 0] == 1).all()  # on white
+    shades = np.zeros((32, 32), np.uint16)
+    shades[:2], shades[2:4] = 60000, 1000
+    Image.fromarray(shades).save(tmp_path / "mask.png")
+    model, _ = reprogram(folder, method="kloberdanz", labels=LABELS, mask=str(tmp_path / "mask.png"))
+    assert model.transform.program.weight.shape == (3, 2 * 32)
+
+
+@pytest.mark.parametrize("how", ["random", "frequency", "optimal", "iterative", "blm", "blm_plus", "similarity"])
+@pytest.mark.parametrize("method", ["elsayed", "ilm_vp", "smm", "kloberdanz"])
+def test_every_label_mapping_is_an_option_of_every_method(method, how, folder):
+    model, processor = reprogram(folder, method=method, labels=LABELS, mapping="label_map", label_mapping=how)
+    own = {"blm": "mean_logit", "blm_plus": "mean_logit", "similarity": "sum_probability"}
+    assert model.mapping.options.aggregate == own.get(how, "mean_probability")
+    batch, labels = pixels_of(processor)
+    with torch.no_grad():
+        inputs = model.transform(batch, model.source)
+        if model.mapping.options.is_fitted:
+            model.mapping.fit(
+                model.source(inputs, "features" if how == "similarity" else "logits"), labels, model.source
+            )
+        assert model.eval()(**batch).logits.isfinite().all()
+
+
+def test_an_aggregate_that_is_asked_for_is_taken(folder):
+    options = {"labels": LABELS, "label_mapping": "blm_plus", "aggregate": "mean_probability"}
+    model, _ = reprogram(folder, method="elsayed", **options)
+    assert model.mapping.options.aggregate == "mean_probability"
+    with pytest.raises(InputError, match="Unknown aggregate 'mean'"):
+        reprogram(folder, method="kloberdanz", labels=LABELS, aggregate="mean")
+
+
+def test_a_program_that_means_something_else_is_no_start(folder, tmp_path):
+    first, processor = reprogram(folder, method="elsayed", labels=LABELS)
+    first.transform.program.weight.data.normal_()
+    first.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = reprogram(folder, method="elsayed", labels=LABELS, l2=0.1, init_from=tmp_path)
+    assert torch.equal(again.transform.program.weight, first.transform.program.weight)
+    for options, message in (({"method": "ilm_vp"}, "has squash='tanh'"), ({"place": [0, 0]}, "has place='center'")):
+        with pytest.raises(InputError, match=message):
+            reprogram(folder, labels=LABELS, init_from=tmp_path, **{"method": "elsayed", **options})
+
+
 def test_more_classes_than_source_labels_are_refused(folder):
     with pytest.raises(InputError, match="13 classes"):
         reprogram(folder, method="elsayed", labels=13)
@@ -244,7 +294,7 @@ def test_fraud_draws_tables(folder, tmp_path):
         ({"dataset": "digits"}, "from_scratch", "is for texts, and the task is one of images"),
         (
             {"dataset": "nyu-mll/glue", "name": "sst2"},
-            "small_network",
+            "raw_linear",
             "is for images and rows of numbers, and the task is",
         ),
     ],
@@ -265,7 +315,10 @@ FRAUD = {"dataset": "tabular", "name": "card_fraud"}
         ({"dataset": "digits"}, {"linear_probe": {"reads": "first"}}, "not 'first': leave reads out"),
         ({**FRAUD, "regression": True}, "source_labels", "the task is a regression: leave it out"),
         ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
-        ({"dataset": "digits"}, {"small_network": {"channels": []}}, "small_network needs channels"),
+        ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give whole numbers"),
+        ({"dataset": "digits"}, {"linear_probe": {"strengths": []}}, "strengths of linear_probe is"),
+        ({"dataset": "digits"}, {"raw_linear": {"strengths": [0.0]}}, "strengths of raw_linear is"),
+        ({"dataset": "digits"}, {"small_network": {"learning_rate": [-1.0]}}, "learning_rate of small_network is"),
         ({"dataset": "digits"}, {"small_network": {"learning_rate": 1e-3}}, "'learning_rate' is 0.001: give a list"),
     ],
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import AutoModelForImageClassification
 
@@ -101,6 +105,38 @@ def test_a_folder_is_loaded_with_the_size_mean_and_deviation_of_its_processor(fa
     assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source(family)({"pixels": pixels()}, "logits"))
     again = restore_source(reference)
     assert again.settings == source.settings
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "options"),
+    [
+        ("vit", "ViT", {"image_mean": tiny.MEAN, "image_std": tiny.STD}),
+        ("vit", "ViT", {"do_normalize": False}),
+        ("vit", "ViT", {"rescale_factor": 1 / 127.5, "image_mean": tiny.MEAN, "image_std": tiny.STD}),
+        ("efficientnet", "EfficientNet", {"image_mean": tiny.MEAN, "image_std": tiny.STD}),
+        ("efficientnet", "EfficientNet", {"rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": False}),
+        ("mobilevit", "MobileViT", {}),
+    ],
+    ids=["plain", "not normalised", "rescaled to 2", "normalised twice", "from -1 to 1", "blue first"],
+)
+def test_the_source_is_given_what_its_own_processor_would_give_it(module, name, options, tmp_path):
+    kind = getattr(
+        importlib.import_module(f"transformers.models.{module}.image_processing_pil_{module}"),
+        f"{name}ImageProcessorPil",
+    )
+    side = {"height": tiny.SIDE, "width": tiny.SIDE}
+    processor = kind(size={"shortest_edge": tiny.SIDE} if name == "MobileViT" else side, crop_size=side, **options)
+    tiny.make_model("vit").save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    source, reference = load_source(tmp_path)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (tiny.SIDE, tiny.SIDE, 3), dtype=np.uint8))
+    theirs = processor(image, return_tensors="pt")["pixel_values"]
+    ours = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = source.model(pixel_values=theirs).logits
+        torch.testing.assert_close(source({"pixels": ours}, "logits"), expected, rtol=1e-5, atol=1e-5)
+        again = restore_source(json.loads(json.dumps(reference)))
+        torch.testing.assert_close(again({"pixels": ours}, "logits"), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_another_size_is_kept_by_the_adapter(tmp_path):
@@ -254,3 +290,48 @@ def test_a_classifier_without_its_head_is_refused(tmp_path):
     with pytest.raises(InputError, match="no weights for 'classifier"):
         load_source(tmp_path)
     assert isinstance(tiny.make_model("vit"), type(AutoModelForImageClassification.from_config(model.config)))
+
+
+class Patching(nn.Module):
+    """Patches of 8 pixels, projected; `before` and `beside` are what else looks at the pixels."""
+
+    def __init__(self, before=lambda values: values, beside=lambda values: 0.0):
+        super().__init__()
+        self.projection, self.head = nn.Conv2d(3, 4, 8, stride=8), nn.Linear(4, 5)
+        self.before, self.beside = before, beside
+
+    def forward(self, values):
+        return self.head(self.projection(self.before(values)).relu().mean((2, 3))) + self.beside(values)
+
+
+@pytest.mark.parametrize(
+    ("network", "patch_size"),
+    [
+        (Patching(), 8),
+        (Patching(before=lambda values: 2 * values - 1), None),
+        (Patching(before=lambda values: values.flip(1)), None),
+        (Patching(beside=lambda values: values.mean((1, 2, 3))[:, None]), None),
+    ],
+    ids=["alone", "rescaled", "other channels", "a second branch"],
+)
+def test_patches_are_projected_only_where_nothing_else_looks_at_the_pixels(network, patch_size):
+    source = VisionSource(network, 16, (0.5,) * 3, (0.5,) * 3)
+    assert source.spec.patch_size == patch_size
+
+
+@torch.no_grad()
+def test_a_replica_for_another_device_reads_its_own_layers():
+    source = tiny.make_source("vit")
+    replica = source._replicate_for_data_parallel()  # as DataParallel makes one, whose layers it then exchanges
+    replica._modules = {**source._modules, "model": copy.deepcopy(source.model)}
+    patches = source.project_patches(patches_of(pixels(), source.spec.patch_size))
+    expected = source({"patches": patches}, "features")
+    for weight in source.parameters():
+        weight.zero_()
+    assert torch.equal(replica.project_patches(patches_of(pixels(), source.spec.patch_size)), patches)
+    assert torch.equal(replica({"patches": patches}, "features"), expected)
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(InputError, match="Flatten has no weights"):
+        VisionSource(nn.Flatten(), 16, (0, 0, 0), (1, 1, 1))

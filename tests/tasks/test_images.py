@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.images import open_image, read_image, to_rgb
+from hf_reprogram.images import to_rgb
+from hf_reprogram.tasks.images import open_image, read_image
 
 
 def pixels(image: Image.Image) -> list:

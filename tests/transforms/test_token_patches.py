@@ -156,7 +156,7 @@ def test_folded_and_image_give_the_same_logits_and_gradients(family, eps):
 def test_the_first_layers_output_is_the_same_to_rounding(family):
     source = tiny_vision.make_source(family)
     transform = make(source.spec.patch_size)
-    (layer,) = source._stem
+    layer = source._stem
     batch = batch_of(ROWS)
     with torch.no_grad():
         pixels = transform.image(transform.placed(batch))
