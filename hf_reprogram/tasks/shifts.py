@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from .load import Task
 
 
-_COLUMNS = ("id", "mean", "corruptions", "covariate mean", "aggregate")  # of the tables: no names of sets
+# Columns and rows of the tables, and FPR95 and the like: no names of sets.
+_COLUMNS = ("id", "mean", "corruptions", "covariate mean", "auroc", "aupr", "aggregate")
 
 
 @dataclass
@@ -116,7 +117,7 @@ class ShiftOptions:
         for kind in ("covariate", "semantic"):
             sections = _section(getattr(self, kind), f"ood.{kind}", "{NAME: {dataset: ...}}")
             for name in sections:
-                if str(name).lower() in _COLUMNS:
+                if str(name).lower() in _COLUMNS or str(name).lower().startswith("fpr"):
                     raise InputError(
                         f"ood.{kind} has a set called {str(name)!r}, which is a column or row of the tables: call it "
                         "something else."
