@@ -1,6 +1,12 @@
-"""Compute only what is read: shortcuts through a frozen text model when one position's state is wanted.
+"""What sources do inside of a frozen model's call: compute only what is read, put other inputs in, and keep constants.
 
-Both are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation.
+    last_layer_at, stop_before, only_at    shortcuts through a text model when the states at one position, or at those before
+                                           the decoder, are all that is wanted
+    forward_of                             another computation in place of a module's, such as given embeddings
+    constant                               tensors that may be kept from one call to the next
+
+The shortcuts are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation. What patches a
+model does so for the length of one call, under `PATCHING`.
 """
 
 from __future__ import annotations

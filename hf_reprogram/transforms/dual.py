@@ -77,6 +77,13 @@ class Dual(InputTransform):
         self.canvas = (
             None if options.image is None else Canvas(from_dict(CanvasOptions, options.image, "option of image"))
         )
+        if self.canvas is not None and (
+            self.canvas.options.image != (options.height, options.width) or self.canvas.options.learn_scale
+        ):
+            raise InputError(
+                f"The image program is for the whole image of {options.height} x {options.width} pixels as it is: give it this "
+                "image_height and image_width, and leave learn_scale out."
+            )
         self.text = None if options.text is None else make_text_program(options.text)
         shape = (options.classes, options.templates, options.tokens)
         self.register_buffer("ids", torch.zeros(shape, dtype=torch.int32))
@@ -137,14 +144,16 @@ class Dual(InputTransform):
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Images (batch, 3, h, w) from 0 to 1 as the source sees them, or as they are: (batch, 3, height, width)."""
-        size = (self.options.height, self.options.width)
-        images = prepared(data, size, torch.float32)
-        if not programmed:
-            return images
+        images = prepared(data, (self.options.height, self.options.width), torch.float32)
+        return self._programmed(images) if programmed else images
+
+    def _programmed(self, images: Tensor) -> Tensor:
+        """Images of the source's size and from 0 to 1 already, taken down and with the program over them."""
         if self.options.resolution is not None:
+            size = images.shape[2:]
             images = F.interpolate(images, (self.options.resolution,) * 2, mode="bilinear", antialias=True)
             images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return images if self.canvas is None else self.canvas.canvas_of(images)
+        return images if self.canvas is None else (images + self.canvas.program.frame()[0]).clamp(0, 1)
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`pixel_values` to `pixels`, `plain`, `texts` and `plain_texts`; see `hf_reprogram.sources.dual`."""
@@ -156,7 +165,7 @@ class Dual(InputTransform):
         plain = self.canvas_of(batch["pixel_values"], programmed=False)
         touched = self.canvas is not None or self.options.resolution is not None
         return {
-            "pixels": self.canvas_of(plain) if touched else plain,
+            "pixels": self._programmed(plain) if touched else plain,
             "plain": batch.get("image_features", plain),
             "texts": self.texts(source),
             "plain_texts": self.plain_texts,

@@ -14,7 +14,7 @@ so only the others are held here, and theirs is the same function. `low_rank` is
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,17 +53,12 @@ class TextProgramOptions:
             raise InputError(f"unit is {self.unit!r}: give more than 0.")
 
 
-class TextProgram(nn.Module):
+class TextProgram(nn.Module, ABC):
     """Theta of the texts; its parameters start at zero."""
 
     def __init__(self, options: TextProgramOptions):
         super().__init__()
         self.options = options
-
-    @property
-    def further_tokens(self) -> int:
-        """How many tokens of its own it puts into a text."""
-        return 0
 
     def reset(self, ids: Tensor, source: Source) -> None:
         """Start anew, for class texts `ids` (..., tokens)."""
@@ -100,11 +95,6 @@ class Context(TextProgram):
     def __init__(self, options: TextProgramOptions):
         super().__init__(options)
         self.vectors = nn.Parameter(torch.zeros(options.size, options.width))
-
-    @property
-    def further_tokens(self) -> int:
-        """See `TextProgram.further_tokens`."""
-        return self.options.size
 
     @torch.no_grad()
     def reset(self, ids: Tensor, source: Source) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from hf_reprogram import InputError
 from hf_reprogram.sources.dual import Texts
+from hf_reprogram.transforms import canvas, dual
 from hf_reprogram.transforms.dual import Dual, DualOptions
 from hf_reprogram.transforms.text_programs import TextProgramOptions, make_text_program
 from tests import tiny_dual as tiny
@@ -72,6 +73,29 @@ def test_resolution_takes_an_image_down_and_back_as_pillow_does(source):
     expected = torch.tensor(list(small.tobytes()), dtype=torch.float).view(SIDE, SIDE, 3).permute(2, 0, 1) / 255
     assert (found["pixels"][0] - expected).abs().max() < 2 / 255
     assert torch.equal(found["plain"], pixels)
+
+
+def test_an_images_pixels_are_checked_and_resized_once(source, monkeypatch):
+    made = make(source, image=IMAGE, resolution=16)
+    perturb(made)
+    pixels, seen = torch.rand(2, 3, 20, 24), []
+    for module in (canvas, dual):
+        monkeypatch.setattr(module, "prepared", lambda *given, real=module.prepared: seen.append(1) or real(*given))
+    inputs = made({"pixel_values": pixels}, source)
+    assert len(seen) == 1
+    plain = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)
+    torch.testing.assert_close(inputs["plain"], plain)
+    lowered = make(source, resolution=16).canvas_of(plain)
+    torch.testing.assert_close(inputs["pixels"], made.canvas.canvas_of(lowered))
+    torch.testing.assert_close(inputs["pixels"], made.canvas_of(pixels))
+    with pytest.raises(InputError, match="pixels go from 0 to 2"):
+        made({"pixel_values": 2 * torch.eye(20).expand(2, 3, 20, 20)}, source)
+
+
+def test_an_image_program_that_is_not_over_the_whole_image_is_refused(source):
+    for changed in ({"image_height": SIDE - 4}, {"learn_scale": True}):
+        with pytest.raises(InputError, match="image program is for the whole image of 32 x 32 pixels as it is"):
+            make(source, image={**IMAGE, **changed})
 
 
 def test_without_programs_nothing_is_changed(source):
