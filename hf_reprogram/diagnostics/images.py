@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
-from ..model import ReprogrammedModel
 from ..images import to_rgb
+from ..model import ReprogrammedModel
 from ..transforms.canvas import Canvas, ProgramTransform
 from ..transforms.dual import Dual
 from ..transforms.feature_overlay import FeatureOverlay
@@ -161,8 +161,8 @@ def look(model: ReprogrammedModel, processor: Any, example: str | None = None) -
 
 
 def _patches(transform: TokenPatches, processor: Any) -> dict[str, Tensor]:
-    """What the first tokens of the vocabulary add to grey, by their names."""
-    ids = ordinary_tokens(processor, PATCHES)
+    """What the most frequent tokens add to grey, by their names; where none are known the first of the vocabulary."""
+    ids = transform.options.frequent[:PATCHES] or ordinary_tokens(processor, PATCHES)
     changes = (transform.eps * transform.table[ids].tanh()).cpu()
     return dict(zip(processor.convert_ids_to_tokens(ids), changes, strict=True))
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..mappings.label_map import LabelMap
 from ..mappings.rvp import ReweightedMap
+from ..mappings.similarity import Similarity
 from ..model import ReprogrammedModel
 from .images import describe_images, inspect_images, plot_images, takes_images
 
@@ -30,10 +31,16 @@ def inspect_adapter(
     Raises:
         InputError: there is no such adapter, nothing of it can be drawn, or matplotlib is not installed.
     """
-    from ..training.evaluate import load_adapter
+    from ..training.evaluate import load_adapter, recorded
 
     model, processor = load_adapter(adapter, source)
     found = inspect_model(model, processor, top, example)
+    results = recorded(adapter, "results.json")
+    if results and "confusion" in results["seeds"][str(results["best_seed"])]:
+        found["confusion"] = {
+            "labels": results["task"]["labels"],
+            "counts": results["seeds"][str(results["best_seed"])]["confusion"],
+        }
     if plot is None:
         return found
     title = f"{found['method']} on {Path(found['source']).name}"
@@ -63,7 +70,7 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
         whether a probe text's loss has a gradient with respect to the prompts, and how far its logits move when the
         prompts are replaced by the mask's (or the mean) embedding. With a vocabulary: `vocabulary`, the source tokens that
         each target token became. Of images: `canvas` and `program`, see `inspect_images`. With a label map: `label_map`, see
-        `label_table`.
+        `label_table`. Where a zero-shot branch is blended in: `alpha`, its share, trained or not.
 
     Raises:
         InputError: the example is not what the adapter takes.
@@ -79,6 +86,9 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
         "reads": model.mapping.reads,
         "labels": model.label_names,
     }
+    if isinstance(model.mapping, Similarity):
+        with torch.no_grad():
+            found["alpha"] = float(model.mapping.alpha())
     if hasattr(model.transform, "template"):
         found["template"] = processor.decode(processor("…", "…")["input_ids"])
     prompts: Any = getattr(model.transform, "prompts", None)
@@ -173,6 +183,8 @@ def describe(found: dict[str, Any]) -> str:
         f"frozen numbers:  {found['frozen']:,}",
         f"reads: {found['reads']}; labels: {', '.join(found['labels'])}",
     ]
+    if "alpha" in found:
+        lines.append(f"alpha: {found['alpha']:.3g}, the share of the zero-shot branch")
     if "template" in found:
         lines.append(f"template: {found['template']}")
     for title, key, names in (
@@ -193,6 +205,8 @@ def describe(found: dict[str, Any]) -> str:
         lines += describe_images(found)
     if "label_mapping" in found:
         lines += _label_lines(found)
+    if "confusion" in found:
+        lines += _confusion_lines(**found["confusion"])
     if "effect" in found:
         effect = found["effect"]
         lines.append(
@@ -213,4 +227,23 @@ def _label_lines(found: dict[str, Any]) -> list[str]:
         labels = "; ".join(f"{weight:.2f} {label}" for label, weight in entry["labels"])
         more = entry["number"] - len(entry["labels"])
         lines.append(f"  {name:<{width}} {labels}{f'; {more} more' if more else ''}")
+    return lines
+
+
+def _confusion_lines(labels: list[str], counts: list[list[int]], most: int = 15) -> list[str]:
+    """The confusion matrix on test; of more than `most` classes the commonest mistakes alone."""
+    total, right = sum(map(sum, counts)), sum(row[index] for index, row in enumerate(counts))
+    head = f"test: {right:,} of {total:,} right"
+    if len(labels) > most:
+        wrong = [(n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
+        worst = sorted(wrong, key=lambda entry: -entry[0])[:most]
+        return [
+            f"{head}; the commonest mistakes:",
+            *(f"  {n:>6,}  {labels[i]} taken for {labels[j]}" for n, i, j in worst),
+        ]
+    name = min(24, max(map(len, labels)))
+    width = max(3, *(len(f"{n:,}") for row in counts for n in row))
+    lines = [f"{head} (a row a true class, a column a prediction in the same order):"]
+    for label, row in zip(labels, counts, strict=True):
+        lines.append(f"  {label[:name]:<{name}} {' '.join(f'{n:>{width},}' for n in row)}")
     return lines

@@ -10,7 +10,10 @@ A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -134,6 +137,7 @@ class CrossModal(Method):
         places = (height // side) * (width // side)
         tokenizer, _ = make_tokenizer(options, None, places, target, most=options.max_vocabulary)
         transform |= {"num_tokens": len(tokenizer), "pad_id": tokenizer.pad_token_id}
+        transform["frequent"] = most_frequent(tokenizer, target.texts or ())
         return Parts(transform, self._mapping(source, target), tokenizer)
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
@@ -156,6 +160,14 @@ class CrossModal(Method):
         if self.options.base_image is not None:
             model.transform.base_image.copy_(read_base(self.options.base_image, model.source.spec.canvas()))
         model.mapping.reset()
+
+
+def most_frequent(tokenizer: Any, texts: Sequence[str], most: int = 10) -> list[int]:
+    """The ids of the commonest tokens of texts, special ones left out."""
+    counts = Counter(chain.from_iterable(tokenizer(list(texts), truncation=True)["input_ids"]) if texts else ())
+    special = set(tokenizer.all_special_ids)
+    ordered = sorted((-count, token) for token, count in counts.items() if token not in special)
+    return [token for _, token in ordered[:most]]
 
 
 @torch.no_grad()

@@ -51,6 +51,7 @@ class TokenPatchesOptions:
         eps: how far a pixel may move from the base, for each channel, in pixels from 0 to 1.
         base_image: whether the base is an image, which the checkpoint holds, and not grey.
         l2: times the mean squared norm of a batch's patches in theta, added to the loss.
+        frequent: the training texts' most frequent tokens, which are worth a look.
     """
 
     num_tokens: int
@@ -61,6 +62,7 @@ class TokenPatchesOptions:
     eps: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     base_image: bool = False
     l2: float = 0.0
+    frequent: list[int] = field(default_factory=list)
 
     def __post_init__(self):
         sides = (self.height, self.width)
@@ -72,6 +74,8 @@ class TokenPatchesOptions:
             )
         if not 0 <= self.pad_id < self.num_tokens:
             raise InputError(f"pad_id is {self.pad_id}: it must be one of the {self.num_tokens} tokens.")
+        if not all(0 <= token < self.num_tokens for token in self.frequent):
+            raise InputError(f"frequent is {self.frequent}: give ids of the {self.num_tokens} tokens.")
         if len(self.eps) != 3 or not all(0 < value <= 1 for value in self.eps):
             raise InputError(f"eps is {self.eps}: give three numbers of pixels, more than 0 and at most 1.")
         if not 0 <= self.l2 < inf:
@@ -109,7 +113,7 @@ class TokenPatches(InputTransform):
 
     def start_from(self, other: InputTransform) -> None:
         """See `InputTransform.start_from`; the patches must mean the same colours."""
-        check_same_options(self.options, other.options, but=("l2",))
+        check_same_options(self.options, other.options, but=("l2", "frequent"))
         super().start_from(other)
 
     def check(self, spec: SourceSpec) -> None:

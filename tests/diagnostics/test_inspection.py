@@ -7,7 +7,14 @@ import json
 import pytest
 import torch
 
-from hf_reprogram.diagnostics.inspection import describe, inspect_adapter, inspect_model, nearest_tokens, prompt_effect
+from hf_reprogram.diagnostics.inspection import (
+    _confusion_lines,
+    describe,
+    inspect_adapter,
+    inspect_model,
+    nearest_tokens,
+    prompt_effect,
+)
 from tests import tiny, words
 
 
@@ -75,3 +82,23 @@ def test_the_description_names_the_source_and_numbers(finished):
     assert text.startswith("warp on ")
     assert "trained numbers: 162 (transform.prompts 96, mapping.weight 64, mapping.bias 2)" in text
     assert "labels: bad, good" in text
+
+
+def test_the_confusions_on_test_stand_beside_the_rest(finished):
+    found = inspect_adapter(str(finished.folder))
+    counts = finished.results["seeds"][str(finished.results["best_seed"])]["confusion"]
+    assert found["confusion"] == {"labels": ["bad", "good"], "counts": counts}
+    right = counts[0][0] + counts[1][1]
+    text = describe(found)
+    assert f"test: {right} of {sum(map(sum, counts))} right (a row a true class" in text
+    assert f"  bad  {counts[0][0]:>3} {counts[0][1]:>3}\n  good {counts[1][0]:>3} {counts[1][1]:>3}" in text
+
+
+def test_of_many_classes_the_commonest_mistakes_are_named():
+    counts = [[0] * 20 for _ in range(20)]
+    counts[3][3], counts[3][7], counts[5][1] = 1000, 12, 40
+    assert _confusion_lines([f"class {i}" for i in range(20)], counts) == [
+        "test: 1,000 of 1,052 right; the commonest mistakes:",
+        "      40  class 5 taken for class 1",
+        "      12  class 3 taken for class 7",
+    ]

@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.diagnostics.images import look
 from hf_reprogram.model import adapter_bytes
 from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.training.recipe import make_recipe
@@ -77,6 +78,17 @@ def test_the_vocabulary_is_the_most_frequent_words_then_unknown_and_padding(sour
     assert len(processor) == model.transform.options.num_tokens == 7
     assert model.transform.options.pad_id == model.config.pad_token_id == 6
     assert processor(f" {kept[0].upper()},{kept[1]} zzz ")["input_ids"] == [0, 5, 1, 5]
+
+
+def test_the_most_frequent_tokens_are_kept_in_mind(sources, tmp_path):
+    texts = ["ACGTACGT", "ACTT", "GTAC", "ACAC"]  # AC 6, GT 3, TT 1
+    model, processor = make(sources("vit"), tokenizer="kmers", k=2, texts=texts)
+    assert processor.convert_ids_to_tokens(model.transform.options.frequent) == ["AC", "GT", "TT"]
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert list(look(ReprogrammedModel.from_pretrained(tmp_path), processor).added) == ["AC", "GT", "TT"]
+    untold, _ = make(sources("vit"), tokenizer="kmers", k=2, texts=None)
+    assert untold.transform.options.frequent == []
 
 
 @pytest.mark.parametrize(
