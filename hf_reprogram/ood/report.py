@@ -22,7 +22,7 @@ sample deviation and a count, and the tables take these as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,24 @@ def score_of(name: str) -> Callable[[Any], np.ndarray]:
     return LOGIT_SCORES[name]
 
 
+class Scored(NamedTuple):
+    """What a report needs of a set's logits.
+
+    Attributes:
+        scores: (n,) of OOD.
+        accuracy: share of right answers; None of a set without labels.
+    """
+
+    scores: np.ndarray
+    accuracy: float | None
+
+
+def scored(logits: Any, labels: Any | None = None, score: str = "msp") -> Scored:
+    """Logits (n, classes) and, where there are some, labels (n,) in short."""
+    scores = score_of(score)(logits)
+    return Scored(scores, None if labels is None else accuracy(array(logits, "logits", 2).argmax(1), labels))
+
+
 def ood_report(
     id_logits: Any,
     id_labels: Any,
@@ -77,29 +95,58 @@ def ood_report(
     Raises:
         InputError: there is no set at all, something is empty, NaN or infinite, or shapes do not fit.
     """
-    covariate, corruptions, semantic = covariate or {}, corruptions or {}, semantic or {}
+    return report_of_scored(
+        scored(id_logits, id_labels, score),
+        {name: scored(*given, score) for name, given in (covariate or {}).items()},
+        {
+            kind: {level: scored(*given, score) for level, given in levels.items()}
+            for kind, levels in (corruptions or {}).items()
+        },
+        {name: scored(logits, None, score) for name, logits in (semantic or {}).items()},
+        score,
+        tpr,
+    )
+
+
+def report_of_scored(
+    inside: Scored,
+    covariate: Mapping[str, Scored],
+    corruptions: Mapping[str, Mapping[int, Scored]],
+    semantic: Mapping[str, Scored],
+    score: str = "msp",
+    tpr: float = 0.95,
+) -> dict[str, Any]:
+    """The same report of sets whose logits are not kept; see `ood_report`.
+
+    Args:
+        inside: in distribution.
+        covariate, corruptions, semantic: as for `ood_report`, all of the same score.
+        score, tpr: as for `ood_report`.
+
+    Raises:
+        InputError: there is no set at all, or `tpr` is no rate.
+    """
     if not (covariate or corruptions or semantic):
         raise InputError("There is nothing to compare with: give a covariate set, a corruption or a semantic set.")
-    of, inside = score_of(score), score_of(score)(id_logits)
     found: dict[str, Any] = {
         "score": score,
         "tpr": rate(tpr),
         "images": {
-            "id": len(inside),
-            "covariate": {name: len(labels) for name, (_, labels) in covariate.items()},
+            "id": len(inside.scores),
+            "covariate": {name: len(given.scores) for name, given in covariate.items()},
             "corruptions": {
-                kind: {str(level): len(labels) for level, (_, labels) in levels.items()}
+                kind: {str(level): len(given.scores) for level, given in levels.items()}
                 for kind, levels in corruptions.items()
             },
-            "semantic": {name: len(logits) for name, logits in semantic.items()},
+            "semantic": {name: len(given.scores) for name, given in semantic.items()},
         },
-        "id": _accuracy((id_logits, id_labels)),
-        "covariate": {name: _accuracy(given) for name, given in covariate.items()},
+        "id": inside.accuracy,
+        "covariate": {name: given.accuracy for name, given in covariate.items()},
         "corruptions": {
-            kind: {str(level): _accuracy(given) for level, given in levels.items()}
+            kind: {str(level): given.accuracy for level, given in levels.items()}
             for kind, levels in corruptions.items()
         },
-        "semantic": {name: detection_metrics(inside, of(logits), tpr) for name, logits in semantic.items()},
+        "semantic": {name: detection_metrics(inside.scores, given.scores, tpr) for name, given in semantic.items()},
     }
     mean: dict[str, float] = {}
     if covariate:
@@ -113,20 +160,16 @@ def ood_report(
     return {**found, "mean": mean, "aggregate": _mean(parts)}
 
 
-def _accuracy(given: Labelled) -> float:
-    logits, labels = given
-    return accuracy(array(logits, "logits", 2).argmax(1), labels)
-
-
 def _mean(values: Any) -> float:
     return float(np.mean([*values]))
 
 
-def curves(id_logits: Any, semantic: Mapping[str, Any], score: str = "msp", points: int = 200, bins: int = 40) -> Any:
+def curves(inside: np.ndarray, outside: Mapping[str, np.ndarray], points: int = 200, bins: int = 40) -> dict[str, Any]:
     """What plots of detection are drawn from, as plain data: the ROC curve of each set, and histograms of the scores.
 
     Args:
-        id_logits, semantic, score: as for `ood_report`.
+        inside: scores (n,) in distribution.
+        outside: scores (m,) of each set of images of other classes.
         points: at most so many of a ROC curve, evenly spaced among its own, both ends included.
         bins: of equal width, over the scores of all sets.
 
@@ -134,8 +177,6 @@ def curves(id_logits: Any, semantic: Mapping[str, Any], score: str = "msp", poin
         `roc`: by set, `fpr` and `tpr`. `scores`: `edges` (bins + 1,) and by set, "id" included, the share of its images in
         each bin (bins,).
     """
-    of = score_of(score)
-    inside, outside = of(id_logits), {name: of(logits) for name, logits in semantic.items()}
     roc = {}
     for name, found in outside.items():
         fpr, tpr, _ = roc_curve(inside, found)

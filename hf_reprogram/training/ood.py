@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..files import write_json
-from ..ood.report import average, curves, ood_report
+from ..ood.report import Scored, average, curves, report_of_scored, scored
 from ..tasks.load import Task
 from ..tasks.shifts import CorruptionOptions, Shifts
 from .encode import batches, encode, labels_of, load_processor
@@ -45,21 +45,26 @@ def check_alphas(mapping: Any, alphas: list[float]) -> None:
 
 def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, Any]) -> dict[str, Any]:
     """The report on logits (n, classes) of every one of `shifts.splits`, beside those of the test split."""
-    options, corruptions = shifts.options, shifts.options.corruptions
+    score = shifts.options.score
+    sets = {name: scored(logits[name], _labels(split), score) for name, split in shifts.splits.items()}
+    return _report(shifts, {**sets, "test": scored(id_logits, id_labels, score)})
 
-    def labelled(name: str) -> tuple[Any, Any]:
-        return logits[name], np.asarray(shifts.splits[name]["label"])
 
-    corrupted: dict[str, dict[int, tuple[Any, Any]]] = {}
-    if isinstance(corruptions, CorruptionOptions):
-        for kind in corruptions.kinds:
-            corrupted[kind] = {level: labelled(f"corruptions/{kind}/{level}") for level in corruptions.levels}
-    return ood_report(
-        id_logits,
-        id_labels,
-        {name: labelled(f"covariate/{name}") for name in options.covariate},
+def _labels(split: Any) -> np.ndarray | None:
+    return np.asarray(split["label"]) if "label" in split.column_names else None
+
+
+def _report(shifts: Shifts, sets: dict[str, Scored]) -> dict[str, Any]:
+    """The report on "test" and every one of `shifts.splits`."""
+    options, corrupted = shifts.options, {}
+    if isinstance(options.corruptions, CorruptionOptions):
+        for kind in options.corruptions.kinds:
+            corrupted[kind] = {level: sets[f"corruptions/{kind}/{level}"] for level in options.corruptions.levels}
+    return report_of_scored(
+        sets["test"],
+        {name: sets[f"covariate/{name}"] for name in options.covariate},
         corrupted,
-        {name: logits[f"semantic/{name}"] for name in options.semantic},
+        {name: sets[f"semantic/{name}"] for name in options.semantic},
         options.score,
         options.tpr,
     )
@@ -87,27 +92,29 @@ def adapter_record(
     """
     alphas = [float(alpha) for alpha in shifts.options.alphas]
     check_alphas(model.mapping, alphas)
-    own = float(model.mapping.alpha()) if hasattr(model.mapping, "alpha") else None
+    with torch.no_grad():
+        own = float(model.mapping.alpha()) if hasattr(model.mapping, "alpha") else None
     tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
-    labels, found = {}, {}
+    # In short for each value tried: the logits of one split at a time are held, of ImageNet 200 MB for each value.
+    sets: list[dict[str, Scored]] = [{} for _ in range(len(tried) or 1)]
+    chosen_by: list[dict[str, float]] = []
     for name, split in splits.items():
         data = encode({name: split}, processor)[name]
-        labels[name] = labels_of(data)
-        found[name] = _predict(model, processor, data, tried, bf16, quiet)  # one a value tried
-    made = []
-    for place in range(len(tried) or 1):
-        logits = {name: values[place] for name, values in found.items()}
-        made.append(report_of(shifts, logits["test"], labels["test"], logits))
-    outside = {name: found[f"semantic/{name}"][0] for name in shifts.options.semantic}
-    record: dict[str, Any] = {"report": made[0], "curves": curves(found["test"][0], outside, shifts.options.score)}
+        for place, logits in enumerate(_predict(model, processor, data, tried, bf16, quiet)):
+            sets[place][name] = scored(logits, _labels(split), shifts.options.score)
+            if name == "validation":
+                chosen_by.append(task.score(logits, labels_of(data)))
+    made = [_report(shifts, found) for found in sets]
+    outside = {name: sets[0][f"semantic/{name}"].scores for name in shifts.options.semantic}
+    record: dict[str, Any] = {"report": made[0], "curves": curves(sets[0]["test"].scores, outside)}
     if own is not None:
         record["alpha"] = own
     if tried:
         record["alphas"] = [
             {
                 "alpha": alpha,
-                "validation": task.score(found["validation"][tried.index(alpha)], labels["validation"]),
+                "validation": chosen_by[tried.index(alpha)],
                 "report": made[tried.index(alpha)],
             }
             for alpha in alphas

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from hf_reprogram.diagnostics import ood
 from hf_reprogram.diagnostics.ood import plot_ood
+from hf_reprogram.ood import scores
 from hf_reprogram.ood.report import average, curves, ood_report
 
 
@@ -26,7 +27,8 @@ def record_of(sets: int = 2, alphas: tuple[float, ...] = (), covariate: bool = T
 
     inside = logits(4)
     semantic = {f"set {place}$_{{1}}": logits(place, 30) for place in range(sets)}
-    record = {"report": report(3), "curves": curves(inside, semantic)}
+    outside = {name: scores.msp(found) for name, found in semantic.items()}
+    record = {"report": report(3), "curves": curves(scores.msp(inside), outside)}
     if alphas:
         record["alpha"] = 0.0
         record["alphas"] = [

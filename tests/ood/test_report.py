@@ -132,7 +132,7 @@ def test_several_reports_become_means_and_deviations(report):
 def test_curves_are_those_of_the_scores():
     random = np.random.default_rng(1)
     inside, outside = random.normal(scale=3, size=(400, 5)), random.normal(size=(300, 5))
-    found = curves(inside, {"other": outside}, "energy", points=50, bins=7)
+    found = curves(scores.energy(inside), {"other": scores.energy(outside)}, points=50, bins=7)
     roc = found["roc"]["other"]
     assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0, 0, 1, 1)
     assert len(roc["fpr"]) == 50

@@ -284,6 +284,10 @@ def test_a_trained_alpha_cannot_be_swept(world, dual):
     ood.check_alphas(model.mapping, [])
     with pytest.raises(InputError, match="alpha was trained"):
         ood.check_alphas(model.mapping, [0.5])
+    dual.shifts.options.alphas = []
+    record = ood.adapter_record(model.eval(), dual.processor, dual.task, dual.shifts, None, quiet=True)
+    assert record["alpha"] == pytest.approx(0.4)
+    assert "alphas" not in record
 
 
 def test_a_run_sweeps_alpha_and_its_card_says_which_was_chosen(dual):
