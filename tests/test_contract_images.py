@@ -226,9 +226,12 @@ for folder in sys.argv[1:]:
 def test_every_family_reloads_bit_equal_in_a_fresh_process(folders, tmp_path):
     made = {}
     images, _ = tiny.images(4)
-    for family in tiny.FAMILIES:
-        model, processor = reprogram(folders(family), method="elsayed", labels=["a", "b"], image_size=16)
-        torch.nn.init.normal_(model.transform.program.weight)
+    image, dual = ("elsayed", {"image_size": 16}), ("reprogrammer", {"alpha": 0.4, "resolution": 16})
+    for family in (*tiny.FAMILIES, *tiny_dual.FAMILIES):
+        method, options = dual if family in tiny_dual.FAMILIES else image
+        model, processor = reprogram(folders(family), method=method, labels=["a", "b"], **options)
+        for parameter in model.transform.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
         model.save_pretrained(tmp_path / family)
         batch = {"pixel_values": processor(images, return_tensors="pt")["pixel_values"]}
         torch.save(batch, tmp_path / family / "batch.pt")

@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForZeroShotImageClassification,
     AutoTokenizer,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
@@ -18,6 +20,7 @@ from hf_reprogram.methods.reprogrammer import zero_shot_head
 from hf_reprogram.training.recipe import make_recipe
 from tests import tiny_dual as tiny
 from tests import tiny_vision
+from tests.test_contract import bytes_of
 
 LABELS = ["cat", "bird, small", "old dog"]
 NONE = {"image_program": "none", "text_program": "none"}
@@ -199,6 +202,43 @@ def test_logits_are_not_rounded_to_bfloat16(clip):
         logits = model.eval()(pixel_values=pixels).logits
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, logits.bfloat16().float())
+
+
+@pytest.mark.parametrize("options", [{}, {"text_program": "context", "size": 3}, {"alpha": 0.4, "learn_alpha": True}])
+def test_it_trains_on_a_source_in_bfloat16(options, folder, tmp_path):
+    """The source alone is in bfloat16; theta, the similarities and the saved adapter are in float32."""
+    model, processor = make(folder, **options, source_kwargs={"dtype": torch.bfloat16})
+    before = bytes_of(model.source)
+    assert {parameter.dtype for parameter in model.source.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.trainable().values()} == {torch.float32}
+    start = {name: parameter.detach().clone() for name, parameter in model.trainable().items()}
+    images, labels = tiny_vision.images(24)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    rows = [{"pixel_values": row, "labels": label} for row, label in zip(pixels, labels, strict=True)]
+    arguments = TrainingArguments(
+        tmp_path / "trainer",
+        use_cpu=True,
+        max_steps=12,
+        learning_rate=3e-2,
+        per_device_train_batch_size=24,
+        remove_unused_columns=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0] - 0.1
+    assert all(not torch.equal(parameter, start[name]) for name, parameter in model.trainable().items())
+    assert bytes_of(model.source) == before
+    model.save_pretrained(tmp_path / "adapter")
+    again = ReprogrammedModel.from_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        found = again(pixel_values=pixels[:4]).logits
+        assert torch.equal(found, model.eval()(pixel_values=pixels[:4]).logits)
+    assert found.dtype == torch.float32
 
 
 def test_it_is_first_used_in_inference_mode_and_then_trained(clip):
