@@ -186,6 +186,13 @@ def test_labels_that_are_not_the_tasks_are_refused(values, kind, more, said, a_s
         load(task, covariate={"other": section})
 
 
+def test_a_class_may_have_another_name_and_one_that_the_task_has_not_may_be_dropped(a_set, task):
+    kind = ClassLabel(names=["above", "lower", "beside"])
+    section = a_set(count=4, kinds={"label": kind}, label=[2, 1, 0, 2])
+    section |= {"labels": ["above", "below", "beside"], "drop": {"label": ["beside"]}}
+    assert load(task, covariate={"other": section})["covariate/other"]["label"] == [1, 0]
+
+
 def test_labels_of_a_semantic_set_are_not_looked_at(a_set, task):
     splits = load(
         task, semantic={"dots": a_set(count=2, label=["above", "whatever"]), "plain": a_set("plain", count=3)}
