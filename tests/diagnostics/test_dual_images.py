@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import tanh
+from math import exp, tanh
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from PIL import Image
 
 from hf_reprogram import reprogram
 from hf_reprogram.diagnostics.images import inspect_images, plot_images, takes_images
-from hf_reprogram.diagnostics.inspection import inspect_model
+from hf_reprogram.diagnostics.inspection import describe, inspect_model
 from tests import tiny_dual
 from tests.tiny_vision import SIDE
 
@@ -34,6 +34,16 @@ def test_a_border_by_hand(tmp_path):
     assert found["program"]["mean_change"] == pytest.approx(tanh(0.2), abs=1e-6)
     assert json.dumps(inspect_model(model, processor))
     assert plot_images(model, processor, tmp_path / "program.png", "A title").stat().st_size > 1000
+
+
+def test_the_share_of_the_zero_shot_branch_is_told_trained_or_not():
+    model, processor = make(alpha=0.25)
+    assert inspect_model(model, processor)["alpha"] == 0.25
+    trained, processor = make(alpha=0.4, learn_alpha=True)
+    torch.nn.init.constant_(trained.mapping.alpha_logit, 1.0)
+    found = inspect_model(trained, processor)
+    assert found["alpha"] == pytest.approx(1 / (1 + exp(-1)))
+    assert "alpha: 0.731, the share of the zero-shot branch" in describe(found).splitlines()
 
 
 def test_without_an_image_program_there_is_none_to_show():
