@@ -141,8 +141,9 @@ def mappings(trained: Path, untrained: Path) -> str:
         for task, found in before.items():
             result = results.get(task)
             metric = result["task"]["metrics"][0] if result else ""
-            row[f"{task}, untrained"] = plus_minus(found[how][metric], metric) if result and how in found else ""
-            row[f"{task}, trained"] = plus_minus(result["test"][metric], metric) if result else ""
+            short = task.partition("_")[0]
+            row[f"{short}, untrained"] = plus_minus(found[how][metric], metric) if result and how in found else ""
+            row[f"{short}, trained"] = plus_minus(result["test"][metric], metric) if result else ""
         rows.append(row)
     order = {name: place for place, name in enumerate(MAPPINGS)}
     return markdown(sorted(rows, key=lambda row: (order[row["label mapping"]], int(row["m"] or 0)))) if rows else ""
