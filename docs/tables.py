@@ -27,6 +27,7 @@ OVERVIEW = {  # one result a method: what the source was trained on, and the tas
     "efficiency/toxicity_n200": "English sentences: toxic peptides",
     "efficiency/bbbp_n200": "English sentences: molecules that pass into the brain, BBBP",
     "recipes/cdr_h3_infilling": "English words: hidden residues of antibodies",
+    "vision/squares": "photographs: how many squares there are",
     "vision/mnist": "photographs: handwritten digits, MNIST",
     "vision/cifar10_blm": "photographs: small photographs, CIFAR-10",
     "vision/card_fraud": "photographs: fraud in rows of numbers",
