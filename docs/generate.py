@@ -23,13 +23,8 @@ from hf_reprogram.methods import METHODS
 from hf_reprogram.training.results import markdown, plus_minus
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDIES = (
-    "ablation",
-    "mappings",
-    "reads",
-    "standardized",
-    "untrained",
-)  # whose results get no card: nobody would load them
+# Folders whose results get no card, as nobody would load them.
+STUDIES = ("ablation", "mappings", "reads", "standardized", "untrained")
 BASELINES = ("majority", "linear_probe", "from_scratch", "prompt_tuning")
 
 

@@ -12,9 +12,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from transformers import set_seed
 
-from hf_reprogram import reprogram
 from hf_reprogram.baselines.linear_probe import extract
 from hf_reprogram.files import write_json
 from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
@@ -22,7 +20,7 @@ from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import encode, labels_of
 from hf_reprogram.training.recipe import load_recipe
 from hf_reprogram.training.results import markdown, plus_minus, summarize
-from hf_reprogram.training.run import silence
+from hf_reprogram.training.run import silence, untrained_model
 
 SETS = ("random", "frequency", "optimal")
 MAPS = {f"{how}_m{m}": {"how": how, "labels_per_class": m} for how in SETS for m in (1, 3, 10)}
@@ -42,14 +40,7 @@ def main() -> None:
     scores: dict[str, list[dict[str, float]]] = {}
     for seed in recipe.seeds:
         splits = task.splits(seed)
-        set_seed(seed)
-        model, processor = reprogram(
-            recipe.source["name"],
-            method=recipe.method["name"],
-            labels=task.labels,
-            source_kwargs=recipe.source_kwargs,
-            **recipe.method_options,
-        )
+        model, processor = untrained_model(recipe, task, seed, splits)
         data = encode({split: splits[split] for split in ("train", "test")}, processor)
         source, transform = model.source, model.transform
         outputs, labels = {}, {}

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import set_seed
 
-from hf_reprogram import reprogram
 from hf_reprogram.baselines.linear import best_linear
 from hf_reprogram.sources.text import mean_over_tokens
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import batches, encode, labels_of
 from hf_reprogram.training.recipe import load_recipe
 from hf_reprogram.training.results import markdown, plus_minus, summarize
-from hf_reprogram.training.run import silence
+from hf_reprogram.training.run import silence, untrained_model
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
@@ -57,14 +55,7 @@ def main() -> None:
     scores: dict[tuple[int, str], list[dict[str, float]]] = {}
     for seed in recipe.seeds:
         splits = task.splits(seed)
-        set_seed(seed)
-        model, processor = reprogram(
-            recipe.source["name"],
-            method=recipe.method["name"],
-            labels=task.labels,
-            texts=splits["train"]["text"],
-            **recipe.method_options,
-        )
+        model, processor = untrained_model(recipe, task, seed, splits)
         data = encode(splits, processor, task.options.max_length, task.problem_type)
         labels = {split: labels_of(data[split]) for split in data}
         pooled = {split: states(model, processor, data[split]) for split in data}

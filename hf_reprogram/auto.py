@@ -26,10 +26,8 @@ def _register_model() -> None:
     from .config import ReprogramConfig
     from .model import ReprogrammedModel
 
-    images = (
-        "ImageClassification",
-        "ZeroShotImageClassification",
-    )  # the latter is what a dual encoder's user looks for
+    # The zero-shot one is where a dual encoder's user looks.
+    images = ("ImageClassification", "ZeroShotImageClassification")
     for name in ("SequenceClassification", "TokenClassification", "MaskedLM", *images):
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)

@@ -110,11 +110,8 @@ def _sections(
 def _check_validation(options: TaskOptions, trained: dict[str, Any] | None) -> None:
     """Raise `InputError` unless a task's validation split is the one that the training of an adapter left out."""
     if trained is not None:
-        free: Any = {
-            "max_test": None,
-            "max_length": None,
-            "metrics": None,
-        }  # say nothing of which images are trained on
+        # These say nothing of which images are trained on.
+        free: Any = {"max_test": None, "max_length": None, "metrics": None}
         if replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free):
             return
     raise InputError(

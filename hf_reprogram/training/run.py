@@ -66,7 +66,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     for seed in recipe.seeds:
         folder = _run(recipe, task, seed, output, process, resume, quiet)
         runs.append((seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
-    make = partial(_make, recipe, task)
+    make = partial(untrained_model, recipe, task)
     beside = run_baselines(recipe, task, shifts, output, runs[0][2]["num_prompts"], make, process, quiet)
     if not process.is_main_process:
         return {}
@@ -215,7 +215,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     if done:
         return folder
     splits = task.splits(seed)
-    model, processor = _make(recipe, task, seed, splits)
+    model, processor = untrained_model(recipe, task, seed, splits)
     check_alphas(model.mapping, recipe.shift_options.alphas if recipe.shift_options else [])
     for baseline in make_baselines(recipe).values():
         baseline.check_source(model.source.spec, task)
@@ -265,7 +265,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
     return folder
 
 
-def _make(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
+def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
     """A fresh model of the recipe's method, and its processor; the same seed makes the same one."""
     from transformers import set_seed
 

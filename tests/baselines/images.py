@@ -13,7 +13,7 @@ from hf_reprogram.baselines.base import Baseline, Outcome, Setting
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import _make
+from hf_reprogram.training.run import untrained_model
 from tests import tiny_vision
 
 CLASSES = ("above", "below")
@@ -43,7 +43,7 @@ def make_setting(source: Any, folder: Path, chosen: dict | None = None, seed: in
     )
     task = load_task(recipe.task_options)
     splits = task.splits(seed)
-    untrained = partial(_make, recipe, task, seed, splits)
+    untrained = partial(untrained_model, recipe, task, seed, splits)
     return Setting(recipe, task, splits, seed, folder / "scratch", True, 0, untrained, chosen)
 
 

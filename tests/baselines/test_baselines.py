@@ -20,7 +20,7 @@ from hf_reprogram.baselines.base import Setting
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import _make
+from hf_reprogram.training.run import untrained_model
 from tests import runs, toys, words  # noqa: F401 - toys registers a third-party baseline
 
 
@@ -32,7 +32,7 @@ def setting(source_folder, csv_file, tmp_path):
         recipe = runs.recipe(source_folder(family), csv_file, tmp_path / "run", **changes)
         task = load_task(recipe.task_options)
         splits = task.splits(0)
-        make = partial(_make, recipe, task, 0, splits)
+        make = partial(untrained_model, recipe, task, 0, splits)
         return Setting(recipe, task, splits, 0, tmp_path / "scratch", True, num_prompts, make, chosen)
 
     return make
@@ -153,7 +153,9 @@ def per_token(source_folder, tmp_path):
         )
         task = load_task(recipe.task_options)
         splits = task.splits(0)
-        return Setting(recipe, task, splits, 0, tmp_path / "scratch", True, 0, partial(_make, recipe, task, 0, splits))
+        return Setting(
+            recipe, task, splits, 0, tmp_path / "scratch", True, 0, partial(untrained_model, recipe, task, 0, splits)
+        )
 
     return make
 

@@ -17,7 +17,7 @@ from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.problems import IGNORE
 from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import _make
+from hf_reprogram.training.run import untrained_model
 from tests import words
 
 VOWELS = "aeiou"
@@ -59,7 +59,7 @@ def setting(source_folder, tmp_path):
         )
         task = load_task(recipe.task_options)
         splits = task.splits(0)
-        untrained = partial(_make, recipe, task, 0, splits)
+        untrained = partial(untrained_model, recipe, task, 0, splits)
         return Setting(recipe, task, splits, 0, tmp_path / "scratch", True, 0, untrained, chosen)
 
     return make

@@ -10,19 +10,9 @@ from transformers import AutoTokenizer, BertTokenizer
 from hf_reprogram import InputError
 from hf_reprogram.transforms.template import Template, apply_template, special_frame
 from tests import words
+from tests.transforms.alphabets import FRAMES, LIMIT, MADE
 
 TEXT, PAIR = "the film was good", "a dull plot"
-LIMIT = 64
-FRAME = {
-    "wordpiece": (["[CLS]"], ["[SEP]"]),
-    "byte-bpe-roberta": (["<s>"], ["</s>"]),
-    "byte-bpe-modernbert": (["[CLS]"], ["[SEP]"]),
-    "unigram-albert": (["[CLS]"], ["[SEP]"]),
-    "unigram-deberta": (["[CLS]"], ["[SEP]"]),
-    "byte-bpe-gpt2": ([], []),
-    "bpe-llama": (["<s>"], []),
-}
-MADE = {name: make() for name, make in words.TOKENIZERS.items()}
 
 
 def templated(name: str, template: str | None = None):
@@ -38,14 +28,14 @@ def plain(name: str, text: str) -> list[int]:
 
 @pytest.mark.parametrize("name", words.TOKENIZERS)
 def test_special_tokens_around_a_text_are_found(name):
-    assert special_frame(MADE[name]) == FRAME[name]
+    assert special_frame(MADE[name]) == FRAMES[name]
 
 
 @pytest.mark.parametrize("name", words.WITH_MASK)
 def test_slots_mask_and_texts_stand_where_the_template_says(name):
     tokenizer, first = templated(name, "1 $A 2 [MASK] 1 $B 2")
     mask = MADE[name].mask_token_id
-    before, after = (MADE[name].convert_tokens_to_ids(tokens) for tokens in FRAME[name])
+    before, after = (MADE[name].convert_tokens_to_ids(tokens) for tokens in FRAMES[name])
     single = [*before, first, *plain(name, TEXT), first + 1, first + 2, mask, first + 3, first + 4, first + 5, *after]
     assert tokenizer(TEXT)["input_ids"] == single
     pair = [*before, first, *plain(name, TEXT), first + 1, first + 2, mask, first + 3, *plain(name, PAIR)]
@@ -59,7 +49,7 @@ def test_a_separator_stands_between_the_texts_of_a_pair_only(name):
     tokenizer, first = templated(name, "$A [SEP] $B 2")
     original = MADE[name]
     separator = original.sep_token_id if original.sep_token_id is not None else original.eos_token_id
-    before, after = (original.convert_tokens_to_ids(tokens) for tokens in FRAME[name])
+    before, after = (original.convert_tokens_to_ids(tokens) for tokens in FRAMES[name])
     slots = [first, first + 1]
     assert tokenizer(TEXT)["input_ids"] == [*before, *plain(name, TEXT), *slots, *after]
     pair = [*before, *plain(name, TEXT), separator, *plain(name, PAIR), *slots, *after]
@@ -71,7 +61,7 @@ def test_no_slots_at_all(name):
     template = "$A [MASK] $B" if name in words.WITH_MASK else "$A [SEP] $B"
     tokenizer, first = templated(name, template)
     assert first == len(MADE[name]) == len(tokenizer)
-    before, after = (MADE[name].convert_tokens_to_ids(tokens) for tokens in FRAME[name])
+    before, after = (MADE[name].convert_tokens_to_ids(tokens) for tokens in FRAMES[name])
     mask = [MADE[name].mask_token_id] if name in words.WITH_MASK else []
     assert tokenizer(TEXT)["input_ids"] == [*before, *plain(name, TEXT), *mask, *after]
 
