@@ -4,7 +4,7 @@
 
 A report is plain data, numbers between 0 and 1:
 
-    score, tpr                        how OOD was told, and where FPR is read off
+    score, tpr                        how OOD was told, in words, and where FPR is read off
     images                            how many images each set has, nested as the numbers
     id                                accuracy in distribution
     covariate    {name: ...}          accuracy on other images of the same classes
@@ -22,6 +22,7 @@ sample deviation and a count, and the tables take these as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,13 +30,14 @@ import numpy as np
 from ..errors import InputError, unknown
 from . import scores
 from .calibration import accuracy
-from .inputs import array
+from .inputs import array, number
 from .metrics import METRICS, detection_metrics, rate, roc_curve
 
-LOGIT_SCORES: dict[str, Callable[[Any], np.ndarray]] = {
-    "msp": scores.msp,
+LogitScore = Callable[[Any], np.ndarray]  # logits (n, classes) to scores (n,)
+TEMPERED: dict[str, Callable[..., np.ndarray]] = {"msp": scores.msp, "energy": scores.energy}
+LOGIT_SCORES: dict[str, LogitScore] = {
+    **TEMPERED,
     "max_logit": scores.max_logit,
-    "energy": scores.energy,
     "entropy": scores.entropy,
     "margin": scores.margin,
     "generalized_entropy": scores.generalized_entropy,
@@ -44,15 +46,41 @@ Labelled = tuple[Any, Any]  # logits (n, classes) and labels (n,)
 NUMBERS = ("id", "covariate", "corruptions", "semantic", "mean", "aggregate")
 
 
-def score_of(name: str) -> Callable[[Any], np.ndarray]:
+def score_of(name: str, temperature: float = 1.0) -> LogitScore:
     """A score of logits (n, classes) alone, by its name in `hf_reprogram.ood.scores`.
 
+    Args:
+        name: a key of `LOGIT_SCORES`.
+        temperature: T > 0 that logits are divided by, of the scores in `TEMPERED`. With T the scale of a text-image encoder
+            (100 of CLIP), "msp" of its zero-shot logits is MCM at the paper's temperature, 1: see `scores.mcm`.
+
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or it has no temperature.
     """
+    if name == "mcm":
+        raise InputError(
+            "MCM of logits is msp at a temperature: write score msp, and as temperature the scale of the encoder."
+        )
+    if name in scores.OF_FEATURES:
+        raise InputError(
+            f"The score {name!r} reads features and training images, which not every row of a table has: take one of "
+            f"{', '.join(LOGIT_SCORES)}, or compute it with hf_reprogram.ood."
+        )
     if name not in LOGIT_SCORES:
         raise unknown("score", name, LOGIT_SCORES)
-    return LOGIT_SCORES[name]
+    if number(temperature, "temperature", 0, open_low=True) == 1:
+        return LOGIT_SCORES[name]
+    if name not in TEMPERED:
+        raise InputError(
+            f"The score {name!r} has no temperature, and {temperature!r} is given: leave it out, or take "
+            f"{' or '.join(TEMPERED)}."
+        )
+    return partial(TEMPERED[name], temperature=temperature)
+
+
+def title_of(name: str, temperature: float = 1.0) -> str:
+    """What tables call a score: "msp", or "msp at temperature 100"."""
+    return name if temperature == 1 else f"{name} at temperature {temperature:g}"
 
 
 class Scored(NamedTuple):
@@ -67,10 +95,9 @@ class Scored(NamedTuple):
     accuracy: float | None
 
 
-def scored(logits: Any, labels: Any | None = None, score: str = "msp") -> Scored:
+def scored(logits: Any, labels: Any | None, score: LogitScore) -> Scored:
     """Logits (n, classes) and, where there are some, labels (n,) in short."""
-    scores = score_of(score)(logits)
-    return Scored(scores, None if labels is None else accuracy(array(logits, "logits", 2).argmax(1), labels))
+    return Scored(score(logits), None if labels is None else accuracy(array(logits, "logits", 2).argmax(1), labels))
 
 
 def ood_report(
@@ -81,6 +108,7 @@ def ood_report(
     semantic: Mapping[str, Any] | None = None,
     score: str = "msp",
     tpr: float = 0.95,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """The report of the module's docstring.
 
@@ -89,21 +117,22 @@ def ood_report(
         covariate: logits and labels of each shifted set.
         corruptions: logits and labels by kind and level.
         semantic: logits (m, classes) of each set of images of other classes.
-        score: a key of `LOGIT_SCORES`.
+        score, temperature: see `score_of`.
         tpr: share of OOD images that must be found where FPR is read off.
 
     Raises:
         InputError: there is no set at all, something is empty, NaN or infinite, or shapes do not fit.
     """
+    told = score_of(score, temperature)
     return report_of_scored(
-        scored(id_logits, id_labels, score),
-        {name: scored(*given, score) for name, given in (covariate or {}).items()},
+        scored(id_logits, id_labels, told),
+        {name: scored(*given, told) for name, given in (covariate or {}).items()},
         {
-            kind: {level: scored(*given, score) for level, given in levels.items()}
+            kind: {level: scored(*given, told) for level, given in levels.items()}
             for kind, levels in (corruptions or {}).items()
         },
-        {name: scored(logits, None, score) for name, logits in (semantic or {}).items()},
-        score,
+        {name: scored(logits, None, told) for name, logits in (semantic or {}).items()},
+        title_of(score, temperature),
         tpr,
     )
 
@@ -121,7 +150,8 @@ def report_of_scored(
     Args:
         inside: in distribution.
         covariate, corruptions, semantic: as for `ood_report`, all of the same score.
-        score, tpr: as for `ood_report`.
+        score: what it is called; see `title_of`.
+        tpr: as for `ood_report`.
 
     Raises:
         InputError: there is no set at all, or `tpr` is no rate.

@@ -14,6 +14,8 @@ import numpy as np
 from ..errors import InputError
 from .inputs import BLOCK, in_blocks, linear, matrix, number, same, unit, vector, whole
 
+OF_FEATURES = ("knn", "mahalanobis", "relative_mahalanobis", "vim", "react")  # beside `mcm`; the others take logits
+
 
 def _log_sum_exp(values: np.ndarray) -> np.ndarray:
     """Log sum exp over the last axis, kept: (n, 1)."""

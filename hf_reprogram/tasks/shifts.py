@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError, unknown
 from ..ood.metrics import rate
-from ..ood.report import score_of
+from ..ood.report import LogitScore, score_of
 from ..options import from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
 from .images import read_image
@@ -101,6 +101,7 @@ class ShiftOptions:
         semantic: sets of images of other classes, by the name to call them.
         max_images: of each covariate and semantic set at most so many, drawn with the task's `split_seed`.
         score: how OOD is told, a key of `hf_reprogram.ood.report.LOGIT_SCORES`.
+        temperature: of the scores "msp" and "energy"; with the scale of a text-image encoder (100 of CLIP), "msp" is MCM.
         tpr: share of the OOD images that must be found where FPR is read off.
         alphas: shares of the zero-shot branch to try at evaluation, for mappings that blend it in; chosen on validation.
     """
@@ -110,6 +111,7 @@ class ShiftOptions:
     semantic: dict[str, Any] = field(default_factory=dict)
     max_images: int | None = None
     score: str = "msp"
+    temperature: float = 1.0
     tpr: float = 0.95
     alphas: list[float] = field(default_factory=list)
 
@@ -129,13 +131,17 @@ class ShiftOptions:
             raise InputError("ood names nothing to compare with: give ood.covariate, ood.corruptions or ood.semantic.")
         if self.max_images is not None:
             _whole("ood.max_images", self.max_images)
-        score_of(self.score)
+        self.told()
         rate(self.tpr)
         for alpha in self.alphas:
             if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
                 raise InputError(f"ood.alphas holds {alpha!r}: give shares from 0 to 1.")
         if len({*self.alphas}) < len(self.alphas):
             raise InputError(f"ood.alphas is {self.alphas!r}: give every share once.")
+
+    def told(self) -> LogitScore:
+        """The score, from logits (n, classes) to (n,)."""
+        return score_of(self.score, self.temperature)
 
 
 def _set(given: Any, where: str) -> SetOptions:

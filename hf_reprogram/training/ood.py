@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..files import write_json
-from ..ood.report import Scored, average, curves, report_of_scored, scored
+from ..ood.report import Scored, average, curves, report_of_scored, scored, title_of
 from ..tasks.load import Task
 from ..tasks.shifts import CorruptionOptions, Shifts
 from .encode import batches, encode, labels_of, load_processor
@@ -45,7 +45,7 @@ def check_alphas(mapping: Any, alphas: list[float]) -> None:
 
 def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, Any]) -> dict[str, Any]:
     """The report on logits (n, classes) of every one of `shifts.splits`, beside those of the test split."""
-    score = shifts.options.score
+    score = shifts.options.told()
     sets = {name: scored(logits[name], _labels(split), score) for name, split in shifts.splits.items()}
     return _report(shifts, {**sets, "test": scored(id_logits, id_labels, score)})
 
@@ -65,7 +65,7 @@ def _report(shifts: Shifts, sets: dict[str, Scored]) -> dict[str, Any]:
         {name: sets[f"covariate/{name}"] for name in options.covariate},
         corrupted,
         {name: sets[f"semantic/{name}"] for name in options.semantic},
-        options.score,
+        title_of(options.score, options.temperature),
         options.tpr,
     )
 
@@ -97,12 +97,13 @@ def adapter_record(
     tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
     # In short for each value tried: the logits of one split at a time are held, of ImageNet 200 MB for each value.
+    told = shifts.options.told()
     sets: list[dict[str, Scored]] = [{} for _ in range(len(tried) or 1)]
     chosen_by: list[dict[str, float]] = []
     for name, split in splits.items():
         data = encode({name: split}, processor)[name]
         for place, logits in enumerate(_predict(model, processor, data, tried, bf16, quiet)):
-            sets[place][name] = scored(logits, _labels(split), shifts.options.score)
+            sets[place][name] = scored(logits, _labels(split), told)
             if name == "validation":
                 chosen_by.append(task.score(logits, labels_of(data)))
     made = [_report(shifts, found) for found in sets]

@@ -94,6 +94,21 @@ def test_any_score_of_logits(score):
     assert (found["score"], found["tpr"]) == (score, 0.8)
 
 
+def test_msp_at_the_scale_of_an_encoder_is_mcm():
+    random = np.random.default_rng(0)
+    texts, inside, outside = (random.normal(size=(n, 8)) for n in (4, 30, 20))
+    cosines = [
+        (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (texts / np.linalg.norm(texts, axis=1)[:, None]).T
+        for x in (inside, outside)
+    ]
+    found = ood_report(
+        100 * cosines[0], random.integers(0, 4, 30), semantic={"other": 100 * cosines[1]}, temperature=100
+    )
+    expected = detection_metrics(scores.mcm(inside, texts), scores.mcm(outside, texts))
+    assert found["semantic"]["other"] == pytest.approx(expected, abs=1e-12)
+    assert "OOD is told by msp at temperature 100," in note(found)
+
+
 NAN = np.array([[np.nan, 0.0, 0.0]])
 
 
@@ -102,7 +117,10 @@ NAN = np.array([[np.nan, 0.0, 0.0]])
     [
         ({}, "nothing to compare with"),
         ({"semantic": SEMANTIC, "score": "mps"}, "Unknown score 'mps': did you mean 'msp'"),
-        ({"semantic": SEMANTIC, "score": "mcm"}, "Unknown score 'mcm'"),
+        ({"semantic": SEMANTIC, "score": "mcm"}, "MCM of logits is msp at a temperature"),
+        ({"semantic": SEMANTIC, "score": "knn"}, "'knn' reads features and training images.*take one of msp, "),
+        ({"semantic": SEMANTIC, "score": "entropy", "temperature": 2}, "'entropy' has no temperature, and 2 is given"),
+        ({"semantic": SEMANTIC, "temperature": 0}, "temperature=0 is out of range"),
         ({"semantic": SEMANTIC, "tpr": 1.5}, r"tpr=1\.5 is out of range"),
         ({"semantic": {"a": NAN}}, "There is nan among the logits"),
         ({"semantic": {"a": np.empty((0, 3))}}, "empty"),

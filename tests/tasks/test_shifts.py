@@ -98,6 +98,7 @@ DOTS = {"semantic": {"dots": {"dataset": "dots"}}}
         ({"corruptions": {"levels": []}}, r"ood\.corruptions\.levels is \[\]"),
         ({"corruptions": {"images": 0}}, r"ood\.corruptions\.images is 0"),
         ({**DOTS, "max_images": 0}, r"ood\.max_images is 0: give a whole number, 1 or more"),
+        ({**DOTS, "score": "margin", "temperature": 100}, "The score 'margin' has no temperature"),
         ({**DOTS, "score": "energi"}, "Unknown score 'energi': did you mean 'energy'"),
         ({**DOTS, "tpr": 95}, "tpr=95 is out of range"),
         ({**DOTS, "alphas": [0, 1.5]}, r"ood\.alphas holds 1\.5: give shares from 0 to 1"),
