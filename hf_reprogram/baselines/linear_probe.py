@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import InputError, unknown
 from ..methods.images import image_processor
@@ -240,11 +239,8 @@ def extract(
         batch_size: examples a batch.
     """
     out: dict[str, np.ndarray] = {}
-    total = -(-len(data) // batch_size)
-    steps = batches(data, processor, batch_size)
-    for rows, batch in tqdm(steps, desc="Frozen features", total=total, disable=quiet, leave=False):
-        inputs = inputs_of({name: values.to(source.device) for name, values in batch.items()})
-        for reads, found in read_all(source, inputs, which).items():
+    for rows, batch in batches(data, processor, batch_size, source.device, "Frozen features", quiet):
+        for reads, found in read_all(source, inputs_of(batch), which).items():
             states = found.float().cpu().numpy()
             if reads == "tokens":
                 shape: tuple[int, ...] = (len(data), max(map(len, data["input_ids"])), states.shape[-1])

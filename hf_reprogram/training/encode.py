@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import default_collate
+from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..tasks.inputs import modality_of
@@ -160,8 +161,30 @@ def collator(processor: Any, per_token: bool = False) -> Any:
     return DataCollatorWithPadding(processor)
 
 
-def batches(data: Any, processor: Any, size: int) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
-    """The inputs of an encoded split without their labels, in batches, each with its row numbers; texts by length."""
+def batches(
+    data: Any,
+    processor: Any,
+    size: int,
+    device: torch.device | str = "cpu",
+    desc: str = "",
+    quiet: bool = True,
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    """The inputs of an encoded split without their labels, in batches, each with its row numbers; texts by length.
+
+    Args:
+        data: an encoded split.
+        processor: of its making.
+        size: examples a batch.
+        device: where the inputs go.
+        desc: before the progress bar.
+        quiet: no progress bar.
+    """
+    steps = tqdm(_batches(data, processor, size), desc, -(-len(data) // size), disable=quiet, leave=False)
+    for rows, batch in steps:
+        yield rows, {name: values.to(device) for name, values in batch.items()}
+
+
+def _batches(data: Any, processor: Any, size: int) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
     if isinstance(data, Examples):
         for rows in np.split(np.arange(len(data)), range(size, len(data), size)):
             yield rows, {name: torch.from_numpy(values) for name, values in data.inputs(rows).items()}

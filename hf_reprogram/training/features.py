@@ -20,7 +20,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..sources.dual import DualSource
 from .encode import batches
@@ -97,15 +96,8 @@ def folder() -> Path:
 def _compute(model: Any, processor: Any, data: Examples, bf16: bool, quiet: bool, batch_size: int = 64) -> np.ndarray:
     source = model.source
     found = np.empty((len(data), source.spec.widths["features"]), np.float32)
-    steps = tqdm(
-        batches(data, processor, batch_size),
-        desc="Zero-shot features",
-        total=-(-len(data) // batch_size),
-        disable=quiet,
-        leave=False,
-    )
-    for rows, batch in steps:
-        pixels = model.transform.canvas_of(batch["pixel_values"].to(source.device), programmed=False)
+    for rows, batch in batches(data, processor, batch_size, source.device, "Zero-shot features", quiet):
+        pixels = model.transform.canvas_of(batch["pixel_values"], programmed=False)
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
             found[rows] = source({"pixels": pixels}, "features").float().cpu().numpy()
     return found

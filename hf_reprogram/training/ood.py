@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..files import write_json
@@ -135,12 +134,10 @@ def _predict(
     mapping.set_alpha(max(alphas))
     add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
     found: list[list[np.ndarray]] = [[] for _ in alphas]
-    steps, total = batches(data, processor, batch_size), -(-len(data) // batch_size)
-    for _, batch in tqdm(steps, desc="Predicting", total=total, disable=quiet, leave=False):
+    for _, batch in batches(data, processor, batch_size, source.device, "Predicting", quiet):
         mapping.set_alpha(max(alphas))  # what it reads then serves them all
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
-            inputs = model.transform({name: values.to(source.device) for name, values in batch.items()}, source)
-            outputs = source(inputs, mapping.reads)
+            outputs = source(model.transform(batch, source), mapping.reads)
             for logits, alpha in zip(found, alphas, strict=True):
                 mapping.set_alpha(alpha)
                 logits.append(mapping(outputs, source).float().cpu().numpy())

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .encode import batches
 
@@ -27,11 +26,7 @@ def predict_logits(
     """
     logits = np.empty(0)
     device = model.source.device
-    total = -(-len(data) // batch_size)
-    for rows, batch in tqdm(
-        batches(data, processor, batch_size), desc="Predicting", total=total, disable=quiet, leave=False
-    ):
-        inputs = {name: values.to(device) for name, values in batch.items()}
+    for rows, inputs in batches(data, processor, batch_size, device, "Predicting", quiet):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             found = model(**inputs).logits.float().cpu()
         if not logits.size:
