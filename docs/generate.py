@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, table
+from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
 
+from hf_reprogram.diagnostics.ood import plot_alphas
 from hf_reprogram.hub.card import render_card
 from hf_reprogram.methods import METHODS
 from hf_reprogram.training.results import markdown, plus_minus
@@ -101,6 +102,16 @@ def plots() -> str:
     )
 
 
+def ood() -> str:
+    """The tables of each run in and out of distribution, and under them the curves over alpha."""
+    tables = out_of_distribution(ROOT / "results" / "ood")
+    curves = [
+        f'<img src="docs/plots/alpha_{name}.png" width="80%" alt="accuracy and detection over alpha, {name}">'
+        for name in swept_alphas(ROOT / "results" / "ood")
+    ]
+    return "\n\n".join([tables, *curves])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "recipes": recipes,
@@ -116,7 +127,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),
     "overview": lambda: overview(ROOT / "results"),
     "mappings": lambda: mappings(ROOT / "results" / "mappings", ROOT / "results" / "untrained"),
-    "ood": lambda: out_of_distribution(ROOT / "results" / "ood"),
+    "ood": ood,
     "benchmarks": benchmarks,
 }
 
@@ -148,7 +159,10 @@ def main() -> None:
         for path in stale:
             print(f"out of date: {path.relative_to(ROOT)} (run `make docs`)")
         sys.exit(bool(stale))
-    plot(ROOT / "results" / "efficiency", ROOT / "docs" / "plots")
+    plots_folder = ROOT / "docs" / "plots"
+    plot(ROOT / "results" / "efficiency", plots_folder)
+    for name, swept in swept_alphas(ROOT / "results" / "ood").items():
+        plot_alphas(swept, plots_folder / f"alpha_{name}.png")
     for path in stale:
         if path in files:
             path.parent.mkdir(parents=True, exist_ok=True)

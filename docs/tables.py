@@ -161,6 +161,12 @@ def out_of_distribution(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def swept_alphas(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """By run: what was measured at each alpha, of runs that tried several."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8"))["ood"] for path in sorted(folder.glob("*.json"))}
+    return {name: ood["alphas"] for name, ood in found.items() if len(ood.get("alphas", [])) > 1}
+
+
 def ablation(folder: Path) -> str:
     """A row a variant, for each task its score, and what the adapter holds."""
     found: dict[str, dict[str, Any]] = {}

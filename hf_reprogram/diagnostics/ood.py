@@ -31,7 +31,7 @@ def plot_ood(record: dict[str, Any], folder: str | Path, swept: list[dict[str, A
         written.append(_scores(record["report"], record["curves"]["scores"], folder / "ood_scores.png"))
     swept = record.get("alphas", []) if swept is None else swept
     if len(swept) > 1:
-        written.append(_alphas(swept, folder / "ood_alpha.png"))
+        written.append(plot_alphas(swept, folder / "ood_alpha.png"))
     return written
 
 
@@ -77,8 +77,16 @@ def _scores(report: dict[str, Any], scores: dict[str, Any], path: Path) -> Path:
     return save(figure, path)
 
 
-def _alphas(swept: list[dict[str, Any]], path: Path) -> Path:
-    """Accuracies on the left and detection on the right, over the share of the zero-shot branch; deviations as bands."""
+def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
+    """Accuracies on the left and detection on the right, over the share of the zero-shot branch; deviations as bands.
+
+    Args:
+        swept: `alphas` of a record or of a run's summary.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     entries = sorted(swept, key=lambda entry: entry["alpha"])
