@@ -35,7 +35,7 @@ FULL = 77
 class Words:
     """Stands in for CLIP's tokenizer: an id a word between the first and the last token, which is the padding too."""
 
-    padding_side = "right"
+    padding_side, pad_token = "right", "<|endoftext|>"
     vocabulary = 49408
 
     def __call__(self, texts, **_):

@@ -74,7 +74,7 @@ def main() -> None:
         given, position = inputs()
         with only_at(source.base_model, position), stop_before(decoder) as caught:
             source(**given)
-            return backward(model.mapping(caught()[:, 0]))
+            return backward(model.mapping(caught()[:, 0], model.source))
 
     paths = {"all positions": all_positions, "head at the mask": head_at_mask, "WARP": lambda: step(model, batch)}
 
