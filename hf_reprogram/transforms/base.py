@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -67,6 +68,35 @@ class InputTransform(nn.Module):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""
         raise NotImplementedError  # pragma: no cover - the interface
+
+
+class Kept:
+    """What a module makes of its parameters alone, kept while they stay the same.
+
+    A fused optimizer's step leaves no trace in a tensor's version, so a module forgets wherever gradients flow. The copies
+    that `torch.nn.DataParallel` makes of it for one call share this object: what they train it forgets, and they keep nothing.
+    """
+
+    def __init__(self):
+        self._found: tuple[Any, Any] | None = None
+
+    def forget(self) -> None:
+        """Make it anew the next time."""
+        self._found = None
+
+    def get(self, owner: nn.Module, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, or gave for the same key.
+
+        Args:
+            owner: the module that asks.
+            key: equal as long as everything is the same that `make` depends on.
+            make: the computation.
+        """
+        if getattr(owner, "_is_replica", False):
+            return make()
+        if self._found is None or self._found[0] != key:
+            self._found = (key, make())
+        return self._found[1]
 
 
 def check_same_options(ours: Any, theirs: Any, but: tuple[str, ...] = ()) -> None:

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..sources.base import Source, SourceSpec
-from .base import InputTransform, check_same_options
+from .base import InputTransform, Kept, check_same_options
 
 MASKS = ("surround", "border", "full", "given")
 SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -112,7 +112,7 @@ class CanvasOptions:
             what = "The image does not" if self.copies == 1 else f"{self.copies} copies of the image do not"
             raise InputError(
                 f"{what} fit: {_by(self.image)} is larger than {_by((self.height // rows, self.width // columns))}, which is "
-                "the room on the canvas; choose a smaller image_height and image_width."
+                "the room on the canvas; choose a smaller image."
             )
         if self.learn_scale and self.copies > 1:
             raise InputError(
@@ -240,7 +240,7 @@ class Program(nn.Module):
         self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
         self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
         self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
-        self._kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
+        self._kept = Kept()
 
     def forward(self, source: Source | None = None) -> Tensor:
         """What is added to the canvas, (3, height, width), in units of pixels from 0 to 1; it needs no source."""
@@ -254,12 +254,10 @@ class Program(nn.Module):
         Without gradients they are computed once and kept until theta changes.
         """
         if torch.is_grad_enabled():
-            self._kept = None
+            self._kept.forget()
             return self._drawn()
         key = (self.weight.data_ptr(), self.weight._version, self.weight.device)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self._drawn())
-        return self._kept[1]
+        return self._kept.get(self, key, self._drawn)
 
     def _drawn(self) -> tuple[Tensor, Tensor]:
         program = self()

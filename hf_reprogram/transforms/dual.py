@@ -27,7 +27,7 @@ from ..options import from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
 from ..sources.reading import constant
-from .base import InputTransform
+from .base import InputTransform, Kept, check_same_options
 from .canvas import Canvas, CanvasOptions, check_whole, prepared
 from .text_programs import make_text_program
 
@@ -88,8 +88,7 @@ class Dual(InputTransform):
         shape = (options.classes, options.templates, options.tokens)
         self.register_buffer("ids", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("mask", torch.zeros(shape, dtype=torch.bool))
-        self._kept: tuple[Any, Texts] | None = None
-        self._plain: tuple[Any, Texts] | None = None
+        self._programmed_texts, self._plain_texts = Kept(), Kept()
 
     def check(self, spec: SourceSpec) -> None:
         """The source must take images and texts of these sizes."""
@@ -114,6 +113,26 @@ class Dual(InputTransform):
         if self.text is not None:
             self.text.reset(self.plain_texts.ids, source)
 
+    def start_from(self, other: InputTransform) -> None:
+        """Take over the programs of a trained transform, and keep the class texts.
+
+        Raises:
+            InputError: the programs differ in size or meaning.
+        """
+        assert isinstance(other, Dual)
+        texts = ("classes", "templates", "tokens")
+        check_same_options(self.options, other.options, but=(*texts, "image", "text"))  # the programs compare these two
+        for ours, theirs, name in ((self.canvas, other.canvas, "image"), (self.text, other.text, "text")):
+            if (ours is None) != (theirs is None):
+                raise InputError(
+                    f"The input transform to start from has {'no' if theirs is None else 'a'} program of its {name}s, and this "
+                    f"one {'none' if ours is None else 'one'}: use the same {name}_program."
+                )
+        if self.canvas is not None and other.canvas is not None:
+            self.canvas.start_from(other.canvas)
+        if self.text is not None and other.text is not None:
+            self.text.start_from(other.text)
+
     def penalty(self) -> Tensor | float:
         """That of the image program."""
         return 0.0 if self.canvas is None else self.canvas.penalty()
@@ -121,26 +140,30 @@ class Dual(InputTransform):
     @property
     def plain_texts(self) -> Texts:
         """The class texts as they are; the same object until they change."""
-        key = (id(self.ids), self.ids._version, self.ids.device)
-        if self._plain is None or self._plain[0] != key:
+
+        def widened() -> Texts:
             with constant():
-                self._plain = (key, Texts(self.ids.long(), self.mask.long()))
-        return self._plain[1]
+                return Texts(self.ids.long(), self.mask.long())
+
+        return self._plain_texts.get(self, (id(self.ids), self.ids._version, self.ids.device), widened)
 
     def texts(self, source: Source) -> Texts:
         """The class texts with the program; without gradients the same object until theta changes, or is trained again."""
         plain = self.plain_texts
         if self.text is None:
             return plain
-        theta = list(self.text.parameters())
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in theta):
-            self._kept = None  # a fused optimizer's step leaves no trace in a tensor's version
+        if torch.is_grad_enabled() and (trained := self.text(plain, source)).embeds.requires_grad:
+            self._programmed_texts.forget()
+            return trained
+        theta = ((id(p), p._version, p.device, p.dtype) for p in self.text.parameters())
+        return self._programmed_texts.get(
+            self, (id(plain), source.embedding.weight.dtype, *theta), lambda: self._constant_texts(plain, source)
+        )
+
+    def _constant_texts(self, plain: Texts, source: Source) -> Texts:
+        assert self.text is not None
+        with constant():
             return self.text(plain, source)
-        key = (id(plain), source.embedding.weight.dtype, *((id(p), p._version, p.device, p.dtype) for p in theta))
-        if self._kept is None or self._kept[0] != key:
-            with constant():
-                self._kept = (key, self.text(plain, source))
-        return self._kept[1]
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Images (batch, 3, h, w) from 0 to 1 as the source sees them, or as they are: (batch, 3, height, width)."""

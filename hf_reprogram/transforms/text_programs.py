@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..errors import InputError, unknown
 from ..sources.base import Source
 from ..sources.dual import Texts
+from .base import check_same_options
 
 
 @dataclass
@@ -63,6 +64,16 @@ class TextProgram(nn.Module, ABC):
     def reset(self, ids: Tensor, source: Source) -> None:
         """Start anew, for class texts `ids` (..., tokens)."""
 
+    @torch.no_grad()
+    def start_from(self, other: TextProgram) -> None:
+        """Take over theta from a trained program.
+
+        Raises:
+            InputError: it is another program, or of another size.
+        """
+        check_same_options(self.options, other.options)
+        self.load_state_dict(other.state_dict())
+
     @abstractmethod
     def forward(self, texts: Texts, source: Source) -> Texts:
         """Texts (..., tokens) with embeddings."""
@@ -85,7 +96,8 @@ class LowRank(TextProgram):
     def forward(self, texts: Texts, source: Source) -> Texts:
         """See `TextProgram.forward`."""
         embeds = source.embed(texts.ids)
-        change = embeds.to(self.up.dtype) @ self.down.T @ self.up.T + self.bias
+        with torch.autocast(embeds.device.type, enabled=False):  # so that what is kept fits every later call
+            change = embeds.to(self.up.dtype) @ self.down.T @ self.up.T + self.bias
         return texts._replace(embeds=embeds + (self.options.unit * change).to(embeds.dtype))
 
 
@@ -130,6 +142,14 @@ class Table(TextProgram):
     def reset(self, ids: Tensor, source: Source) -> None:
         """Find which tokens occur."""
         self.tokens.copy_(ids.unique())
+
+    @torch.no_grad()
+    def start_from(self, other: TextProgram) -> None:
+        """See `TextProgram.start_from`; tokens that the other's class texts lack start at zero."""
+        check_same_options(self.options, other.options, but=("size",))
+        assert isinstance(other, Table)
+        known = torch.isin(self.tokens, other.tokens)
+        self.rows[known] = other.rows[torch.searchsorted(other.tokens, self.tokens[known])]
 
     def forward(self, texts: Texts, source: Source) -> Texts:
         """See `TextProgram.forward`."""

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
-from .base import InputTransform, check_same_options
+from .base import InputTransform, Kept, check_same_options
 
 GREY = 0.5
 
@@ -104,7 +104,7 @@ class TokenPatches(InputTransform):
             shape = (3, options.height, options.width)
             self.register_buffer("base_image", torch.zeros(shape, dtype=torch.uint8))
         self._tokens: Tensor | None = None  # of the last batch, which the penalty is about
-        self._folded: tuple[Any, Tensor] | None = None
+        self._folded = Kept()
 
     @torch.no_grad()
     def reset(self, std: float = 0.1) -> None:
@@ -147,7 +147,7 @@ class TokenPatches(InputTransform):
             return {"pixels": self.image(tokens)}
         if not torch.is_grad_enabled():
             return {"patches": F.embedding(tokens, self.folded(source))}
-        self._folded = None  # a fused optimizer's step leaves no trace in the tensor's version
+        self._folded.forget()
         rows, index = occurring(tokens, self.options.num_tokens)
         return {"patches": F.embedding(index, self._projected(rows, source))}
 
@@ -189,10 +189,11 @@ class TokenPatches(InputTransform):
     def folded(self, source: Source) -> Tensor:
         """F (V_T, width), computed once and kept until theta changes; without gradients."""
         key = (self.table.data_ptr(), self.table._version, self.table.device)
-        if self._folded is None or self._folded[0] != key:
-            rows = torch.arange(self.options.num_tokens, device=self.table.device)
-            self._folded = (key, self._projected(rows, source).detach())
-        return self._folded[1]
+
+        def project() -> Tensor:
+            return self._projected(torch.arange(self.options.num_tokens, device=self.table.device), source).detach()
+
+        return self._folded.get(self, key, project)
 
     def _projected(self, rows: Tensor, source: Source) -> Tensor:
         with torch.autocast(rows.device.type, enabled=False):  # so that what is kept folded fits every later call

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
-from .base import InputTransform
+from .base import InputTransform, Kept
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Vocabulary(InputTransform):
             self.register_buffer("scale", torch.ones(()))
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
-        self._folded: tuple[Any, Tensor] | None = None
+        self._folded = Kept()
 
     def check(self, spec: SourceSpec) -> None:
         """The source must embed as wide as the table is, and have the special tokens and atoms it stands on."""
@@ -152,13 +152,11 @@ class Vocabulary(InputTransform):
     def folded(self, source: Source) -> Tensor:
         """The whole table; without gradients it is computed once and kept until theta changes."""
         if torch.is_grad_enabled():
-            self._folded = None
+            self._folded.forget()
             return self._whole_table(source)
         state = [*self.parameters(), *self.buffers()]
         key = [(value.data_ptr(), value._version, value.device) for value in state]
-        if self._folded is None or self._folded[0] != key:
-            self._folded = (key, self._whole_table(source))
-        return self._folded[1]
+        return self._folded.get(self, key, lambda: self._whole_table(source))
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).

@@ -12,6 +12,7 @@ from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms.canvas import Canvas, CanvasOptions, mask_of, near_square, run_lengths
 from tests import tiny, tiny_vision
+from tests.replicas import replica
 
 
 def canvas(start: float | None = 1.0, **options) -> Canvas:
@@ -199,6 +200,20 @@ def test_the_program_is_kept_until_theta_changes():
     made.load_state_dict(other.state_dict())
     with torch.no_grad():
         assert torch.equal(pixels(made, given), pixels(other, given))
+
+
+def test_what_copies_for_several_devices_train_is_not_hidden_by_what_was_kept():
+    made, given = canvas(), images()
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.5, fused=True)
+    for _ in range(2):
+        with torch.no_grad():
+            before = pixels(made, given)
+        pixels(replica(made), given).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            assert not torch.equal(pixels(made, given), before)
+            torch.testing.assert_close(pixels(made, given), formula(made, given))
+            assert torch.equal(pixels(replica(made), given), pixels(made, given))
 
 
 # ------------------------------------------------------------------------------------------------------ trained scale

@@ -13,6 +13,7 @@ from hf_reprogram.transforms import canvas, dual
 from hf_reprogram.transforms.dual import Dual, DualOptions
 from hf_reprogram.transforms.text_programs import TextProgramOptions, make_text_program
 from tests import tiny_dual as tiny
+from tests.replicas import replica
 from tests.tiny_vision import SIDE, make_source
 
 CLASSES = [["a cat"], ["two dogs."]]
@@ -59,6 +60,87 @@ def test_a_border_is_added_and_the_middle_is_the_images(source):
     torch.testing.assert_close(inputs["pixels"][0, :, 0, 0], (pixels[0, :, 0, 0] + corner).clamp(0, 1))
     assert torch.equal(inputs["plain"], pixels)
     assert sum(p.numel() for p in transform.parameters()) == 3 * (SIDE**2 - (SIDE - 6) ** 2)
+
+
+@pytest.mark.parametrize("kind", ["low_rank", "context", "table"])
+def test_copies_for_several_devices_train_the_texts(kind, source):
+    made = make(source, text=text_options(kind, size=13 if kind == "table" else 3))
+    perturb(made)
+    with torch.no_grad():
+        before = made.texts(source).embeds
+    copy = replica(made)
+    assert torch.equal(copy.texts(source).embeds, before)
+    copy.texts(source).embeds.square().sum().backward()
+    assert all(parameter.grad.any() for parameter in made.parameters())
+    torch.optim.AdamW(made.parameters(), lr=0.5, fused=True).step()
+    with torch.no_grad():
+        assert not torch.equal(made.texts(source).embeds, before)
+
+
+def other_texts(source, classes, **options):
+    ids, mask = source.tokenize(tiny.tokenizer(), classes)
+    transform = Dual(DualOptions(SIDE, SIDE, *ids[:, None].shape, **options))
+    transform.reset(ids[:, None], mask[:, None], source)
+    return transform
+
+
+def test_another_start_brings_its_programs_and_leaves_the_class_texts(source):
+    trained = make(source, image=IMAGE, text=text_options("low_rank"))
+    perturb(trained)
+    fresh = other_texts(source, ["a bus", "three zebras.", "ice"], image=IMAGE, text=text_options("low_rank"))
+    before = fresh.ids.clone()
+    fresh.start_from(trained)
+    assert torch.equal(fresh.ids, before)
+    assert torch.equal(fresh.canvas.program.weight, trained.canvas.program.weight)
+    assert torch.equal(fresh.text.up, trained.text.up)
+    embeds = source.embed(fresh.plain_texts.ids)
+    torch.testing.assert_close(
+        fresh.texts(source).embeds,
+        embeds + 0.5 * (embeds @ trained.text.down.T @ trained.text.up.T + trained.text.bias),
+    )
+
+
+def test_a_table_starts_with_the_rows_of_the_tokens_it_shares(source):
+    trained = other_texts(source, ["abc", "ad"], text=text_options("table", size=7))
+    perturb(trained)
+    fresh = other_texts(source, ["cb", "e"], text=text_options("table", size=6))
+    fresh.start_from(trained)
+    letters = tiny.tokenizer().convert_ids_to_tokens(fresh.text.tokens.tolist())
+    theirs = tiny.tokenizer().convert_ids_to_tokens(trained.text.tokens.tolist())
+    for letter, row in zip(letters, fresh.text.rows, strict=True):
+        expected = trained.text.rows[theirs.index(letter)] if letter in theirs else torch.zeros_like(row)
+        assert torch.equal(row, expected), letter
+    assert "e" in letters
+    assert "e" not in theirs
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"image": IMAGE}, "has no program of its texts, and this one one: use the same text_program"),
+        ({"image": IMAGE, "text": {**text_options("low_rank"), "unit": 0.25}}, "has unit=0.25, and this one 0.5"),
+        (
+            {"image": {**IMAGE, "amplitude": 0.5}, "text": text_options("low_rank")},
+            "has amplitude=0.5, and this one 1.0",
+        ),
+        ({"image": IMAGE, "text": text_options("low_rank"), "resolution": 16}, "has resolution=16, and this one None"),
+    ],
+)
+def test_programs_that_mean_something_else_are_no_start(options, sentence, source):
+    fresh = make(source, image=IMAGE, text=text_options("low_rank"))
+    with pytest.raises(InputError, match=sentence):
+        fresh.start_from(make(source, **options))
+
+
+def test_what_is_kept_of_the_texts_under_autocast_serves_calls_without_it(source):
+    made = make(source, text=text_options("low_rank"))
+    perturb(made)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            under = made.texts(source).embeds
+        assert made.texts(source).embeds is under
+        made.text.bias.add_(0)  # a new version
+        assert torch.equal(made.texts(source).embeds, under)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from hf_reprogram import InputError
 from hf_reprogram.sources.module import ModuleSource
 from hf_reprogram.transforms.token_patches import TokenPatches, TokenPatchesOptions, occurring
 from tests import tiny_vision
+from tests.replicas import replica
 from tests.test_contract import bytes_of
 from tests.tiny import on_the_left
 
@@ -215,6 +216,19 @@ def test_the_folded_table_follows_an_optimizers_step(how):
             after = transform(batch, source)["patches"]
         assert not torch.equal(after, before)
         torch.testing.assert_close(after, transform(batch, source)["patches"])
+
+
+def test_the_folded_table_follows_what_copies_for_several_devices_train():
+    source = tiny_vision.make_source("vit")
+    transform, batch = make(8), batch_of(ROWS)
+    with torch.no_grad():
+        before = transform(batch, source)["patches"]
+    replica(transform)(batch, source)["patches"].sum().backward()
+    torch.optim.AdamW(transform.parameters(), lr=0.5, fused=True).step()
+    with torch.no_grad():
+        after = transform(batch, source)["patches"]
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(after, transform(batch, source)["patches"])
 
 
 def test_what_is_kept_folded_under_autocast_serves_calls_without_it():
