@@ -146,7 +146,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
     to_accelerator(source)
     if task.modality == "image" and source.spec.image_size is not None:
         return source, canvas_processor(source), _on_canvas
-    if task.modality != "text" or not source.spec.vocab_size:
+    if task.modality != "text" or not source.spec.vocab_size or source.spec.image_size is not None:
         raise InputError(
             f"A {source.spec.kind} source takes no {MODALITIES[task.modality].noun} as they are: give the baseline "
             "tokens: target, for what the method makes of them."
@@ -159,7 +159,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
 
 
 def canvas_processor(source: Source) -> Any:
-    """An image processor for the whole canvas of an image source, which resizes as the source's own does if it is known."""
+    """An image processor for the whole canvas of an image source: a dual encoder's resizes as its own, any other's squeezes."""
     settings = source.settings or {}
     return image_processor(source.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
 

@@ -234,8 +234,8 @@ def plot_images(
     """Write a PNG of the program, drawn on mid-grey, and of the canvas with an example before and after.
 
     What is added is multiplied so that its largest change (of bounded patches: the largest that is allowed) reaches black
-    or white, and the factor is given. Where tokens are patches, those of the first ten tokens of the vocabulary stand in
-    place of the program.
+    or white, and the factor is given. Where tokens are patches, those of the ten most frequent tokens of the training texts,
+    or where none are known of the vocabulary's first ones, stand in place of the program.
 
     Args:
         model, processor, example: as for `inspect_images`.
@@ -251,8 +251,8 @@ def plot_images(
     canvases = [("before", views.before), ("after", views.after)]
     transform = _drawing(model)
     if isinstance(transform, TokenPatches):
-        factor = GREY / max(transform.options.eps)
-        rows, side, heading = 2, 1.3, f"patches of the first tokens, on grey{_times(factor)}"
+        factor, which = GREY / max(transform.options.eps), "most frequent" if transform.options.frequent else "first"
+        rows, side, heading = 2, 1.3, f"patches of the {which} tokens, on grey{_times(factor)}"
         pictures = [(cut(draw(name), 12), _on_grey(change, factor)) for name, change in views.added.items()]
         if not transform.options.base_image:
             canvases = [("", views.after)]  # before, it is plain grey

@@ -207,13 +207,14 @@ class LabelMap(OutputMapping):
     # ------------------------------------------------------------------------------------------------------ mapping
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, source labels) to (batch, labels)."""
+        """(batch, source labels) to (batch, labels), in float32, whatever the autocast: logits that are rounded tie."""
         self.check_fitted()
         aggregate = self.options.aggregate
         assert aggregate is not None  # the options have chosen one
-        if self.options.how in WEIGHTS:
-            return mix(outputs.float(), self.weight, aggregate)
-        return pool(outputs.float(), self.sets, aggregate)
+        with torch.autocast(outputs.device.type, enabled=False):
+            if self.options.how in WEIGHTS:
+                return mix(outputs.float(), self.weight.float(), aggregate)
+            return pool(outputs.float(), self.sets, aggregate)
 
     def weights(self) -> Tensor:
         """How much each source label counts for each class (classes, source labels); rows sum to one."""

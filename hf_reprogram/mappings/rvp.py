@@ -88,6 +88,7 @@ class ReweightedMap(OutputMapping):
         return table(self.matrix(), source_labels, target_labels, most)
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, source labels) to (batch, labels)."""
-        matrix = self.matrix()
-        return F.linear(outputs.to(matrix.dtype), matrix)
+        """(batch, source labels) to (batch, labels), in the weights' dtype, whatever the autocast."""
+        with torch.autocast(outputs.device.type, enabled=False):
+            matrix = self.matrix()
+            return F.linear(outputs.to(matrix.dtype), matrix)

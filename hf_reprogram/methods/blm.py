@@ -41,7 +41,8 @@ class BLM(ILMVP):
         transform="canvas",
         mapping="label_map",
         differs="chosen on validation, where the authors choose on test; 50 epochs of a cosine in place of 200 of a stepped "
-        "schedule",
+        "schedule; images of a quarter of the canvas's side, or of image_size, where theirs have 32 or 128 of 224 pixels; "
+        "batches of 64, not 64 to 256",
         pipeline_tag="image-classification",
     )
     Options = BLMOptions

@@ -35,7 +35,8 @@ class ILMVP(CanvasMethod):
         transform="canvas",
         mapping="label_map",
         differs="labels are ranked by their mean probability, where the authors count first guesses; chosen on validation, "
-        "where they choose on test; 50 epochs of a cosine in place of 200 of a stepped schedule",
+        "where they choose on test; 50 epochs of a cosine in place of 200 of a stepped schedule; images of a quarter of the "
+        "canvas's side, or of image_size, where theirs have 32 or 128 pixels of 224; batches of 64, not 64 to 128",
         pipeline_tag="image-classification",
     )
     Options = ILMVPOptions

@@ -65,6 +65,8 @@ class OutputOptions:
             raise unknown("aggregate", self.aggregate, AGGREGATES)
         if self.label_mapping in WEIGHTS and self.labels_per_class == type(self).labels_per_class:
             self.labels_per_class = None
+        if self.aggregate is not None and self.mapping != "label_map":
+            raise InputError(f"aggregate is for mapping='label_map', and mapping is {self.mapping!r}: leave it out.")
         if (self.label_mapping == "given") != (self.assignment is not None):
             raise InputError("label_mapping='given' and assignment belong together: give both, or neither.")
 
@@ -114,6 +116,10 @@ def _index(label: int | str, names: Sequence[str]) -> int:
     if isinstance(label, str):
         if label not in names:
             raise unknown("label of the source", label, names)
+        if (count := names.count(label)) > 1:
+            raise InputError(
+                f"The source has {count} labels called {label!r}: give the index of the one that is meant."
+            )
         return names.index(label)
     return label
 
@@ -259,7 +265,7 @@ class CanvasMethod(ImageMethod):
         height, width = source.spec.canvas()
         sizes = {"height": height, "width": width, "image_height": size[0], "image_width": size[1]}
         made = {"type": "canvas", **sizes, **{name: getattr(self.options, name) for name in _PROGRAM}}
-        if made["mask"] in MASKS:
+        if made["mask"] in MASKS[:-1]:
             return made
         return {**made, "mask": "given", "mask_runs": run_lengths(read_mask(made["mask"], (height, width)))}
 

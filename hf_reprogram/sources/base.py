@@ -137,7 +137,8 @@ class Source(nn.Module):
         if not layers:
             raise InputError(f"{self.spec.family} has no layers that transformers can checkpoint: leave it off.")
         for index, layer in enumerate(layers):
-            layer.__dict__.pop("forward", None)
+            if isinstance(ours := layer.__dict__.get("forward"), _Checkpointed):
+                ours.undo(layer)
             if checkpoint is not None and index % every_n_layers == 0:
                 layer.forward = _Checkpointed(checkpoint, layer)
 
@@ -151,10 +152,17 @@ class Source(nn.Module):
 
 
 class _Checkpointed:
-    """`checkpoint(layer.forward, ...)` bound to the class's forward, so that the layer is not its own attribute."""
+    """`checkpoint(layer.forward, ...)`, in place of the class's forward or of what a device_map has put there."""
 
     def __init__(self, checkpoint, layer: nn.Module):
-        self.checkpoint, self.forward = checkpoint, type(layer).forward.__get__(layer)
+        self.replaced = layer.__dict__.get("forward")
+        self.checkpoint, self.forward = checkpoint, self.replaced or type(layer).forward.__get__(layer)
+
+    def undo(self, layer: nn.Module) -> None:
+        """Put back what was there."""
+        del layer.forward
+        if self.replaced is not None:
+            layer.forward = self.replaced
 
     def __call__(self, *args, **kwargs):
         return self.checkpoint(partial(self.forward, **kwargs), *args)

@@ -74,7 +74,7 @@ class DualSource(VisionSource):
 
     Args:
         model: `CLIPModel`, `SiglipModel` or `VisionTextDualEncoderModel`.
-        image_size, mean, std: as for `VisionSource`.
+        image_size, mean, std, bgr: as for `VisionSource`.
         resample: how its images are resized, as Pillow numbers it (3: bicubic).
         crop: how many times as long as `image_size` the shorter side is made before the middle is cut out; by default images
             are squeezed.
@@ -94,13 +94,19 @@ class DualSource(VisionSource):
         std: Sequence[float],
         resample: int = 3,
         crop: float | None = None,
+        bgr: bool = False,
     ):
         config: Any = getattr(model, "config", None)
         if getattr(config, "model_type", None) not in MODEL_TYPES:
             raise InputError(
                 f"{type(model).__name__} is no dual encoder that is known: give one of {', '.join(MODEL_TYPES)}."
             )
-        super().__init__(model, image_size, mean, std, kind="dual", gives="features")
+        where = sorted({str(weight.device) for weight in model.parameters()})
+        if len(where) > 1:
+            raise InputError(
+                f"The dual encoder is spread over {', '.join(where)}, and its towers have to meet: load it onto one device."
+            )
+        super().__init__(model, image_size, mean, std, kind="dual", gives="features", bgr=bgr)
         self.settings = {**(self.settings or {}), "resample": resample, "crop": crop}
         width = self.spec.widths["features"]
         self.spec = replace(
@@ -139,8 +145,12 @@ class DualSource(VisionSource):
                 yield name, weight
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the first weights of both towers and of the scale."""
-        parts = self.entry, self.embedding.weight, self.model.logit_scale
+        """Identity of the first weights of both towers, of their projections, and of the scale."""
+        last = ("visual_projection.", "text_projection.", "text_model.head.")
+        projections = (
+            weight for name, weight in self.model.state_dict(keep_vars=True).items() if name.startswith(last)
+        )
+        parts = self.entry, self.embedding.weight, *projections, self.model.logit_scale
         return fingerprint(torch.cat([part.detach().flatten() for part in parts]))
 
     def tokenize(self, tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -151,6 +161,7 @@ class DualSource(VisionSource):
         """
         limit = self.spec.max_tokens
         padding = {"padding": "max_length", "max_length": limit} if self.pads_fully else {"padding": True}
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # that of a processor of images and texts
         if tokenizer.pad_token is None:
             raise InputError("The tokenizer has no padding token, which texts of several lengths need: give it one.")
         found = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, padding_side="right", **padding)

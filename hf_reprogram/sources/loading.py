@@ -21,6 +21,7 @@ from .text import TextSource
 from .vision import KINDS, VisionSource
 
 IMAGE_KINDS = (*KINDS, "dual")
+_POOLED = ("classifier", "dual")  # whose answers come through a pooler
 _OWN = {"image_module": ("gives", "labels"), "dual": ("resample", "crop")}  # settings of one kind of image source
 
 
@@ -68,6 +69,10 @@ def load_source(
         if name in source_kwargs
     }
     if isinstance(source, Source):
+        if given := [*image, *source_kwargs]:
+            raise InputError(
+                f"{', '.join(map(repr, given))} cannot apply to a source that is made already: leave it out."
+            )
         found = source
         name = _name(getattr(found.model, "config", None))
     elif isinstance(source, nn.Module):
@@ -147,7 +152,7 @@ def _source(model: Any, kind: str, name: str, image: dict[str, Any], source_kwar
                 f"{', '.join(IMAGE_KINDS)}."
             )
         return TextSource(model, kind)
-    if len(image) < 3:
+    if not {"image_size", "mean", "std"} <= {*image}:
         image = {**_image_settings(name, model.config, source_kwargs, kind), **image}
     return DualSource(model, **image) if kind == "dual" else VisionSource(model, kind=kind, **image)
 
@@ -258,7 +263,7 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
     chosen = kind or _kind(config.architectures or [], config)
-    model, missing = _load(classes[chosen], name, source_kwargs)
+    model, missing = _load(classes[chosen], name, source_kwargs, pooled=chosen in _POOLED)
     if (
         missing and chosen == "masked_lm" and kind is None
     ):  # the checkpoint has no head of its own: ELECTRA's discriminator
@@ -272,16 +277,17 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
     return model, chosen
 
 
-def _load(auto_class: Any, name: str, source_kwargs: dict[str, Any]) -> tuple[nn.Module, list[str]]:
-    """A model, and the names of weights that its checkpoint lacks; a pooler is not counted where it is never read."""
+def _load(
+    auto_class: Any, name: str, source_kwargs: dict[str, Any], pooled: bool = False
+) -> tuple[nn.Module, list[str]]:
+    """A model, and the names of weights that its checkpoint lacks; a pooler's count where what it gives is read."""
     try:
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
     except TypeError as error:
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_found(name, error) from error
-    read = auto_class.__name__ == "AutoModelForSequenceClassification"  # its logits come through the pooler
-    return model, sorted(key for key in info["missing_keys"] if read or not re.search(r"(^|\.)pooler\.", key))
+    return model, sorted(key for key in info["missing_keys"] if pooled or not re.search(r"(^|\.)pooler\.", key))
 
 
 def _kind(architectures: list[str], config: Any) -> str:
@@ -320,7 +326,8 @@ def _kind(architectures: list[str], config: Any) -> str:
         return "causal_lm" if only_causal else "encoder"
     raise InputError(
         f"The architecture {', '.join(architectures) or config.model_type!r} is not supported as a source: "
-        "give a masked, encoder or causal language model, or an image classifier."
+        "give a masked, encoder or causal language model, an image classifier or encoder, or a text-image encoder of type "
+        f"{', '.join(MODEL_TYPES)}."
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class VisionSource(Source):
         bgr: bool = False,
     ):
         super().__init__(model)
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
         if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
             raise InputError(f"image_size is {image_size!r}: give the side in pixels, or height and width.")
         for name, values in (("mean", mean), ("std", std)):
@@ -87,6 +88,8 @@ class VisionSource(Source):
             raise InputError(f"{type(model).__name__} has no weights: give a trained model.")
         convolutions = (name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
         self._stem_name: str | None = next(convolutions, None)  # names, so that a copy finds its own layers
+        first = next(name for name, _ in model.named_parameters())
+        self._entry_name = first if self._stem_name is None else f"{self._stem_name}.weight".removeprefix(".")
         self._head_name: str | None = None
         for name, values in (("mean", mean), ("std", std)):
             value = torch.tensor(values, dtype=torch.float32, device=self.device).view(3, 1, 1)
@@ -124,7 +127,7 @@ class VisionSource(Source):
     @property
     def entry(self) -> Tensor:
         """The first convolution's weights, or the first weights of a model without any."""
-        return next(self.model.parameters()) if self._stem is None else self._stem.weight
+        return attrgetter(self._entry_name)(self.model)
 
     def label_embeddings(self) -> Tensor:
         """The last linear layer's rows (labels, width)."""
@@ -133,7 +136,7 @@ class VisionSource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the first weights together with the last layer's, whose rows are the labels that a map is about."""
         weights = [self.entry] if self._head is None else [self.entry, self._head.weight]
-        return fingerprint(torch.cat([weight.detach().flatten() for weight in weights]))
+        return fingerprint(torch.cat([weight.detach().flatten().to(self.device) for weight in weights]))
 
     @torch.no_grad()
     def _probe(self) -> tuple[dict[str, int], bool]:
@@ -246,7 +249,7 @@ class VisionSource(Source):
             if reads == "features" and self._head is not None:
                 caught = patches.enter_context(_input_of(self._head))
                 self._run(pixels)
-                return caught[0]
+                return caught[0].to(self.device)  # a head may be on another one
             return self._run(pixels)
 
     def _checked(self, pixels: Tensor) -> Tensor:

@@ -263,7 +263,7 @@ def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> li
     names = [str(name) for name in section.labels or declared]
     ready = []
     for row, value in enumerate(data[column]):
-        called = _name(value, names, labels)
+        called = _name(value, names, labels, isinstance(kind, ClassLabel))
         if called not in labels:
             what = repr(value) if called in (None, value) else f"{value!r} ({called})"
             raise InputError(
@@ -274,13 +274,20 @@ def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> li
     return ready
 
 
-def _name(value: Any, names: list[str], labels: list[str]) -> Any:
-    """What a label is called: a number by its place among the names of its set, or without those among the task's."""
+def _name(value: Any, names: list[str], labels: list[str], placed: bool) -> Any:
+    """What a label is called: a number by its place among the names of its set, or without those among the task's.
+
+    Args:
+        value: as the set has it.
+        names: of the set's labels; there may be none.
+        labels: the task's.
+        placed: whether numbers are places in any case, as those of declared classes are.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         return value
-    if not names and str(int(value)) in labels:  # a name comes before a place: labels 1 and 2 named "1" and "2"
-        return str(int(value))
     known = names or labels
+    if str(int(value)) in known and not placed:  # a name comes before a place: labels 1 and 2 named "1" and "2"
+        return str(int(value))
     return known[int(value)] if 0 <= value < len(known) else None
 
 

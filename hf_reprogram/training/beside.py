@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def run_baselines(
         records: list[dict[str, Any]] = []
         for seed in recipe.seeds:
             path = output / "baselines" / f"{name}-{seed}.json"
-            done = _done(path, shifts)
+            options = json.loads(json.dumps(asdict(baseline.options)))
+            done = _done(path, shifts, options)
             process.wait_for_everyone()
             if not done:
                 splits = task.splits(seed)
@@ -77,7 +79,7 @@ def run_baselines(
                 outcome = baseline.run(setting)
                 if process.is_main_process:
                     shutil.rmtree(setting.folder, ignore_errors=True)
-                    write_json(path, _record(outcome, task, splits, shifts))
+                    write_json(path, {"options": options, **_record(outcome, task, splits, shifts)})
                 process.wait_for_everyone()
             records.append(json.loads(path.read_text(encoding="utf-8")))
         found[name] = {
@@ -93,11 +95,13 @@ def run_baselines(
     return found
 
 
-def _done(path: Path, shifts: Shifts | None) -> bool:
-    """Whether a baseline's record of a seed is there, with a report on these sets if there are some."""
+def _done(path: Path, shifts: Shifts | None, options: dict[str, Any]) -> bool:
+    """Whether a baseline's record of a seed with these options is there, with a report on these sets if there are some."""
     if not path.exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("options") != options:
+        return False
     return shifts is None or record.get("ood", {}).get("asked") == asked_of(shifts, alphas=False)
 
 

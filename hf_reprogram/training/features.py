@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import warnings
 from functools import cache
 from pathlib import Path
@@ -109,7 +110,7 @@ def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # other machines may share the folder
     try:
         save_file({"features": features}, partial)
         os.replace(partial, path)
@@ -121,9 +122,9 @@ _digests: WeakKeyDictionary[DualSource, tuple[Any, bytes]] = WeakKeyDictionary()
 
 
 def _digest(source: DualSource) -> bytes:
-    """That of the image tower's weights, computed once until one of them changes."""
+    """That of the image tower's weights, computed once until one of them changes (but by `.data`, which leaves no trace)."""
     weights = list(source.image_weights())
-    versions = [(id(weight), weight._version) for _, weight in weights]
+    versions = [(id(weight), weight._version, weight.data_ptr(), weight.dtype) for _, weight in weights]
     if _digests.get(source, (None, b""))[0] != versions:
         digest = hashlib.sha256()
         for name, weight in weights:

@@ -94,6 +94,11 @@ def fit(
     except (ValueError, TypeError) as error:
         raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
 
+    if args.gradient_checkpointing and args.n_gpu > 1:
+        raise InputError(
+            f"gradient_checkpointing does not work with {args.n_gpu} GPUs in one process: start with `accelerate launch`, or "
+            "leave it out."
+        )
     if args.use_cpu and args.bf16:
         plain_attention(model)
 

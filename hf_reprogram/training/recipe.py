@@ -31,6 +31,7 @@ from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
 
+_ROUNDS = ("bf16_full_eval", "fp16_full_eval")
 _RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
 
 
@@ -105,6 +106,10 @@ class Recipe:
         for key in self.training:
             if key in _RESERVED:
                 raise InputError(f"training.{key} is set by the run itself: leave it out of the recipe.")
+            if key in _ROUNDS and self.training[key]:
+                raise InputError(
+                    f"training.{key} would round what was trained, for good: leave it out, and set bf16 or fp16."
+                )
             if key not in known:
                 raise unknown("key of training", key, known)
             if known[key] is not None and isinstance(self.training[key], str):

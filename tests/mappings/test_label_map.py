@@ -85,6 +85,17 @@ def test_half_precision_logits_are_mapped_in_full():
         assert torch.equal(mapping(logits, None), mapping(logits.float(), None))
 
 
+@pytest.mark.parametrize("aggregate", ["mean_probability", "mean_logit"])
+def test_weights_map_in_full_under_autocast_and_after_a_cast_of_the_model(aggregate):
+    mapping, logits = fitted("blm", aggregate=aggregate), torch.randn(4, 12)
+    expected = mapping(logits, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(mapping(logits, None), expected)
+    found = mapping.bfloat16()(logits, None)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+
+
 # ----------------------------------------------------------------------------------------------------- BLM's weights
 
 

@@ -55,6 +55,15 @@ def test_the_folded_matrix_equals_the_naive_form_with_its_gradients(seed, sizes)
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+def test_it_maps_in_full_under_autocast():
+    mapping, logits = made([[0, 3], [2]], 4), torch.randn(5, 4)
+    torch.nn.init.normal_(mapping.within)
+    torch.nn.init.normal_(mapping.between)
+    expected = mapping(logits, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(mapping(logits, None), expected)
+
+
 def test_it_starts_as_the_label_map_of_mean_logits():
     logits = torch.randn(5, 7)
     plain = LabelMap(LabelMapOptions(3, 7, SETS, aggregate="mean_logit"))

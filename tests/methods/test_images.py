@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.methods import METHODS
+from hf_reprogram.sources import VisionSource
 from hf_reprogram.training.recipe import make_recipe
 from hf_reprogram.training.run import train
 from tests import tiny_vision as tiny
@@ -72,7 +74,8 @@ def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("elsayed", {"image_size": 40}, "40"),
+        ("elsayed", {"image_size": 40}, "40 x 40 is larger than 32 x 32.*choose a smaller image"),
+        ("elsayed", {"mask": "given"}, "mask is 'given': choose one of surround, border, full, or give the file"),
         ("elsayed", {"image_size": [8, 0]}, "image_size is"),
         ("elsayed", {"mapping": "linear"}, "linear"),
         ("elsayed", {"labels_per_class": 7}, "2 classes with 7 source labels each need 14, but the source has 12"),
@@ -100,6 +103,16 @@ def test_source_labels_are_given_by_name_or_index(folder):
         reprogram(folder, method="elsayed", labels=LABELS, label_mapping="given", assignment=[["thing 30"], [1]])
     with pytest.raises(InputError, match="belong together"):
         reprogram(folder, method="elsayed", labels=LABELS, assignment=[[0], [1]])
+
+
+def test_a_label_that_two_have_is_given_by_index():
+    names = ["crane", "dog", "crane", *(f"thing {place}" for place in range(9))]
+    network = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 12))
+    source = VisionSource(network, 32, (0.5,) * 3, (0.5,) * 3, labels=names)
+    options = {"method": "elsayed", "labels": LABELS, "label_mapping": "given"}
+    with pytest.raises(InputError, match="has 2 labels called 'crane': give the index"):
+        reprogram(source, assignment=[["crane"], ["dog"]], **options)
+    assert reprogram(source, assignment=[[2], ["dog"]], **options)[0].mapping.sets.tolist() == [[2], [1]]
 
 
 @pytest.mark.parametrize("mapping", ["label_map", "rvp"])
@@ -187,6 +200,8 @@ def test_an_aggregate_that_is_asked_for_is_taken(folder):
     assert model.mapping.options.aggregate == "mean_probability"
     with pytest.raises(InputError, match="Unknown aggregate 'mean'"):
         reprogram(folder, method="kloberdanz", labels=LABELS, aggregate="mean")
+    with pytest.raises(InputError, match="aggregate is for mapping='label_map', and mapping is 'rvp'"):
+        reprogram(folder, method="elsayed", labels=LABELS, mapping="rvp", aggregate="max_logit")
 
 
 def test_a_program_that_means_something_else_is_no_start(folder, tmp_path):

@@ -138,6 +138,53 @@ def test_it_loads_by_name_and_is_recognised_by_both_towers(tmp_path):
         restore_source(reference, DualSource(other, tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD, resample=2))
 
 
+@pytest.mark.parametrize(
+    ("family", "weight"),
+    [("clip", "visual_projection"), ("clip", "text_projection"), ("siglip", "text_model.head")],
+)
+def test_other_projections_are_another_source(family, weight):
+    source, other = tiny.make_source(family), tiny.make_source(family)
+    assert source.fingerprint() == other.fingerprint()
+    with torch.no_grad():
+        other.model.get_parameter(f"{weight}.weight")[0, 0] += 1
+    assert source.fingerprint() != other.fingerprint()
+
+
+def test_a_source_on_two_devices_is_refused():
+    model = tiny.make_model("clip")
+    model.text_model.to("meta")
+    with pytest.raises(InputError, match="spread over cpu, meta, and its towers have to meet"):
+        DualSource(model, tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
+
+
+def test_some_settings_are_given_and_the_others_read(tmp_path):
+    folder = tiny.save_source(tmp_path / "source", "clip")
+    given = {"image_size": tiny_vision.SIDE, "resample": 2, "crop": 1.0}
+    source, reference = load_source(folder, "dual", **given)
+    assert reference["image"] == {**source.settings, "resample": 2, "crop": 1.0}
+    assert reference["image"]["mean"] == pytest.approx(list(tiny_vision.MEAN))
+
+
+@torch.no_grad()
+def test_a_tower_that_takes_channels_the_other_way_round_gets_them_so(tmp_path):
+    folder = tiny.save_source(tmp_path / "source", "clip")
+    plain, _ = load_source(folder)
+    turned, _ = load_source(folder, bgr=True, image_size=tiny_vision.SIDE, mean=[0.5] * 3, std=[0.5] * 3)
+    pixels = torch.rand(2, 3, tiny_vision.SIDE, tiny_vision.SIDE)
+    same, _ = load_source(folder, image_size=tiny_vision.SIDE, mean=[0.5] * 3, std=[0.5] * 3)
+    expected = same({"pixels": pixels.flip(1)}, "features")
+    torch.testing.assert_close(turned({"pixels": pixels}, "features"), expected)
+    assert not torch.allclose(plain({"pixels": pixels}, "features"), expected)
+
+
+def test_a_processor_of_images_and_texts_tokenizes(source):
+    class Both:
+        tokenizer = tiny.tokenizer()
+
+    for found, expected in zip(source.tokenize(Both(), TEXTS), source.tokenize(tiny.tokenizer(), TEXTS), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_what_an_image_depends_on_is_the_image_tower(source):
     """The key of cached image features: with the image side changed they change, with the text side they do not."""
     names = {name for name, _ in source.image_weights()}

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSeque
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.sources import load_source, restore_source
-from tests import tiny
+from tests import tiny, tiny_dual, tiny_vision
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -69,6 +69,18 @@ def test_a_missing_pooler_counts_where_it_is_read(source_folder, tmp_path):
     assert load_source(str(tmp_path), kind="encoder")[1]["kind"] == "encoder"
 
 
+def test_a_missing_pooler_of_a_dual_encoder_counts(tmp_path):
+    folder = Path(tiny_dual.save_source(tmp_path / "source", "vision-text"))
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("text_model.pooler")}
+    assert len(kept) == len(weights) - 2
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"no weights for 'text_model\.pooler.* and 1 more of VisionTextDualEncoderModel"
+    ):
+        load_source(str(folder))
+
+
 def test_a_pretraining_checkpoint_is_a_masked_lm(tmp_path):
     BertForPreTraining(tiny.make_model("bert").config).save_pretrained(tmp_path)
     assert load_source(str(tmp_path))[1]["kind"] == "masked_lm"
@@ -98,6 +110,12 @@ def test_a_loaded_model_is_wrapped_not_copied_and_its_folder_is_recorded(source_
 def test_options_for_a_model_that_is_loaded_already_are_refused():
     with pytest.raises(InputError, match="'dtype' cannot apply to a model that is loaded already"):
         load_source(tiny.make_model("bert"), dtype=torch.bfloat16)
+
+
+def test_options_for_a_source_that_is_made_already_are_refused():
+    source = tiny_vision.make_source("vit")
+    with pytest.raises(InputError, match="'image_size', 'dtype' cannot apply to a source that is made already"):
+        load_source(source, image_size=64, dtype=torch.bfloat16)
 
 
 def test_what_is_no_text_model_is_refused():

@@ -100,6 +100,20 @@ def test_every_nth_layer_alone_can_be_checkpointed():
     assert not any("forward" in layer.__dict__ for layer in source.base.encoder.layer)
 
 
+def test_what_a_device_map_put_around_a_layer_stays_within_the_checkpoint():
+    source, calls = source_of("bert"), []
+    layer = source.base.encoder.layer[0]
+    own = type(layer).forward.__get__(layer)
+    layer.forward = around = lambda *args, **kwargs: calls.append("moved") or own(*args, **kwargs)
+    source.checkpoint_activations(lambda function, *args: calls.append("kept") or function(*args))
+    source.embedding.weight.data.normal_()
+    inputs = {"inputs_embeds": source.embed(torch.tensor([[1, 2]])), "attention_mask": torch.ones(1, 2)}
+    source(inputs, "features")
+    assert calls[:2] == ["kept", "moved"]
+    source.checkpoint_activations(None)
+    assert layer.forward is around
+
+
 # ------------------------------------------------------------------------------------------------- empty rows
 
 

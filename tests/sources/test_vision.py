@@ -16,6 +16,7 @@ from transformers import AutoModelForImageClassification
 from hf_reprogram import InputError
 from hf_reprogram.sources import VisionSource, load_source, restore_source
 from tests import tiny_vision as tiny
+from tests.replicas import replica
 
 
 def pixels(count=3, seed=0):
@@ -257,6 +258,7 @@ def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
         (lambda: VisionSource(Network(), 16, (0, 0, 0), "abc"), "std is 'abc': give a number for each"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "a deviation is more than 0"),
         (lambda: VisionSource(Network(), 0, (0, 0, 0), (1, 1, 1)), "image_size is 0"),
+        (lambda: VisionSource(Network(), 16.0, (0, 0, 0), (1, 1, 1)), "image_size is 16.0"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=["a"]), "1 labels for 5 logits"),
         (lambda: VisionSource(nn.Conv2d(3, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "Conv2d returns something of shape"),
         (lambda: VisionSource(nn.Conv2d(1, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "does not take images of 3 x 16 x 16"),
@@ -330,6 +332,13 @@ def test_a_replica_for_another_device_reads_its_own_layers():
         weight.zero_()
     assert torch.equal(replica.project_patches(patches_of(pixels(), source.spec.patch_size)), patches)
     assert torch.equal(replica({"patches": patches}, "features"), expected)
+
+
+def test_a_copy_for_another_device_has_an_entry_without_any_convolution():
+    source = VisionSource(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), 4, (0.5,) * 3, (0.5,) * 3)
+    assert source.entry is source.model[1].weight
+    assert torch.equal(replica(source).entry, source.entry)
+    assert replica(source)({"pixels": torch.rand(2, 3, 4, 4)}, "logits").shape == (2, 5)
 
 
 def test_a_model_without_weights_is_refused():

@@ -159,7 +159,9 @@ def test_labels_that_are_numbers_are_names_before_they_are_places(a_set, tmp_pat
     counts = load_task(TaskOptions(dataset=str(tmp_path / "counts.parquet"), image="image"))
     assert counts.labels == ["1", "2"]
     section = a_set(count=2, kinds={"label": Value("int64")}, label=[1, 2])
-    assert load(counts, covariate={"other": section})["covariate/other"]["label"] == [0, 1]
+    named = {**section, "labels": [1, 2]}
+    for given in (section, named):
+        assert load(counts, covariate={"other": given})["covariate/other"]["label"] == [0, 1]
 
 
 @pytest.mark.parametrize(

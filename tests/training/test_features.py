@@ -79,13 +79,15 @@ def test_with_features_the_source_sees_every_image_once(cache, monkeypatch):
     assert sum(seen) == len(data)
 
 
-@pytest.mark.parametrize("change", ["image", "weights", "size", "bf16"])
+@pytest.mark.parametrize("change", ["image", "weights", "dtype", "size", "bf16"])
 def test_what_the_features_depend_on_makes_another_file(change, cache, computed):
     model, processor = make()
     zero_shot_features(model, processor, examples(processor), quiet=True)
     if change == "weights":
         with torch.no_grad():
             next(model.source.model.vision_model.encoder.parameters()).add_(0.1)
+    if change == "dtype":
+        model.source.bfloat16()
     if change == "size":
         processor.resample = 0
     data = examples(processor, seed=int(change == "image"))

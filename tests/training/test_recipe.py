@@ -142,6 +142,7 @@ REFUSED = [
         ({"training": {key: 1}}, f"training.{key} is set by the run itself")
         for key in ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "report_to")
     ],
+    ({"training": {"bf16_full_eval": True}}, "training.bf16_full_eval would round what was trained"),
 ]
 
 

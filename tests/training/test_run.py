@@ -254,6 +254,19 @@ def test_another_baseline_may_join_a_finished_run(finished, tmp_path):
     assert runs.without_clocks(results["seeds"]) == runs.without_clocks(finished.results["seeds"])
 
 
+def test_a_baseline_with_other_options_is_run_again(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "films-adapter")
+    chosen = []
+    for strength in (0.1, 0.1, 3.0):
+        probe = {"linear_probe": {"strengths": [strength]}}
+        more = replace(finished.recipe, output=str(tmp_path / "films-adapter"), baselines=[probe])
+        record = tmp_path / "films-adapter" / "baselines" / "linear_probe-0.json"
+        before = record.stat().st_mtime_ns
+        chosen.append(train(more, resume=True, quiet=True)["baselines"]["linear_probe"]["chosen"][0]["strength"])
+        assert (record.stat().st_mtime_ns == before) == (len(chosen) == 2)
+    assert chosen == [0.1, 0.1, 3.0]
+
+
 def test_a_folder_with_something_else_is_refused(source_folder, csv_file, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="is not empty and holds no run of ours"):
