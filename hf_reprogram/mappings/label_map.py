@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,11 +143,13 @@ class LabelMap(OutputMapping):
             self.register_buffer("sets", _padded(_decided(options)), persistent=False)  # the config decides it
         if options.is_fitted:
             self.register_buffer("fitted", torch.tensor(-1))
+        self._known_fitted = False  # so that a GPU is not waited for at every step
 
     def reset(self) -> None:
         """Forget what was fitted."""
         if self.options.is_fitted:
             self.fitted.fill_(-1)
+            self._known_fitted = False
 
     def check(self, spec: SourceSpec) -> None:
         """See `OutputMapping.check`; "similarity" reads the source's features too."""
@@ -198,11 +201,18 @@ class LabelMap(OutputMapping):
 
     def check_fitted(self) -> None:
         """Raise `InputError` if there is nothing to map with yet."""
-        if self.options.is_fitted and self.fitted < 0:
+        if not self.options.is_fitted or self._known_fitted:
+            return
+        if self.fitted < 0:
             raise InputError(
                 f"The label map (how={self.options.how!r}) has not been fitted: train with `callbacks=[Schedule()]` of "
                 "hf_reprogram.training.callbacks, or call its `fit`."
             )
+        self._known_fitted = True
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known_fitted = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------------ mapping
 

@@ -94,13 +94,20 @@ def test_what_fits_the_classes_predicts_them():
 
 def test_a_map_that_is_not_fitted_says_how_to_fit_it():
     for how in FITTED:
-        mapping = fitted(how)
-        mapping.reset()
-        for use in (lambda mapping=mapping: mapping(torch.randn(2, 12), None), mapping.matrix):
+        forgotten, loaded = fitted(how), fitted(how)
+        for mapping in (forgotten, loaded):
+            mapping(torch.randn(2, 12), None)
+        forgotten.reset()
+        loaded.load_state_dict(forgotten.state_dict())
+        for use in (mapped(forgotten), mapped(loaded), forgotten.matrix, loaded.matrix):
             with pytest.raises(
                 InputError, match=rf"how='{how}'\) has not been fitted: train with .*Schedule.* call its `fit`"
             ):
                 use()
+
+
+def mapped(mapping):
+    return lambda: mapping(torch.randn(2, 12), None)
 
 
 def test_fitted_maps_are_saved_and_the_others_decided_by_their_options():
