@@ -17,7 +17,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` to `path`; a crash leaves the old file or the new one, never a part."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other machines may share the folder
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other computers may share the folder
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

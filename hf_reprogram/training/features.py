@@ -110,7 +110,7 @@ def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # other machines may share the folder
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # other computers may share the folder
     try:
         save_file({"features": features}, partial)
         os.replace(partial, path)
