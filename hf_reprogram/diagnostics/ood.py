@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import cut, drawable, save
+from .figures import cut, drawable, pyplot, save
 
 
 def plot_ood(record: dict[str, Any], folder: str | Path, swept: list[dict[str, Any]] | None = None) -> list[Path]:
@@ -83,12 +83,11 @@ def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
     Args:
         swept: `alphas` of a record or of a run's summary.
         path: of the PNG.
+
+    Raises:
+        InputError: matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     entries = sorted(swept, key=lambda entry: entry["alpha"])
     alphas, reports = [entry["alpha"] for entry in entries], [entry["report"] for entry in entries]
     metric = next(iter(entries[0]["validation"]))
