@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
+from hf_reprogram.baselines.linear_probe import inputs_for
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.recipe import make_recipe
 from hf_reprogram.training.run import untrained_model
-from tests import runs, toys, words  # noqa: F401 - toys registers a third-party baseline
+from tests import runs, tiny_dual, toys, words  # noqa: F401 - toys registers a third-party baseline
 
 
 @pytest.fixture
@@ -108,6 +110,12 @@ def test_the_probe_chooses_on_validation_and_later_seeds_take_its_choice(setting
 @pytest.mark.parametrize("family", ["gpt2", "albert", "bert-encoder"])
 def test_the_probe_reads_other_kinds_of_sources(family, setting):
     assert len(run("linear_probe", setting(family, task={"max_train": 60})).test) == 48
+
+
+def test_a_probe_of_texts_as_they_are_on_a_dual_encoder_is_refused(tmp_path):
+    recipe = SimpleNamespace(source={"name": tiny_dual.save_source(tmp_path / "source", "clip")}, source_kwargs={})
+    with pytest.raises(InputError, match="A dual source takes no texts as they are: give the baseline tokens: target"):
+        inputs_for(SimpleNamespace(recipe=recipe, task=SimpleNamespace(modality="text")), untrained=False)
 
 
 def test_a_probe_of_what_the_source_does_not_offer_is_refused(setting):
