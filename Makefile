@@ -26,7 +26,7 @@ test: venv ## Check style, types and generated docs, then run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python tools/generate.py --check
 	$(BIN)/python -m pytest -q
 
 test-all: venv ## All tests, the slow ones too
@@ -37,10 +37,10 @@ lint: venv ## Fix style
 	$(BIN)/ruff format .
 
 docs: venv ## Write the generated tables into README.md
-	$(BIN)/python docs/generate.py
+	$(BIN)/python tools/generate.py
 
 measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds a folder of each source
-	$(BIN)/python docs/measure.py --sources '$(SOURCES)' results
+	$(BIN)/python tools/measure.py --sources '$(SOURCES)' results
 
 clean: ## Remove what make created
 	rm -rf $(VENV) demo_output build *.egg-info

@@ -23,9 +23,9 @@ from common import alternate, differences, parser, report, start
 from transformers import CLIPConfig, CLIPModel
 
 from hf_reprogram import reprogram
+from hf_reprogram.modalities.examples import Examples
 from hf_reprogram.sources import DualSource
 from hf_reprogram.sources.dual import Texts
-from hf_reprogram.training.examples import Examples
 from hf_reprogram.training.features import read_features, write_features
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -12,9 +12,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from hf_reprogram.training.recipe import load_recipe
-from hf_reprogram.training.results import markdown, rows
-from hf_reprogram.training.run import train
+from hf_reprogram.experiments.recipe import load_recipe
+from hf_reprogram.experiments.run import train
+from hf_reprogram.reports.results import markdown, rows
 
 SENTENCES = ["I love how easy this was, thank you!", "Worst flight ever, three hours late and they lost my bag."]
 

@@ -49,9 +49,9 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train an adapter from a recipe; writes the adapter, results.json, plots and a model card."""
-    from .training.recipe import load_recipe
-    from .training.results import markdown, render_ood, rows, run_reports
-    from .training.run import train as run
+    from .experiments.recipe import load_recipe
+    from .experiments.run import train as run
+    from .reports.results import markdown, render_ood, rows, run_reports
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output)}"] if output else [])]
     chosen = load_recipe(recipe, overrides)
@@ -77,7 +77,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score an adapter on a task; prints JSON."""
-    from .training.evaluate import evaluate_adapter
+    from .experiments.evaluate import evaluate_adapter
 
     typer.echo(json.dumps(evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet), indent=2))
 
@@ -117,7 +117,7 @@ def ood(
     quiet: Quiet = False,
 ) -> None:
     """Report an adapter's accuracy on shifted and corrupted images, and how well it tells images of other classes."""
-    from .training.ood_adapter import ood_adapter
+    from .experiments.ood_adapter import ood_adapter
 
     tables, folder = ood_adapter(
         adapter, inside, covariate or [], semantic or [], recipe, set_ or [], output, source, quiet
@@ -144,7 +144,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Classify texts, images or rows of numbers, whichever the adapter takes; prints a JSON object a line."""
-    from .training.evaluate import predict_lines
+    from .experiments.evaluate import predict_lines
 
     if bool(given) == bool(file):
         raise InputError("Give either something to classify or --file.")
@@ -184,7 +184,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Show parameter counts, the template, vocabulary or program, the label map, and whether prompts matter."""
-    from .diagnostics.inspection import describe, inspect_adapter
+    from .inspection.adapter import describe, inspect_adapter
 
     found = inspect_adapter(adapter, source, top, example, plot)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))

@@ -17,7 +17,7 @@ os.environ.pop("HF_REPROGRAM_DATA", None)
 import pytest
 from hypothesis import settings
 
-from tests import runs, tiny
+from tests.support import runs, tiny
 
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")

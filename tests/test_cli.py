@@ -14,7 +14,7 @@ import yaml
 from hf_reprogram import reprogram
 from hf_reprogram.cli import main
 from hf_reprogram.methods import METHODS
-from tests import runs, tiny_vision, words
+from tests.support import runs, tiny_vision, words
 
 
 @pytest.fixture

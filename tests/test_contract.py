@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.training.encode import collator
-from tests import tiny, toys, words  # noqa: F401 - toys registers the third-party parts
+from tests.support import tiny, toys, words  # noqa: F401 - toys registers the third-party parts
 
 
 class Case(NamedTuple):

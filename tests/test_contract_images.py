@@ -16,8 +16,8 @@ from transformers import AutoModelForImageClassification, DataCollatorWithPaddin
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
-from tests import tiny_dual, words
-from tests import tiny_vision as tiny
+from tests.support import tiny_dual, words
+from tests.support import tiny_vision as tiny
 from tests.test_contract import Watch, bytes_of
 
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.model import adapter_bytes
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import InputError
+from ..modalities.examples import Examples, Pixels
 from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.labels import problem_of
 from ..tasks.load import Task
 from ..training.encode import encode
-from ..training.examples import Examples, Pixels
 
 if TYPE_CHECKING:
+    from ..experiments.recipe import Recipe
     from ..sources.base import SourceSpec
-    from ..training.recipe import Recipe
 
 
 @dataclass

@@ -23,7 +23,7 @@ from .linear_probe import MOST_TOKENS
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from ..training.recipe import Recipe
+    from ..experiments.recipe import Recipe
 
 TITLES = {
     "words": "TF-IDF regression",

@@ -24,9 +24,9 @@ from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 from .search import best_of
 
 if TYPE_CHECKING:
+    from ..experiments.recipe import Recipe
     from ..sources.base import SourceSpec
     from ..tasks.load import Task
-    from ..training.recipe import Recipe
 
 RATES = {"text": (1e-4, 5e-4), "image": image_tower.RATES}
 

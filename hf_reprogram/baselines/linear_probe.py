@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..methods.images import image_processor
+from ..modalities.pixels import image_processor
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..sources.text import gather, mean_over_tokens
@@ -22,9 +22,9 @@ from .base import Baseline, Outcome, Setting, check_choices, plain_tokenizer
 from .linear import LinearModel, best_linear
 
 if TYPE_CHECKING:
+    from ..experiments.recipe import Recipe
     from ..sources.base import Source, SourceSpec
     from ..tasks.load import Task
-    from ..training.recipe import Recipe
 
 READS = ["features", "first", "last"]  # tried where none is named
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..experiments.recipe import Recipe
 from ..sources.text import max_tokens
-from ..training.recipe import Recipe
 from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
 from .search import best_of
 

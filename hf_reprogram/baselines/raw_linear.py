@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..methods.images import image_processor
+from ..modalities.pixels import image_processor
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting, check_choices
 from .linear import best_linear

@@ -17,13 +17,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError
 from ..losses import target_loss
-from ..methods.images import image_processor
+from ..modalities.pixels import image_processor
 from ..tasks.labels import problem_of
 from .base import Baseline, Outcome, Setting, check_choices
 from .search import best_of
 
 if TYPE_CHECKING:
-    from ..training.recipe import Recipe
+    from ..experiments.recipe import Recipe
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .card import render_card, without_folder
+from ..reports.card import render_card, without_folder
 
 # What belongs in an adapter's repository; runs, checkpoints and baselines stay here.
 FILES = (

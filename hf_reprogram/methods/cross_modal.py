@@ -22,11 +22,12 @@ from torch import Tensor
 from ..errors import InputError
 from ..mappings.assignment import labels_per_class
 from ..mappings.label_map import WEIGHTS
+from ..modalities.pixels import read_base
 from ..sources.base import Source
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping, read_base
-from .r2dl import make_tokenizer
+from .composition import OutputOptions, output_mapping
+from .vocabulary import make_tokenizer
 
 OTHERWISE = 16  # the side of a patch on a source that does not project patches, the paper's
 

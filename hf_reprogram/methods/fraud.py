@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..modalities.pixels import read_base
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .images import OutputOptions, output_mapping, read_base
+from .composition import OutputOptions, output_mapping
 
 
 @dataclass

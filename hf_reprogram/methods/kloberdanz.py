@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import MethodInfo
-from .images import CanvasMethod, CanvasProgramOptions
+from .composition import CanvasMethod, CanvasProgramOptions
 
 
 @dataclass

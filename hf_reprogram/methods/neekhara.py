@@ -16,7 +16,7 @@ from ..mappings.label_map import assign
 from ..sources.base import Source
 from ..transforms.contextual_vocabulary import ContextualVocabularyOptions
 from .base import Method, MethodInfo, Parts, Target
-from .r2dl import make_tokenizer
+from .vocabulary import make_tokenizer
 
 
 @dataclass

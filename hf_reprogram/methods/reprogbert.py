@@ -3,7 +3,7 @@
     p(token at a hidden position) = soft-max( decoder_S( f(Theta V_S[ids]) ) Gamma )
 
 theta: the vocabulary transform of R2DL.  omega: Gamma, from the source's tokens to the target's, behind the masked-LM decoder.
-The adapter's tokenizer has a mask, `processor.mask_token`; `hf_reprogram.infilling` fills masks.
+The adapter's tokenizer has a mask, `processor.mask_token`; `hf_reprogram.training.infilling` fills masks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from ..errors import InputError
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .r2dl import R2DLOptions, initialize_vocabulary, make_tokenizer, vocabulary
+from .r2dl import R2DLOptions
+from .vocabulary import initialize_vocabulary, make_tokenizer, vocabulary
 
 
 @dataclass

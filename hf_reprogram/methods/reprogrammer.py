@@ -19,12 +19,12 @@ from torch import Tensor
 
 from ..errors import InputError, unknown
 from ..mappings.similarity import SimilarityOptions
+from ..modalities.pixels import image_processor
 from ..sources.base import Source
 from ..sources.dual import DualSource
 from ..transforms.canvas import check_whole
 from ..transforms.text_programs import TextProgramOptions
 from .base import Method, MethodInfo, Parts, Target
-from .images import image_processor
 
 TEXT_PROGRAMS = ("low_rank", "context", "table", "none")
 

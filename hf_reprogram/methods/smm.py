@@ -13,8 +13,8 @@ from typing import Any
 
 from ..sources.base import Source
 from .base import MethodInfo
+from .composition import ImageMethod, OutputOptions
 from .ilm_vp import ILMVP
-from .images import ImageMethod, OutputOptions
 
 
 @dataclass

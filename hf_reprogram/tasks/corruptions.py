@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError, unknown
-from ..images import to_rgb
+from ..modalities.pixels import to_rgb
 
 LEVELS = (1, 2, 3, 4, 5)
 
@@ -32,7 +32,7 @@ def corrupt(image: Image.Image, kind: str, level: int, seed: int | Sequence[int]
     """A corrupted copy of an image, in RGB and of its size; the same image and seed give the same pixels.
 
     Args:
-        image: of any mode that `hf_reprogram.images.to_rgb` takes.
+        image: of any mode that `hf_reprogram.modalities.pixels.to_rgb` takes.
         kind: a key of `KINDS`.
         level: from 1, the mildest, to 5.
         seed: of the noise, 0 or more; several numbers, such as a seed and a row, make one.

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..modalities.pixels import read_image
 from ..ood.metrics import rate
 from ..ood.report import LogitScore, score_of
 from ..options import from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
-from .images import read_image
 from .inputs import MODALITIES, prepare_inputs
 from .labels import known_task
 from .options import TaskOptions

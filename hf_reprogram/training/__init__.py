@@ -1,1 +1,1 @@
-"""Training from a recipe with the stock Trainer. See `hf_reprogram.training.run.train`."""
+"""One model: trained, applied, its features kept."""

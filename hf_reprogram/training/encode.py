@@ -13,9 +13,9 @@ from torch.utils.data import default_collate
 from tqdm.auto import tqdm
 
 from ..errors import InputError
+from ..modalities.examples import Examples, image_examples, table_examples
 from ..tasks.inputs import modality_of
 from ..tasks.problems import IGNORE
-from .examples import Examples, image_examples, table_examples
 
 
 def load_processor(adapter: str | os.PathLike, takes: str) -> Any:

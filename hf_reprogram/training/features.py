@@ -22,9 +22,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ..modalities.examples import Examples, Pixels
 from ..sources.dual import DualSource
 from .encode import batches
-from .examples import Examples, Pixels
 
 
 def add_zero_shot_features(

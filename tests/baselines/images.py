@@ -1,4 +1,4 @@
-"""Settings of baselines on tiny image sources and the two classes of `tests.tiny_vision.images`."""
+"""Settings of baselines on tiny image sources and the two classes of `tests.support.tiny_vision.images`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from datasets import Dataset, Features, Image, Value
 
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Baseline, Outcome, Setting
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import untrained_model
-from tests import tiny_vision
+from tests.support import tiny_vision
 
 CLASSES = ("above", "below")
 

@@ -19,11 +19,11 @@ from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.baselines.linear_probe import inputs_for
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import untrained_model
-from tests import runs, tiny_dual, toys, words  # noqa: F401 - toys registers a third-party baseline
+from tests.support import runs, tiny_dual, toys, words  # noqa: F401 - toys registers a third-party baseline
 
 
 @pytest.fixture

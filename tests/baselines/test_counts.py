@@ -24,7 +24,7 @@ from hf_reprogram.baselines.counts import (
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import Task, TaskOptions
 from hf_reprogram.tasks.problems import IGNORE, PROBLEMS
-from tests import runs
+from tests.support import runs
 
 
 def task_of(problem: str, labels: list[str], max_length: int | None = None) -> Task:

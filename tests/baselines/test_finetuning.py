@@ -13,12 +13,12 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES, finetuning, search
 from hf_reprogram.baselines.base import Setting
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.problems import IGNORE
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import untrained_model
-from tests import words
+from tests.support import words
 
 VOWELS = "aeiou"
 

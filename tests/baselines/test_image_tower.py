@@ -17,8 +17,8 @@ from hf_reprogram.baselines.l2_sp import Anchored
 from hf_reprogram.sources.loading import load_source
 from hf_reprogram.tasks.problems import Diverged
 from hf_reprogram.training.encode import encode
-from tests import tiny_dual, tiny_vision
 from tests.baselines.images import make_baseline, make_setting, run
+from tests.support import tiny_dual, tiny_vision
 from tests.test_contract import bytes_of
 
 QUICK = {"learning_rate": [1e-3]}

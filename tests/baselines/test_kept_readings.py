@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hf_reprogram.baselines import linear_probe
-from tests import tiny_vision
 from tests.baselines.images import make_setting, run
+from tests.support import tiny_vision
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 
 from hf_reprogram import InputError
 from hf_reprogram.baselines.small_network import Windows
-from hf_reprogram.training.recipe import make_recipe
-from tests import runs
+from hf_reprogram.experiments.recipe import make_recipe
+from tests.support import runs
 
 
 def naive(network, ids):

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from hf_reprogram import InputError
 from hf_reprogram.hub.push import push_adapter
-from tests import runs
+from tests.support import runs
 
 
 class FakeHub:

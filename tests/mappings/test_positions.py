@@ -7,7 +7,7 @@ import torch
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.mappings.positions import Positions, PositionsOptions
-from tests import tiny
+from tests.support import tiny
 
 
 def made(heads=2, max_tokens=4, unit=1.0):

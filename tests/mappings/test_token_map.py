@@ -7,7 +7,7 @@ import torch
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.sources.base import SourceSpec
-from tests import tiny
+from tests.support import tiny
 
 
 def make(source, **options):

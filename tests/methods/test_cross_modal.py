@@ -10,12 +10,12 @@ from PIL import Image
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
-from hf_reprogram.diagnostics.images import look
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
+from hf_reprogram.inspection.images import look
 from hf_reprogram.model import adapter_bytes
 from hf_reprogram.training.callbacks import Schedule
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import tiny, tiny_vision, words
+from tests.support import tiny, tiny_vision, words
 
 TEXTS, LABELS = words.texts(24)
 

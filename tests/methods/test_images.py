@@ -13,11 +13,11 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
 from hf_reprogram.methods import METHODS
 from hf_reprogram.sources import VisionSource
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import tiny_vision as tiny
+from tests.support import tiny_vision as tiny
 
 LABELS = ["above", "below"]
 

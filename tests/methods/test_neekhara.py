@@ -8,10 +8,10 @@ from datasets import Dataset
 from transformers import pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
 from hf_reprogram.training.callbacks import Schedule
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import tiny
+from tests.support import tiny
 
 SEQUENCES = ["ACDEFGHIKL", "MNPQRSTVWY", "AAAA", "WXW", "K"]
 

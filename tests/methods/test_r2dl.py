@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
-from tests import tiny
+from tests.support import tiny
 
 SEQUENCES = ["ACDEFGHIKL", "MNPQRSTVWY", "AAAA", "WXW", "K"]
 MOLECULES = ["CC(=O)Oc1ccccc1C(=O)O", "C[C@H](N)C(=O)O", "Brc1ccccc1", "CCO", "O=C(NC)C(Cl)Cl"]

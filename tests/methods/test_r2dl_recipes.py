@@ -9,9 +9,9 @@ from datasets import Dataset
 from transformers import AutoModelForTokenClassification
 
 from hf_reprogram import ReprogrammedModel
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import words
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
+from tests.support import words
 
 
 @pytest.fixture

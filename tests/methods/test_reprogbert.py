@@ -9,12 +9,12 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
-from hf_reprogram.infilling import infill
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
 from hf_reprogram.training.encode import tokenize
+from hf_reprogram.training.infilling import infill
 from hf_reprogram.training.predict import predict_logits
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import tiny
+from tests.support import tiny
 
 MASK = "<|mask|>"
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -162,8 +162,8 @@ def test_a_recipe_of_infilling_beats_the_majority(infilled):
 
 def test_its_scores_are_those_of_the_saved_adapter_by_hand(infilled):
     results, folder = infilled
+    from hf_reprogram.experiments.recipe import load_recipe
     from hf_reprogram.tasks.load import load_task
-    from hf_reprogram.training.recipe import load_recipe
 
     task = load_task(load_recipe(folder / "recipe.json").task_options)
     model, processor = ReprogrammedModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)

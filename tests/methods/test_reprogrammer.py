@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.methods.reprogrammer import zero_shot_head
-from hf_reprogram.training.recipe import make_recipe
-from tests import tiny_dual as tiny
-from tests import tiny_vision
+from tests.support import tiny_dual as tiny
+from tests.support import tiny_vision
 from tests.test_contract import bytes_of
 
 LABELS = ["cat", "bird, small", "old dog"]

@@ -8,7 +8,7 @@ from transformers import AutoModelForMaskedLM
 
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.methods.reprogramming import start_from
-from tests import tiny, words
+from tests.support import tiny, words
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hf_reprogram.methods.warp import Warp, WarpOptions
 from hf_reprogram.transforms import TRANSFORMS
 from hf_reprogram.transforms.prompt_slots import PromptSlots, PromptSlotsOptions
 from hf_reprogram.transforms.template import Template
-from tests import tiny, words
+from tests.support import tiny, words
 
 
 @pytest.mark.parametrize(

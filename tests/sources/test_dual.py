@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.sources import DualSource, dual, load_source, restore_source
 from hf_reprogram.sources.dual import Texts
-from tests import tiny_dual as tiny
-from tests import tiny_vision
+from tests.support import tiny_dual as tiny
+from tests.support import tiny_vision
 
 TEXTS = ["a photo of a cat.", "a dog, sitting"]
 

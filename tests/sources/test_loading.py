@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, BertForPreTraining, BertForSeque
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.sources import load_source, restore_source
-from tests import tiny, tiny_dual, tiny_vision
+from tests.support import tiny, tiny_dual, tiny_vision
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

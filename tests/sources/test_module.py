@@ -13,7 +13,7 @@ from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.sources.base import SourceSpec
 from hf_reprogram.sources.module import ModuleSource
 from hf_reprogram.training.callbacks import Schedule
-from tests import tiny
+from tests.support import tiny
 
 SEQUENCES = ["ACDEFGHIKL", "MNPQRSTVWY", "AAAA", "WWWW", "K", "LLKKA"]
 

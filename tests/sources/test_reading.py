@@ -10,7 +10,7 @@ import torch
 from hf_reprogram import InputError
 from hf_reprogram.sources import TextSource
 from hf_reprogram.sources.reading import can_read_last_layer
-from tests import tiny
+from tests.support import tiny
 
 LENGTHS = [9, 4, 12, 1, 7]
 POSITIONS = [3, 0, 11, 0, 6]

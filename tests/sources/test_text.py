@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from hf_reprogram import InputError
 from hf_reprogram.sources import TextSource
 from hf_reprogram.sources.text import at_least_one, mean_over_tokens
-from tests import tiny
+from tests.support import tiny
 
 
 def source_of(family: str) -> TextSource:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_reprogram import InputError
-from tests import tiny, words
+from tests.support import tiny, words
 
 
 def adapter(source_folder, family, **options):

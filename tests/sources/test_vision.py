@@ -15,8 +15,8 @@ from transformers import AutoModelForImageClassification
 
 from hf_reprogram import InputError
 from hf_reprogram.sources import VisionSource, load_source, restore_source
-from tests import tiny_vision as tiny
-from tests.replicas import replica
+from tests.support import tiny_vision as tiny
+from tests.support.replicas import replica
 
 
 def pixels(count=3, seed=0):

@@ -6,7 +6,7 @@ import json
 
 from datasets import Dataset
 
-from tests import words
+from tests.support import words
 
 
 def columns(count: int = 40, seed: int = 0) -> dict[str, list]:

@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_reprogram import InputError
 from hf_reprogram.tasks.load import TaskOptions, load_task
-from tests import words
+from tests.support import words
 from tests.tasks.tables import columns, write
 
 

@@ -15,7 +15,7 @@ from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.corruptions import corrupt
 from hf_reprogram.tasks.load import TaskOptions, load_task
 from hf_reprogram.tasks.shifts import ShiftOptions, check_task, load_shifts
-from tests import tiny_vision
+from tests.support import tiny_vision
 
 LABELS = ["above", "below"]
 

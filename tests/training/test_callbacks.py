@@ -20,7 +20,7 @@ from hf_reprogram.sources import load_source
 from hf_reprogram.training.callbacks import Schedule, reader
 from hf_reprogram.transforms import TRANSFORMS
 from hf_reprogram.transforms.base import InputTransform
-from tests import tiny, tiny_vision, toys  # noqa: F401 - toys registers the input transform
+from tests.support import tiny, tiny_vision, toys  # noqa: F401 - toys registers the input transform
 
 
 @dataclass

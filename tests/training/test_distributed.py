@@ -13,9 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from hf_reprogram.training.recipe import make_recipe
-from hf_reprogram.training.run import train
-from tests import runs, tiny_vision
+from hf_reprogram.experiments.recipe import make_recipe
+from hf_reprogram.experiments.run import train
+from tests.support import runs, tiny_vision
 
 ROOT = Path(__file__).parents[2]
 # The same examples in every step: drawn at random, since grouping by length depends on the batch of one process.

@@ -15,7 +15,7 @@ from hf_reprogram import InputError
 from hf_reprogram.tasks.problems import IGNORE
 from hf_reprogram.training.encode import collator, labels_of, tokenize
 from hf_reprogram.transforms.target_tokenizers import target_tokenizer
-from tests import tiny, words
+from tests.support import tiny, words
 
 PROTEINS = ["MKVL", "AX", "C"]
 

@@ -14,7 +14,7 @@ from hf_reprogram.training import features as module
 from hf_reprogram.training.encode import encode
 from hf_reprogram.training.features import add_zero_shot_features, folder, zero_shot_features
 from hf_reprogram.training.predict import predict_logits
-from tests import tiny_dual, tiny_vision
+from tests.support import tiny_dual, tiny_vision
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from hf_reprogram import ReprogrammedModel
+from hf_reprogram.reports.results import markdown, one_class_advice, plus_minus, rows, summarize
 from hf_reprogram.tasks.load import Task, TaskOptions, load_task
 from hf_reprogram.training.encode import collator, tokenize
 from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve, plain_attention
-from hf_reprogram.training.results import markdown, one_class_advice, plus_minus, rows, summarize
-from tests import tiny
+from tests.support import tiny
 
 ARGUMENTS = {"learning_rate": 3e-2, "num_train_epochs": 4, "per_device_train_batch_size": 16}
 

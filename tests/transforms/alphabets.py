@@ -5,7 +5,7 @@ from __future__ import annotations
 from hf_reprogram.transforms.target_tokenizers import (
     target_tokenizer,
 )
-from tests import words
+from tests.support import words
 
 LIMIT = 64
 MADE = {name: make() for name, make in words.TOKENIZERS.items()}

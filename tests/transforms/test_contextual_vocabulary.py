@@ -9,7 +9,7 @@ from datasets import Dataset
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.transforms.contextual_vocabulary import ContextualVocabulary, ContextualVocabularyOptions
-from tests import tiny
+from tests.support import tiny
 
 TEXTS = ["ACDEFGH", "WX", "KKKWYACDEF"]
 

@@ -12,9 +12,9 @@ from hf_reprogram.sources.dual import Texts
 from hf_reprogram.transforms import canvas, dual
 from hf_reprogram.transforms.dual import Dual, DualOptions
 from hf_reprogram.transforms.text_programs import TextProgramOptions, make_text_program
-from tests import tiny_dual as tiny
-from tests.replicas import replica
-from tests.tiny_vision import SIDE, make_source
+from tests.support import tiny_dual as tiny
+from tests.support.replicas import replica
+from tests.support.tiny_vision import SIDE, make_source
 
 CLASSES = [["a cat"], ["two dogs."]]
 

@@ -11,7 +11,7 @@ import torch
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms.feature_overlay import FeatureOverlay, FeatureOverlayOptions
-from tests import tiny_vision
+from tests.support import tiny_vision
 
 
 def overlay(start: float = 1.0, fitted: bool = True, **options) -> FeatureOverlay:

@@ -8,7 +8,7 @@ import torch
 from hf_reprogram import InputError
 from hf_reprogram.sources import TextSource
 from hf_reprogram.transforms.prompt_slots import PromptSlots, PromptSlotsOptions
-from tests import tiny
+from tests.support import tiny
 
 
 def slots(template: str, **options) -> PromptSlots:

@@ -11,7 +11,7 @@ from torch import nn
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms.sample_mask import SampleMask, SampleMaskOptions, mask_network
-from tests import tiny_vision
+from tests.support import tiny_vision
 
 
 def sample_mask(start: float = 0.5, **options) -> SampleMask:

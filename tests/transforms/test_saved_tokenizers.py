@@ -10,7 +10,7 @@ from hf_reprogram.transforms.target_tokenizers import (
     UNKNOWN,
     framed_tokenizer,
 )
-from tests import words
+from tests.support import words
 from tests.transforms.alphabets import FRAMES, LIMIT, MADE, made, ordinary
 
 # ------------------------------------------------------------------------------------------------ saving, spelling out

@@ -10,10 +10,10 @@ import torch
 from hf_reprogram import InputError
 from hf_reprogram.sources.module import ModuleSource
 from hf_reprogram.transforms.token_patches import TokenPatches, TokenPatchesOptions, occurring
-from tests import tiny_vision
-from tests.replicas import replica
+from tests.support import tiny_vision
+from tests.support.replicas import replica
+from tests.support.tiny import on_the_left
 from tests.test_contract import bytes_of
-from tests.tiny import on_the_left
 
 SIDE, TOKENS, PAD = tiny_vision.SIDE, 7, 6
 

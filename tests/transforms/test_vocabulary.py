@@ -7,7 +7,7 @@ import torch
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
-from tests import tiny
+from tests.support import tiny
 
 
 def make(source, labels=("bad", "good"), **options):
@@ -273,7 +273,7 @@ def test_a_text_shorter_than_the_window_is_the_mean(source_folder, tokens):
 
 
 def test_inspection_names_overlapping_kmers(source_folder):
-    from hf_reprogram.diagnostics.vocabulary import combinations
+    from hf_reprogram.inspection.vocabulary import combinations
 
     model, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="kmers", k=2, overlapping=True)
     assert list(combinations(model, processor))[:5] == ["AA", "AC", "AG", "AT", "CA"]

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.transforms.vocabulary import Vocabulary, VocabularyOptions, check_special_ids, ids_and_mask
-from tests import tiny
+from tests.support import tiny
 
 
 def make(source, **options):

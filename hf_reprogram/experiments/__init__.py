@@ -1,0 +1,1 @@
+"""Recipes and what is run from them. See `hf_reprogram.experiments.run.train`."""

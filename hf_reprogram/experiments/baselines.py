@@ -1,0 +1,118 @@
+"""The baselines of a run: each one on every seed, in all processes; what each one found is kept as it comes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..baselines import BASELINES
+from ..baselines.base import Baseline, Outcome, Setting
+from ..files import write_json
+from ..ood.report import average
+from ..options import from_dict
+from ..reports.results import summarize
+from ..tasks.load import Task
+from ..tasks.shifts import Shifts
+from .ood import asked_of, report_of
+from .recipe import Recipe
+
+
+def make_baselines(recipe: Recipe) -> dict[str, Baseline]:
+    """The baselines of a recipe by name."""
+    return {
+        name: BASELINES[name](from_dict(BASELINES[name].Options, options, f"option of {name}"))
+        for name, options in recipe.baseline_list()
+    }
+
+
+def run_baselines(
+    recipe: Recipe,
+    task: Task,
+    shifts: Shifts | None,
+    output: Path,
+    num_prompts: int,
+    make: Callable[[int, Any], tuple[Any, Any]],
+    process: Any,
+    quiet: bool,
+) -> dict[str, Any]:
+    """What `results.json` holds of every baseline.
+
+    Args:
+        recipe, task, output: of the run.
+        shifts: further sets to predict; their reports are under `ood`.
+        num_prompts: prompt slots of the method.
+        make: a fresh model of the method and its processor, from a seed and its splits.
+        process: accelerate's state.
+        quiet: no progress bars.
+    """
+    found: dict[str, Any] = {}
+    kept: dict[tuple[str, ...], np.ndarray] = {}
+    for name, baseline in make_baselines(recipe).items():
+        records: list[dict[str, Any]] = []
+        for seed in recipe.seeds:
+            path = output / "baselines" / f"{name}-{seed}.json"
+            options = json.loads(json.dumps(asdict(baseline.options)))
+            done = _done(path, shifts, options)
+            process.wait_for_everyone()
+            if not done:
+                splits = task.splits(seed)
+                setting = Setting(
+                    recipe,
+                    task,
+                    splits,
+                    seed,
+                    folder=output / "baselines" / f"{name}-{seed}",
+                    quiet=quiet,
+                    num_prompts=num_prompts,
+                    make=partial(make, seed, splits),
+                    chosen=records[0]["chosen"] if records else None,
+                    extra=shifts.splits if shifts else {},
+                    kept=kept,
+                )
+                outcome = baseline.run(setting)
+                if process.is_main_process:
+                    shutil.rmtree(setting.folder, ignore_errors=True)
+                    write_json(path, {"options": options, **_record(outcome, task, splits, shifts)})
+                process.wait_for_everyone()
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+        found[name] = {
+            "title": baseline.title,
+            "validation": summarize([record["validation"] for record in records]),
+            "test": summarize([record["test"] for record in records]),
+            "trainable": records[0]["trainable"],
+            "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
+            "chosen": [record["chosen"] for record in records],
+        }
+        if shifts and all(record["ood"]["report"] for record in records):
+            found[name]["ood"] = average([record["ood"]["report"] for record in records])
+    return found
+
+
+def _done(path: Path, shifts: Shifts | None, options: dict[str, Any]) -> bool:
+    """Whether a baseline's record of a seed with these options is there, with a report on these sets if there are some."""
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("options") != options:
+        return False
+    return shifts is None or record.get("ood", {}).get("asked") == asked_of(shifts, alphas=False)
+
+
+def _record(outcome: Outcome, task: Task, splits: Any, shifts: Shifts | None) -> dict[str, Any]:
+    """A baseline's record for one seed."""
+    record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
+    for split, logits in (("validation", outcome.validation), ("test", outcome.test)):
+        labels = outcome.labels[split] if outcome.labels else np.asarray(splits[split]["label"])
+        record[split] = task.score(logits, labels)
+    if shifts:
+        labels = np.asarray(splits["test"]["label"])
+        report = report_of(shifts, outcome.test, labels, outcome.extra) if outcome.extra else None
+        record["ood"] = {"asked": asked_of(shifts, alphas=False), "report": report}
+    return record

@@ -1,0 +1,146 @@
+"""`hf-reprogram ood`: accuracy under shift and OOD detection of a finished adapter of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, unknown
+from ..files import write_json, write_text
+from ..options import from_dict
+from ..reports.results import ood_reports, render_ood, versions
+from ..tasks.inputs import task_modality
+from ..tasks.options import TaskOptions
+from ..tasks.shifts import ShiftOptions, load_shifts
+from .evaluate import load_adapter, recorded, seed_of, task_of
+from .ood import adapter_record, check_alphas, summarize_ood
+from .recipe import Recipe, apply_overrides, load_recipe, make_recipe
+
+
+def ood_adapter(
+    adapter: str,
+    inside: str | None,
+    covariate: list[str],
+    semantic: list[str],
+    recipe: Path | None,
+    overrides: list[str],
+    output: Path | None,
+    source: str | None,
+    quiet: bool,
+) -> tuple[str, Path]:
+    """Write `ood.json`, `ood.md` and plots on an adapter; returns the tables and the folder.
+
+    Args:
+        adapter: folder or Hub id.
+        inside: the data set in distribution, DATASET or DATASET:CONFIGURATION, of which the test split counts; by default the
+            recipe's. Where the recipe names the same one, all of its section `task` is taken.
+        covariate, semantic: sets, NAME=DATASET or NAME=DATASET:CONFIGURATION.
+        recipe: whose sections `task` and `ood` are taken, by default the one beside the adapter; of that one `ood` is taken
+            only where no set is given.
+        overrides: of the two sections, such as `ood.score=energy`.
+        output: by default `ood` in the adapter's folder, or here for an adapter of the Hub.
+        source: where the source is, if not where the adapter recorded it.
+        quiet: no progress bars.
+
+    Raises:
+        InputError: there is nothing to compare with, something cannot be used, or alphas are to be chosen and it is not known
+            which images the adapter was not trained on.
+    """
+    from .run import silence
+
+    if quiet:
+        silence()
+    own = recorded(adapter, "recipe.json")
+    chosen = load_recipe(recipe) if recipe is not None else None if own is None else make_recipe(own)
+    values = _sections(adapter, chosen, recipe is not None, inside, covariate, semantic)
+    known = [*values]
+    apply_overrides(values, overrides)
+    for section in values:
+        if section not in known:
+            raise unknown("section", section, known)
+    asked = from_dict(ShiftOptions, values["ood"], "key of ood")
+    options = from_dict(TaskOptions, values["task"], "key of task")
+    if asked.alphas:
+        _check_validation(options, own["task"] if own else chosen.task if chosen else None)
+    if inside is not None and task_modality(options) is None:
+        options.image = "image"  # as a folder of images has it
+    model, processor = load_adapter(adapter, source, chosen.source_kwargs if chosen and recipe is None else None)
+    check_alphas(model.mapping, asked.alphas)
+    task = task_of(model, options)
+    shifts = load_shifts(asked, task)
+    validation = task.splits(seed_of(adapter))["validation"] if asked.alphas else None
+    bf16 = bool(chosen and chosen.training.get("bf16"))
+    record = adapter_record(model, processor, task, shifts, validation, bf16=bf16, quiet=quiet)
+    tables = render_ood(ood_reports(summarize_ood([record], shifts, task), "adapter"), record["report"])
+    folder = output or Path(adapter if Path(adapter).is_dir() else ".") / "ood"
+    write_json(folder / "ood.json", {"task": task.title, **record, "versions": versions()})
+    write_text(folder / "ood.md", f"# {task.title} in and out of distribution\n\n{tables}")
+    _plot(record, folder)
+    return tables, folder
+
+
+def _sections(
+    adapter: str, chosen: Recipe | None, given: bool, inside: str | None, covariate: list[str], semantic: list[str]
+) -> dict[str, Any]:
+    """The sections `task` and `ood` as plain data; a recipe is `given`, or is the one beside the adapter."""
+    if inside is None and chosen is None:
+        raise InputError(f"{adapter!r} has no recipe.json: say what it was trained for with --id or --recipe.")
+    task = dict(chosen.task) if chosen else {}
+    if inside is not None:
+        address = {"name": None, **_address(inside)}
+        task = task if all(task.get(key) == value for key, value in address.items()) else address
+    ood = dict(chosen.ood or {}) if chosen and (given or not (covariate or semantic)) else {}
+    for key, sets in (("covariate", covariate), ("semantic", semantic)):
+        if sets:
+            named = [_named(text, key) for text in sets]
+            names = [name for name, _ in named]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise InputError(f"--{key} names {twice[0]!r} twice: every set needs a name of its own.")
+            ood[key] = dict(named)
+    if not ood:
+        raise InputError(
+            f"There is nothing to compare {adapter!r} with: give --covariate NAME=DATASET or --semantic NAME=DATASET, or a "
+            "recipe with a section ood."
+        )
+    return {"task": task, "ood": ood}
+
+
+def _check_validation(options: TaskOptions, trained: dict[str, Any] | None) -> None:
+    """Raise `InputError` unless a task's validation split is the one that the training of an adapter left out."""
+    if trained is not None:
+        # These say nothing of which images are trained on.
+        free: Any = {"max_test": None, "max_length": None, "metrics": None}
+        if replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free):
+            return
+    raise InputError(
+        "ood.alphas are chosen on validation images, and which images this adapter was not trained on is known of the task in "
+        "its recipe alone: name that one, or leave alphas out with --set ood.alphas=[]."
+    )
+
+
+def _named(text: str, option: str) -> tuple[str, dict[str, Any]]:
+    name, sign, address = text.partition("=")
+    if not (name and sign and address):
+        raise InputError(f"--{option} is {text!r}: write NAME=DATASET, such as textures=images:dtd.")
+    return name, _address(address)
+
+
+def _address(text: str) -> dict[str, Any]:
+    """A data set, and after a colon its configuration."""
+    if Path(text).exists() or ":" not in text:
+        return {"dataset": text}
+    dataset, _, name = text.rpartition(":")
+    return {"dataset": dataset, "name": name}
+
+
+def _plot(record: dict[str, Any], folder: Path) -> None:
+    import warnings
+
+    from ..reports.ood_plots import plot_ood
+
+    try:
+        plot_ood(record, folder)
+    except ImportError:
+        warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)

@@ -1,0 +1,1 @@
+"""What an adapter is and does: numbers, tables and pictures of its parts."""

@@ -1,0 +1,1 @@
+"""Kinds of target data: texts, images, tables."""

@@ -1,0 +1,122 @@
+"""Images and rows of numbers as a `torch` data set, for the Trainer and for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ..errors import InputError
+from .pixels import open_image, read_image
+
+KEEP = 256 * 2**20  # bytes of a split's pixels that are kept in memory
+
+
+class Examples(Dataset):
+    """Examples with one input each, which is read when it is asked for.
+
+    Args:
+        takes: what the model's `forward` calls the input.
+        read: from row numbers to an array with a row for each.
+        labels: (n, ...), or None where they are to be found.
+        size: how many there are.
+
+    Attributes:
+        further: constant inputs beside it, by what the model's `forward` calls them, (n, ...) each.
+    """
+
+    def __init__(self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int):
+        self.takes, self.read, self.labels, self.size = takes, read, labels, size
+        self.further: dict[str, np.ndarray] = {}
+
+    def inputs(self, rows: Any) -> dict[str, np.ndarray]:
+        """What the model takes of several rows, without their labels."""
+        return {self.takes: self.read(rows), **{name: np.array(values[rows]) for name, values in self.further.items()}}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: Any) -> list[dict[str, Any]]:
+        """Several rows at once, as a loader asks for them."""
+        found = self.inputs(rows)
+        if self.labels is not None:
+            found["labels"] = self.labels[rows]
+        return [{name: values[place] for name, values in found.items()} for place in range(len(rows))]
+
+
+class Pixels:
+    """Reads images as pixels (n, 3, height, width) from 0 to 1, with a row for each.
+
+    Args:
+        split: prepared, with a column `image`.
+        processor: an image processor.
+        name: of the split, for error messages.
+
+    Raises:
+        InputError: an image is missing or broken, or the processor's pixels would not go from 0 to 1.
+    """
+
+    def __init__(self, split: Any, processor: Any, name: str):
+        from datasets import Image
+
+        if processor.do_normalize or not processor.do_rescale:
+            raise InputError(
+                "The image processor must rescale pixels to 0 to 1 and not normalise them, as the source does that: set "
+                "do_rescale=True and do_normalize=False."
+            )
+        self.encoded = split.cast_column("image", Image(decode=False))
+        self.processor, self.name = processor, name
+        self.shades = (np.arange(256) * processor.rescale_factor).astype(np.float32)
+        self.kept: np.ndarray | None = None
+
+    def __call__(self, rows: Any) -> np.ndarray:
+        return self.shades[self.decode(rows) if self.kept is None else self.kept[rows]]
+
+    def decode(self, rows: Any) -> np.ndarray:
+        """Bytes (n, 3, height, width) from 0 to 255."""
+        images = [read_image(value, row, self.name) for value, row in self.values(rows)]
+        return self.processor(images, do_rescale=False, return_tensors="np")["pixel_values"].astype(np.uint8)
+
+    def values(self, rows: Any) -> Iterator[tuple[Any, int]]:
+        """Encoded images and their row numbers."""
+        return zip(self.encoded[list(rows)]["image"], rows, strict=True)
+
+    def look(self, keep: int, batch_size: int = 64) -> None:
+        """Look at every image before any is used, and keep the pixels if they fit into `keep` bytes."""
+        size = len(self.encoded)
+        batches = [range(start, min(start + batch_size, size)) for start in range(0, size, batch_size)]
+        if self.decode([0]).nbytes * size <= keep:
+            self.kept = np.concatenate([self.decode(rows) for rows in batches])
+            return
+        for rows in batches:
+            for value, row in self.values(rows):
+                open_image(value, row, self.name).close()
+
+
+def image_examples(split: Any, processor: Any, name: str, keep: int = KEEP) -> Examples:
+    """Pixels (3, height, width) of a prepared split, and its labels; see `Pixels`.
+
+    Images are decoded whenever they are read; where the pixels of the whole split fit into `keep` bytes they are decoded once,
+    here. So a broken image is found before anything is trained, in a larger split by its header.
+    """
+    pixels = Pixels(split, processor, name)
+    pixels.look(keep)
+    return Examples("pixel_values", pixels, _labels(split), len(split))
+
+
+def table_examples(split: Any) -> Examples:
+    """Rows (columns,) of a prepared split with a column `features`, and its labels."""
+    rows = np.asarray(split["features"], np.float32)
+    return Examples("input_features", rows.__getitem__, _labels(split), len(split))
+
+
+def _labels(split: Any) -> np.ndarray | None:
+    if "label" not in split.column_names:
+        return None
+    labels = np.asarray(split["label"])
+    return labels.astype(np.float32) if labels.dtype.kind == "f" else labels

@@ -1,0 +1,1 @@
+"""Tables, plots and model cards, all of them made from results.json."""

@@ -1,0 +1,277 @@
+"""Model cards, rendered from what a run recorded."""
+
+from __future__ import annotations
+
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from ..files import write_text
+from ..ood.report import note
+from ..ood.report import rows as ood_rows
+from ..tasks.metrics import METRICS
+from .results import markdown, plus_minus, rows, run_reports
+
+
+def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
+    """Write `README.md` with the model card of a run into its folder."""
+    path = Path(folder) / "README.md"
+    write_text(path, render_card(results, repo_id or Path(folder).name))
+    return path
+
+
+def render_card(results: dict[str, Any], repo_id: str) -> str:
+    """The model card, metadata block included, as Markdown.
+
+    Args:
+        results: what `results.json` holds.
+        repo_id: what to write where a reader loads the model.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    from ..methods import METHODS
+
+    method, task, source = results["method"], results["task"], results["source"]
+    info = METHODS[method["name"]].info
+    template = (package_files(__package__) / "card_template.md").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(
+        card_data=card_metadata(results, repo_id).to_yaml(),
+        title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {info.label}",
+        method_sentence=f"A frozen {source['name']} reprogrammed with {info.label} ({info.authors} {info.year}).",
+        source_name=source["name"],
+        source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
+        source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
+        processor=_processor(results, info.transform),
+        trainable=f"{results['trainable']:,}",
+        adapter_bytes=f"{results['adapter_bytes']:,}",
+        repo_id=repo_id,
+        example=_example(results, repo_id),
+        results_table=markdown(rows(results)),
+        results_note=_note(results),
+        ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
+        ood_note=_ood_note(results),
+        data_sentence=_data(results),
+        data_notes=task["notes"],
+        settings=_settings(results),
+        sweep_table=_sweep(results),
+        revision_clause=f" (revision {source['revision'][:12]})" if source["revision"] else "",
+        reference=f"{info.authors} ({info.year}). {info.title}. {info.where}.",
+        version=results["versions"].get("hf_reprogram", ""),
+        versions=", ".join(f"{name} {value}" for name, value in results["versions"].items() if name != "hf_reprogram"),
+    )
+
+
+def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
+    """The Hub's metadata; a source or a data set that is only a local folder or file is left out."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    method, task, source = results["method"], results["task"], results["source"]
+    tag = pipeline_tag(results)
+    on_hub = task["on_hub"] and "/" in task["dataset"]
+    base = {"base_model": source["name"], "base_model_relation": "adapter"} if "/" in source["name"] else {}
+    evaluations = [
+        EvalResult(
+            task_type=tag,
+            dataset_type=task["dataset"] if on_hub else "custom",
+            dataset_name=task["title"],
+            dataset_config=task["name"],
+            dataset_split=task["test_split"],
+            metric_type=_HUB_METRICS.get(metric, metric),
+            metric_name=f"{metric}, mean of {results['test'][metric]['n']} seeds",
+            metric_value=round(results["test"][metric]["mean"], 4),
+        )
+        for metric in task["metrics"]
+    ]
+    return ModelCardData(
+        library_name="hf_reprogram",
+        pipeline_tag=tag,
+        tags=["model-reprogramming", method["name"]],
+        datasets=[task["dataset"]] if on_hub else None,
+        metrics=[_HUB_METRICS.get(metric, metric) for metric in task["metrics"]],
+        model_name=repo_id.split("/")[-1],
+        eval_results=evaluations,
+        **base,
+    )
+
+
+_SOURCE_SENTENCE = {
+    True: "The source is fetched by its own name. To use a copy of it, load the model with",
+    False: "The source is not on the Hub by this name: have a copy of it, and load the model with",
+}
+_HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+
+
+_TOKENIZERS = {  # by input transform
+    "prompt_slots": "the tokenizer that writes a text into the prompt's template",
+    "vocabulary": "the tokenizer of the target's own alphabet",
+    "contextual_vocabulary": "the tokenizer of the target's own alphabet",
+}
+_WHAT = {  # by problem
+    "token_classification": "  # a label for every token",
+    "multi_label_classification": "  # each label with a probability of its own",
+    "regression": "  # the score is the number",
+}
+_TEXTS = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
+
+
+def pipeline_tag(results: dict[str, Any]) -> str:
+    """The pipeline that loads the adapter, as the Hub names it."""
+    from ..methods import METHODS
+
+    if _problem(results) == "token_classification":
+        return "token-classification"
+    return METHODS[results["method"]["name"]].info.pipeline_tag
+
+
+def _problem(results: dict[str, Any]) -> str:
+    """The kind of problem; of results that do not say it, a classification or a regression."""
+    task = results["task"]
+    return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
+
+
+def _modality(results: dict[str, Any]) -> str:
+    return results["task"].get("modality", "text")
+
+
+def _processor(results: dict[str, Any], transform: str) -> str:
+    """What lies beside the trained numbers, if anything."""
+    beside = {
+        "text": f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}",
+        "image": " and the image processor that brings images to their size",
+    }
+    return beside.get(_modality(results), "")
+
+
+def _example(results: dict[str, Any], repo_id: str) -> str:
+    """Python that applies the adapter to an example of its kind."""
+    make = {"text": _text_example, "image": _image_example, "table": _table_example}[_modality(results)]
+    return make(results, repo_id)
+
+
+def _image_example(results: dict[str, Any], repo_id: str) -> str:
+    tag, problem = pipeline_tag(results), _problem(results)
+    several = f", top_k={len(results['task']['labels'])}" if problem == "multi_label_classification" else ""
+    return (
+        "import hf_reprogram\nfrom transformers import AutoImageProcessor, pipeline\n\n"
+        f'processor = AutoImageProcessor.from_pretrained("{repo_id}", backend="pil")\n'
+        f'classify = pipeline("{tag}", model="{repo_id}", image_processor=processor)\n'
+        f'classify("image.png"{several}){_WHAT.get(problem, "")}'
+    )
+
+
+def _table_example(results: dict[str, Any], repo_id: str) -> str:
+    names = results["task"]["features"]
+    order = ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])
+    activation = {"regression": "", "multi_label_classification": ".sigmoid()"}.get(_problem(results), ".softmax(-1)")
+    return (
+        "import torch\nfrom hf_reprogram import ReprogrammedModel\n\n"
+        f'model = ReprogrammedModel.from_pretrained("{repo_id}")\n'
+        f"rows = torch.zeros(1, {len(names)})  # {order}\n"
+        f"model(input_features=rows).logits{activation}  # {', '.join(results['task']['labels']) or 'the number'}"
+    )
+
+
+def _text_example(results: dict[str, Any], repo_id: str) -> str:
+    problem, tag = _problem(results), pipeline_tag(results)
+    imports = "import hf_reprogram\nfrom transformers import pipeline\n\n"
+    text = _TEXTS.get(str(results["method"].get("tokenizer")), "A text.")
+    if problem == "infilling":
+        half = len(text) // 2
+        return imports + (
+            f'fill = pipeline("{tag}", model="{repo_id}")\n'
+            f'masked = f"{text[:half]}{{fill.tokenizer.mask_token}}{text[half + 1 :]}"\n'
+            "fill(masked)  # the most probable tokens there\n"
+            "\nfrom hf_reprogram.training.infilling import infill\n\n"
+            "infill(fill.model, fill.tokenizer, [masked])  # any number of masks, one after the other"
+        )
+    name = "label" if problem == "token_classification" else "classify"
+    given = '{"text": "A first text.", "text_pair": "A second one."}' if results["task"].get("pair") else f'"{text}"'
+    several = ", top_k=None" if problem == "multi_label_classification" else ""
+    return f'{imports}{name} = pipeline("{tag}", model="{repo_id}")\n{name}({given}{several}){_WHAT.get(problem, "")}'
+
+
+def _note(results: dict[str, Any]) -> str:
+    seeds, metrics = len(results["seeds"]), results["task"]["metrics"]
+    plain = [metric for metric in metrics if METRICS[metric].lower_is_better]
+    unit = f"{', '.join(plain)} as it is" if plain else ""
+    unit = ", ".join(part for part in ("in percent" if len(plain) < len(metrics) else "", unit) if part)
+    spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
+    metric = metrics[0]
+    validation = plus_minus(results["validation"][metric], metric)
+    return (
+        f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
+        f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
+    )
+
+
+def _ood_note(results: dict[str, Any]) -> str:
+    """What the columns of the table of shifts say, and where its images come from."""
+    if "ood" not in results:
+        return ""
+    report, sets = results["ood"]["report"], results["ood"]["sets"]
+    about = [note(report)]
+    for kind, what in (("covariate", "the same classes"), ("semantic", "other classes")):
+        names = [_set_of_images(name, given, report["images"][kind][name]) for name, given in sets[kind].items()]
+        if names:
+            about.append(f"Images of {what}: {', '.join(names)}.")
+    if report["corruptions"]:
+        levels = next(iter(report["images"]["corruptions"].values()))
+        about.append(
+            f"Corruptions: {', '.join(report['corruptions'])}, levels {', '.join(levels)}, of {next(iter(levels.values())):,} "
+            "test images."
+        )
+    if "alphas" in results["ood"]:
+        tried = ", ".join(f"{entry['alpha']:g}" for entry in results["ood"]["alphas"])
+        chosen = results["ood"]["chosen_alpha"]
+        among = " of those between 0 and 1" if 0 < chosen < 1 else ""
+        about.append(f"Alpha was tried at {tried}: {chosen:g} was the best on validation{among}.")
+    return " ".join(about)
+
+
+def _set_of_images(name: str, given: dict[str, Any], count: int) -> str:
+    configuration = f" {given['name']}" if given["name"] else ""
+    return f"{name} (`{given['dataset']}`{configuration}, {count:,})"
+
+
+def _data(results: dict[str, Any]) -> str:
+    task = results["task"]
+    sizes = ", ".join(f"{size:,} {name}" for name, size in task["sizes"].items())
+    name = f"`{task['dataset']}`{f' ({task_name})' if (task_name := task['name']) else ''}"
+    labels = " ".join(", ".join(task["labels"]).split())
+    what = {
+        "regression": "The label is a number.",
+        "infilling": "What is predicted are hidden tokens.",
+        "multi_label_classification": f"Labels, each there or not or missing: {labels}.",
+        "token_classification": f"Labels of a letter: {labels}.",
+    }
+    features = f" Features: {len(task['features'])}." if task.get("features") else ""
+    return f"{name}: {sizes} examples.{features} {what.get(_problem(results), f'Labels: {labels}.')}"
+
+
+def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
+    method = {key: without_folder(value) for key, value in results["method"].items() if value is not None}
+    chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
+    return [(key, f"`{value}`".replace("|", "\\|")) for key, value in {**chosen, **results["training"]}.items()]
+
+
+def without_folder(value: Any) -> Any:
+    """An option as it is, but a local path, as of a given tokenizer or mask, by its last part."""
+    local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
+    return Path(value).name if local else value
+
+
+def _sweep(results: dict[str, Any]) -> str:
+    metric = results["task"]["metrics"][0]
+    table = [
+        {
+            **{key: str(value) for key, value in entry["values"].items()},
+            metric: _one(entry["validation"][metric], metric) if entry["validation"] else "diverged",
+        }
+        for entry in results["sweep"]
+    ]
+    return markdown(table) if table else ""
+
+
+def _one(value: float, metric: str) -> str:
+    return plus_minus({"mean": value, "std": 0.0, "n": 1}, metric)

@@ -1,0 +1,104 @@
+"""Plots of a run, drawn from `results.json` alone."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..figures import cut, drawable, save
+
+
+def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
+    """Write `learning_curve.png` and, for a classification, `confusion_matrix.png` into `folder`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    folder = Path(folder)
+    written = [_learning_curve(results, folder / "learning_curve.png")]
+    best = results["seeds"][str(results["best_seed"])]
+    if "confusion" in best:
+        written.append(_confusion_matrix(results, best["confusion"], folder / "confusion_matrix.png"))
+    return written
+
+
+def _learning_curve(results: dict[str, Any], path: Path) -> Path:
+    """Training and validation loss, and the selected metric on validation, over epochs; a line a seed."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    metric = results["task"]["metrics"][0]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for index, (seed, record) in enumerate(results["seeds"].items()):
+        color = f"C{index % 10}"
+        for axis, key, style, label in (
+            (left, "loss", "--", f"train, seed {seed}"),
+            (left, "eval_loss", "-", f"validation, seed {seed}"),
+            (right, metric, "-", f"seed {seed}"),
+        ):
+            points = [(entry["epoch"], entry[key]) for entry in record["history"] if key in entry]
+            if points:
+                axis.plot(
+                    *zip(*points, strict=True), style, color=color, label=label, marker="." if len(points) < 12 else ""
+                )
+    for baseline, style in (("majority", ":"), ("linear_probe", "-.")):
+        if baseline in results["baselines"]:
+            entry = results["baselines"][baseline]
+            right.axhline(entry["validation"][metric]["mean"], color="0.4", linestyle=style, label=entry["title"])
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel=f"{metric} on validation")
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=7)
+    figure.suptitle(_title(results), fontsize=10)
+    return save(figure, path)
+
+
+def _confusion_matrix(results: dict[str, Any], counts: list[list[int]], path: Path) -> Path:
+    """Counts on test for the published seed; colours are shares of the true class.
+
+    Up to 15 classes have the share in each cell too, up to 40 their counts, and more of them colours alone. Names shrink
+    with the cells; where even the smallest do not fit, every second one is left out, or more.
+    """
+    from matplotlib import pyplot as plt
+
+    matrix, labels = np.array(counts), results["task"]["labels"]
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    few, some = len(labels) <= 15, len(labels) <= 40
+    cell = 0.7 if few else 0.4 if some else max(0.05, 14 / len(labels))  # inches
+    side = 2.2 + cell * len(labels)
+    figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix if not few else np.ones_like(matrix)) if some else ():
+        axis.text(
+            column,
+            row,
+            f"{matrix[row, column]}\n{share[row, column]:.0%}" if few else f"{matrix[row, column]}",
+            ha="center",
+            va="center",
+            fontsize=8 if few else 7,
+            color="white" if share[row, column] > 0.55 else "black",
+        )
+    size = min(10.0 if few else 8.0, max(6.0, 72 * 0.8 * cell))  # points, of 72 an inch
+    named = range(0, len(labels), ceil(size / (72 * cell)))
+    draw = drawable()
+    names = [draw(cut(labels[i], 24)) for i in named]
+    steep = {"rotation": 30, "ha": "right"} if few else {"rotation": 90}
+    axis.set_xticks(named, names, fontsize=size, **steep)
+    axis.set_yticks(named, names, fontsize=size)
+    axis.set(xlabel="predicted", ylabel="true")
+    figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
+    figure.suptitle(f"{_title(results)}, test, seed {results['best_seed']}", fontsize=10)
+    return save(figure, path)
+
+
+def _title(results: dict[str, Any]) -> str:
+    return drawable()(f"{results['method']['name']} on {results['source']['name']}: {results['task']['title']}")

@@ -1,0 +1,175 @@
+"""Write what the documentation can be generated from: tables in README.md, and the model cards.
+
+    python tools/generate.py             write
+    python tools/generate.py --check     fail if something is out of date (CI does this)
+
+A block in README.md stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
+
+from hf_reprogram.methods import METHODS
+from hf_reprogram.reports.card import render_card
+from hf_reprogram.reports.ood_plots import plot_alphas
+from hf_reprogram.reports.results import markdown, plus_minus
+
+ROOT = Path(__file__).resolve().parent.parent
+# Folders whose results get no card, as nobody would load them.
+STUDIES = ("ablation", "mappings", "reads", "standardized", "untrained")
+BASELINES = ("majority", "linear_probe", "from_scratch", "prompt_tuning")
+
+
+def methods() -> str:
+    """The table of methods, from their `info`."""
+    rows = []
+    for name in METHODS.names():
+        info = METHODS[name].info
+        where = f"[{info.arxiv}](https://arxiv.org/abs/{info.arxiv})" if info.arxiv else info.venue
+        rows.append(
+            {
+                "method": f"`{name}`",
+                "paper": f"{info.title}, {info.authors} {info.year}, {where}",
+                "source": info.source,
+                "input transform": f"`{info.transform}`",
+                "output mapping": f"`{info.mapping}`",
+                "what differs": info.differs or "nothing",
+            }
+        )
+    return left(rows)
+
+
+def recipes() -> str:
+    """The recipes, by the first line of their comment."""
+    rows = []
+    for path in sorted(ROOT.glob("recipes/**/*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        source = values["source"] if isinstance(values["source"], str) else values["source"]["name"]
+        rows.append({"recipe": f"`{path.relative_to(ROOT)}`", "source": source, "what it does": first.lstrip("# ")})
+    return left(rows)
+
+
+def results(folder: str) -> str:
+    """Measured scores on test: a row a task, a column a baseline or a number of prompts."""
+    runs: dict[str, dict[int, Any]] = {}
+    for path in sorted((ROOT / "results" / folder).glob("*_k*.json")):
+        task, k = re.fullmatch(r"(.+)_k(\d+)", path.stem).groups()  # type: ignore[union-attr]
+        runs.setdefault(task, {})[int(k)] = json.loads(path.read_text(encoding="utf-8"))
+    counts = sorted({k for found in runs.values() for k in found})
+    ran = {name: e["title"] for found in runs.values() for r in found.values() for name, e in r["baselines"].items()}
+    titles = {name: ran[name] for name in BASELINES if name in ran}
+    rows = []
+    for task, found in runs.items():
+        whole = max(found.values(), key=lambda result: len(result["baselines"]))
+        metric = whole["task"]["metrics"][0]
+        row = {"task": f"{task} ({metric})", "train": f"{whole['task']['sizes']['train']:,}"}
+        for name, title in titles.items():
+            entry = whole["baselines"].get(name)
+            row[title] = plus_minus(entry["test"][metric], metric) if entry else ""
+        for k in counts:
+            row[f"WARP K={k}"] = plus_minus(found[k]["test"][metric], metric) if k in found else ""
+        rows.append(row)
+    return markdown(rows) if rows else ""
+
+
+def benchmarks() -> str:
+    """The table of benchmarks/README.md."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
+    return tables[0].strip() if tables else ""
+
+
+def left(rows: list[dict[str, str]]) -> str:
+    """A Markdown table with its columns aligned to the left."""
+    return re.sub(r"-+:\|", "---|", markdown(rows))
+
+
+def plots() -> str:
+    """The plots of data efficiency, side by side."""
+    found = sorted(runs(ROOT / "results" / "efficiency").items())
+    return "\n".join(
+        f'<img src="docs/plots/{task}.png" width="32%" alt="{task}">' for task, sizes in found if len(sizes) > 1
+    )
+
+
+def ood() -> str:
+    """The tables of each run in and out of distribution, and under them the curves over alpha."""
+    tables = out_of_distribution(ROOT / "results" / "ood")
+    curves = [
+        f'<img src="docs/plots/alpha_{name}.png" width="80%" alt="accuracy and detection over alpha, {name}">'
+        for name in swept_alphas(ROOT / "results" / "ood")
+    ]
+    return "\n\n".join([tables, *curves])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "recipes": recipes,
+    "results bert_tiny": lambda: results("glue/bert_tiny"),
+    "results minilm": lambda: results("glue/minilm"),
+    "efficiency": lambda: table(ROOT / "results" / "efficiency"),
+    "plots": plots,
+    "ablation": lambda: ablation(ROOT / "results" / "ablation"),
+    "recipes r2dl": lambda: scores(ROOT / "results" / "recipes"),
+    "standardized": lambda: scores(ROOT / "results" / "standardized"),
+    "sources": lambda: scores(ROOT / "results" / "sources"),
+    "vision": lambda: scores(ROOT / "results" / "vision"),
+    "cross_modal": lambda: scores(ROOT / "results" / "cross_modal"),
+    "overview": lambda: overview(ROOT / "results"),
+    "mappings": lambda: mappings(ROOT / "results" / "mappings", ROOT / "results" / "untrained"),
+    "ood": ood,
+    "benchmarks": benchmarks,
+}
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with its content."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+        if not pattern.search(readme):
+            sys.exit(f"README.md has no block {name!r}.")
+        body = make()
+        readme = pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", readme)  # noqa: B023
+    files = {ROOT / "README.md": readme}
+    for path in sorted((ROOT / "results").glob("**/*.json")):
+        parts = path.relative_to(ROOT / "results").with_suffix("").parts
+        if parts[0] not in STUDIES:
+            found, name = json.loads(path.read_text(encoding="utf-8")), "-".join(parts)
+            files[ROOT / "model_cards" / f"{name}.md"] = render_card(found, f"OWNER/{name}")
+    return files
+
+
+def main() -> None:
+    """Write the files, or with --check name those that are out of date."""
+    files = generated()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale += [path for path in (ROOT / "model_cards").glob("*.md") if path not in files]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"out of date: {path.relative_to(ROOT)} (run `make docs`)")
+        sys.exit(bool(stale))
+    plots_folder = ROOT / "docs" / "plots"
+    plot(ROOT / "results" / "efficiency", plots_folder)
+    for name, swept in swept_alphas(ROOT / "results" / "ood").items():
+        plot_alphas(swept, plots_folder / f"alpha_{name}.png")
+    for path in stale:
+        if path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], encoding="utf-8")
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
