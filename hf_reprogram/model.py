@@ -16,6 +16,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
+from .hub_arguments import access_arguments, hub_arguments
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .options import from_dict
@@ -24,9 +25,7 @@ from .sources.loading import restore_source
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
 
-# What may be passed on to the Hub when an adapter is fetched, and to the source's own `from_pretrained`.
-_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
-_BOTH = ("token", "cache_dir", "local_files_only")
+# What may be passed on to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
 
 
@@ -164,7 +163,7 @@ class ReprogrammedModel(PreTrainedModel):
         Raises:
             InputError: the folder is incomplete, or the source is not the one the adapter was trained on.
         """
-        hub = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
+        hub = hub_arguments(kwargs)
         if config is None:
             config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
         weights = str(cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub))
@@ -172,7 +171,7 @@ class ReprogrammedModel(PreTrainedModel):
         for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}
         if kwargs.get("torch_dtype") not in (None, "auto"):
             for_source["dtype"] = kwargs["torch_dtype"]
-        for_source.update({name: hub[name] for name in _BOTH if name in hub})
+        for_source.update(access_arguments(kwargs))
         for_source.update(source_kwargs or {})
         if not getattr(config, "source", None):
             raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import InputError
+from ..hub_arguments import hub_arguments
 from ..modalities.examples import Examples, Pixels
 from ..tasks.inputs import MODALITIES, task_modality
 from ..tasks.labels import problem_of
@@ -108,19 +109,11 @@ def check_choices(baseline: str, **choices: list[float]) -> None:
             raise InputError(f"{name} of {baseline} is {values}: give values to choose from, each more than 0.")
 
 
-HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
-
-
-def hub_arguments(recipe: Recipe) -> dict[str, Any]:
-    """What says where the recipe's source is, so that a baseline starts from the same commit."""
-    return {name: value for name, value in recipe.source_kwargs.items() if name in HUB_ARGUMENTS}
-
-
 def plain_tokenizer(recipe: Recipe, max_tokens: int) -> Any:
     """The source's own tokenizer, with a padding token and a length limit."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
+    tokenizer = AutoTokenizer.from_pretrained(recipe.source["name"], **hub_arguments(recipe.source_kwargs))
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError, unknown
+from ..hub_arguments import hub_arguments
 from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
 from . import image_tower
-from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
+from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .search import best_of
 
 if TYPE_CHECKING:
@@ -115,13 +116,13 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     recipe, task = setting.recipe, setting.task
-    config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe))
+    config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe.source_kwargs))
     config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
 
     def make_model(_: Any) -> Any:
         if pretrained:
             model = AutoModelForSequenceClassification.from_pretrained(
-                recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe)
+                recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe.source_kwargs)
             )
         else:
             model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)

@@ -10,8 +10,9 @@ import torch
 
 from ..errors import InputError
 from ..experiments.recipe import Recipe
+from ..hub_arguments import hub_arguments
 from ..sources.text import max_tokens
-from .base import Baseline, Outcome, Setting, hub_arguments, plain_tokenizer
+from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .search import best_of
 
 
@@ -53,7 +54,7 @@ class PromptTuning(Baseline):
                 num_labels=max(1, len(task.labels)),
                 problem_type=task.problem_type,
                 dtype=torch.float32,
-                **hub_arguments(recipe),
+                **hub_arguments(recipe.source_kwargs),
             )
 
         def make_model(_: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config import ReprogramConfig
 from ..errors import InputError
+from ..hub_arguments import hub_arguments
 from ..model import ReprogrammedModel
 from ..options import from_dict
 from ..sources.base import same_fingerprint
@@ -186,9 +187,8 @@ def _processor(name: str, source_kwargs: dict[str, Any]) -> Any:
         raise InputError(
             "The source was given as a model without a name, so its tokenizer must be given: processor=..."
         )
-    passed_on = {k: v for k, v in source_kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **passed_on)
+        tokenizer = AutoTokenizer.from_pretrained(name, **hub_arguments(source_kwargs))
         if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without one
             raise ValueError("its vocabulary is empty")
         return tokenizer

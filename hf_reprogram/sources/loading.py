@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import InputError
+from ..hub_arguments import hub_arguments
 from ..options import from_dict
 from .base import Source, same_fingerprint
 from .dual import MODEL_TYPES, DualSource
@@ -167,11 +168,8 @@ def _image_settings(name: str, config: Any, source_kwargs: dict[str, Any], kind:
     """`image_size`, `mean` and `std` as a model's image processor has them, and for a dual encoder how it resizes."""
     from transformers import AutoImageProcessor
 
-    passed_on = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            name, **{key: value for key, value in source_kwargs.items() if key in passed_on}
-        )
+        processor = AutoImageProcessor.from_pretrained(name, **hub_arguments(source_kwargs))
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"No image processor found for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
@@ -257,9 +255,9 @@ def _from_pretrained(name: str, kind: str | None, source_kwargs: dict[str, Any])
         )
     if kind is not None and kind not in classes:
         raise InputError(f"Unknown source kind {kind!r}: choose one of {', '.join(classes)}.")
-    passed_on = ("revision", "token", "trust_remote_code", "cache_dir", "local_files_only", "subfolder")
+    trust = {"trust_remote_code": source_kwargs[key] for key in ("trust_remote_code",) if key in source_kwargs}
     try:
-        config = AutoConfig.from_pretrained(name, **{k: v for k, v in source_kwargs.items() if k in passed_on})
+        config = AutoConfig.from_pretrained(name, **hub_arguments(source_kwargs), **trust)
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
     chosen = kind or _kind(config.architectures or [], config)

@@ -1,0 +1,35 @@
+"""The arguments that say where on the Hub a file is and how it is fetched: one list for models, tokenizers and adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+HUB_ARGUMENTS = (
+    "revision",
+    "token",
+    "cache_dir",
+    "local_files_only",
+    "force_download",
+    "proxies",
+    "subfolder",
+)
+ACCESS_ARGUMENTS = ("token", "cache_dir", "local_files_only", "force_download", "proxies")
+
+
+def hub_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `kwargs` that locate files of a repository or say how to fetch them, without those that are None.
+
+    >>> hub_arguments({"revision": "main", "dtype": "float32", "token": None})
+    {'revision': 'main'}
+    """
+    return {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
+
+
+def access_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `kwargs` that hold for any repository alike: no revision and no subfolder.
+
+    >>> access_arguments({"revision": "main", "cache_dir": "kept"})
+    {'cache_dir': 'kept'}
+    """
+    return {name: kwargs[name] for name in ACCESS_ARGUMENTS if kwargs.get(name) is not None}
