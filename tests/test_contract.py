@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.training.encode import collator
 from tests.support import tiny, toys, words  # noqa: F401 - toys registers the third-party parts
+from tests.support.frozen import Watch, bytes_of
 
 
 class Case(NamedTuple):
@@ -99,29 +100,6 @@ CASES += [
     Case("llama", "contextual_vocabulary", "dense", "features", "neekhara", CHARACTERS),
 ]
 ADAPTER_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-
-
-class Watch(TrainerCallback):
-    """Records, before every optimizer step, who is in training mode and who has a gradient."""
-
-    def __init__(self):
-        self.steps, self.training, self.gradients, self.mapping_trains = 0, set(), set(), True
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.steps += 1
-        self.training |= {name for name, module in model.source.named_modules() if module.training}
-        self.gradients |= {
-            name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
-        }
-        self.mapping_trains &= model.mapping.training
-
-
-def bytes_of(module) -> dict[str, bytes]:
-    """Every parameter and buffer as bytes, non-persistent buffers included."""
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {
-        name: tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()
-    }
 
 
 def rows_of(logits, batch) -> list[torch.Tensor]:

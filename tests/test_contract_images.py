@@ -18,7 +18,7 @@ from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny_dual, words
 from tests.support import tiny_vision as tiny
-from tests.test_contract import Watch, bytes_of
+from tests.support.frozen import Watch, bytes_of
 
 
 class Case(NamedTuple):

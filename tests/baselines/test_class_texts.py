@@ -11,9 +11,9 @@ from transformers import AutoModel, AutoTokenizer
 from hf_reprogram.baselines import search
 from hf_reprogram.baselines.image_tower import Start
 from hf_reprogram.training.encode import encode
-from tests.baselines.images import CLASSES, make_setting, run
 from tests.support import tiny_dual, tiny_vision
-from tests.test_contract import bytes_of
+from tests.support.frozen import bytes_of
+from tests.support.image_settings import CLASSES, make_setting, run
 
 TEMPLATES = ["a photo of {}.", "{} in the picture."]
 

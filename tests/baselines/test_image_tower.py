@@ -17,9 +17,9 @@ from hf_reprogram.baselines.l2_sp import Anchored
 from hf_reprogram.sources.loading import load_source
 from hf_reprogram.tasks.problems import Diverged
 from hf_reprogram.training.encode import encode
-from tests.baselines.images import make_baseline, make_setting, run
 from tests.support import tiny_dual, tiny_vision
-from tests.test_contract import bytes_of
+from tests.support.frozen import bytes_of
+from tests.support.image_settings import make_baseline, make_setting, run
 
 QUICK = {"learning_rate": [1e-3]}
 TRAINED = {"fine_tuning": QUICK, "lp_ft": QUICK, "l2_sp": {**QUICK, "strength": [0.1]}, "wise_ft": QUICK}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hf_reprogram.baselines import linear_probe
-from tests.baselines.images import make_setting, run
 from tests.support import tiny_vision
+from tests.support.image_settings import make_setting, run
 
 
 @pytest.fixture

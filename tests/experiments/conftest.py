@@ -15,8 +15,8 @@ from hf_reprogram import reprogram
 from hf_reprogram.experiments.run import train
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.shifts import load_shifts
-from tests.experiments.ood_runs import LABELS, recipe
 from tests.support import tiny_dual, tiny_vision
+from tests.support.ood_runs import LABELS, recipe
 
 
 @pytest.fixture(scope="session")

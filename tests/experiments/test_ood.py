@@ -17,8 +17,8 @@ from hf_reprogram.reports.results import run_reports
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.shifts import load_shifts
 from hf_reprogram.training.predict import predict_logits
-from tests.experiments.ood_runs import TRAINING, recipe, stored
 from tests.support import runs
+from tests.support.ood_runs import TRAINING, recipe, stored
 
 
 @pytest.fixture

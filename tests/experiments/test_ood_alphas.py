@@ -11,7 +11,7 @@ from hf_reprogram.experiments.run import encode, train
 from hf_reprogram.ood.report import ood_report
 from hf_reprogram.reports.results import ood_reports, run_reports
 from hf_reprogram.training.predict import predict_logits
-from tests.experiments.ood_runs import LABELS, recipe
+from tests.support.ood_runs import LABELS, recipe
 
 
 def test_alphas_without_a_zero_shot_branch_are_refused_before_training(world, tmp_path):

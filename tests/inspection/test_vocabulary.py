@@ -15,8 +15,8 @@ from hf_reprogram.cli import main
 from hf_reprogram.figures import drawable
 from hf_reprogram.inspection.adapter import describe, inspect_model
 from hf_reprogram.inspection.vocabulary import combinations, plot_combinations, source_tokenizer
-from tests.sources.test_module import Recurrent
 from tests.support import tiny
+from tests.support.modules import Recurrent
 
 
 def make(source, **options):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hf_reprogram import InputError
 from hf_reprogram.mappings.label_map import AGGREGATES, LabelMapOptions, assign, table
-from tests.mappings.label_maps import fitted, found_by, made
+from tests.support.label_maps import fitted, found_by, made
 
 
 def naive(logits, sets, aggregate):

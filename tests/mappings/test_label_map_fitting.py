@@ -13,8 +13,8 @@ from hf_reprogram import InputError
 from hf_reprogram.mappings import assignment
 from hf_reprogram.sources import load_source
 from hf_reprogram.sources.base import SourceSpec
-from tests.mappings.label_maps import FITTED, answers, fitted, found_by, made
 from tests.support import tiny_vision
+from tests.support.label_maps import FITTED, answers, fitted, found_by, made
 
 # ------------------------------------------------------------------------------------------------------------ fitting
 

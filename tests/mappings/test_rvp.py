@@ -11,7 +11,7 @@ from hf_reprogram import InputError
 from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
 from hf_reprogram.mappings.rvp import ReweightedMap, ReweightedMapOptions
 from hf_reprogram.sources.base import SourceSpec
-from tests.mappings.label_maps import answers
+from tests.support.label_maps import answers
 
 SETS = [[3, 4], [0], [1, 5, 2]]
 

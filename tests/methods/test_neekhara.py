@@ -116,7 +116,7 @@ def test_what_it_cannot_do_is_one_sentence(options, sentence, source_folder):
 
 
 def test_a_module_of_logits_cannot_do_a_regression():
-    from tests.sources.test_module import Classifier
+    from tests.support.modules import Classifier
 
     assert make(Classifier())[0].config.mapping["type"] == "label_map"
     with pytest.raises(InputError, match="A module source with logits alone can be mapped to a classification only"):

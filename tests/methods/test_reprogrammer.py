@@ -20,7 +20,7 @@ from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.methods.reprogrammer import zero_shot_head
 from tests.support import tiny_dual as tiny
 from tests.support import tiny_vision
-from tests.test_contract import bytes_of
+from tests.support.frozen import bytes_of
 
 LABELS = ["cat", "bird, small", "old dog"]
 NONE = {"image_program": "none", "text_program": "none"}

@@ -14,27 +14,10 @@ from hf_reprogram.sources.base import SourceSpec
 from hf_reprogram.sources.module import ModuleSource
 from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny
+from tests.support.frozen import bytes_of
+from tests.support.modules import Classifier, Recurrent
 
 SEQUENCES = ["ACDEFGHIKL", "MNPQRSTVWY", "AAAA", "WWWW", "K", "LLKKA"]
-
-
-class Recurrent(nn.Module):
-    """An embedding, a recurrent network, and what `read` makes of its states."""
-
-    def __init__(self, cell=nn.LSTM, batch_first=True, bidirectional=False, padding_idx=None, seed=0):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.embedding = nn.Embedding(30, 8, padding_idx=padding_idx)
-        self.rnn = cell(8, 12, batch_first=batch_first, bidirectional=bidirectional)
-        self.head = nn.Linear(12 * (1 + bidirectional), 5)
-
-    def forward(self, ids):
-        return self.rnn(self.embedding(ids))
-
-
-class Classifier(Recurrent):
-    def forward(self, ids):
-        return self.head(super().forward(ids)[0][:, -1])
 
 
 class Packing(Recurrent):
@@ -235,10 +218,6 @@ def train(model, processor, folder):
     trainer.add_callback(Schedule())
     trainer.train()
     return model.eval()
-
-
-def bytes_of(module):
-    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
 
 
 @pytest.fixture(params=["features", "last"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tasks.tables import write
+from tests.support.tables import write
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hf_reprogram import InputError
 from hf_reprogram.tasks.load import TaskOptions, load_task
 from tests.support import words
-from tests.tasks.tables import columns, write
+from tests.support.tables import columns, write
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])

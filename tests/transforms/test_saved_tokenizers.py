@@ -11,7 +11,7 @@ from hf_reprogram.transforms.target_tokenizers import (
     framed_tokenizer,
 )
 from tests.support import words
-from tests.transforms.alphabets import FRAMES, LIMIT, MADE, made, ordinary
+from tests.support.alphabets import FRAMES, LIMIT, MADE, made, ordinary
 
 # ------------------------------------------------------------------------------------------------ saving, spelling out
 

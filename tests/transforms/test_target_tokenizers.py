@@ -16,7 +16,7 @@ from hf_reprogram.transforms.target_tokenizers import (
     UNKNOWN,
     target_vocabulary,
 )
-from tests.transforms.alphabets import FRAMES, MADE, SMILES, made, ordinary
+from tests.support.alphabets import FRAMES, MADE, SMILES, made, ordinary
 
 # ------------------------------------------------------------------------------------------------------- residues
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, BertTokenizer
 from hf_reprogram import InputError
 from hf_reprogram.transforms.template import Template, apply_template, special_frame
 from tests.support import words
-from tests.transforms.alphabets import FRAMES, LIMIT, MADE
+from tests.support.alphabets import FRAMES, LIMIT, MADE
 
 TEXT, PAIR = "the film was good", "a dull plot"
 

@@ -11,9 +11,9 @@ from hf_reprogram import InputError
 from hf_reprogram.sources.module import ModuleSource
 from hf_reprogram.transforms.token_patches import TokenPatches, TokenPatchesOptions, occurring
 from tests.support import tiny_vision
+from tests.support.frozen import bytes_of
 from tests.support.replicas import replica
 from tests.support.tiny import on_the_left
-from tests.test_contract import bytes_of
 
 SIDE, TOKENS, PAD = tiny_vision.SIDE, 7, 6
 
@@ -381,7 +381,7 @@ def test_another_canvas_and_a_source_of_tokens_are_refused():
     make(8).check(tiny_vision.make_source("vit").spec)
     with pytest.raises(InputError, match="cover 32 x 64 pixels, but the source takes 32 x 32"):
         make(8, width=64).check(tiny_vision.make_source("vit").spec)
-    from tests.sources.test_module import Classifier
+    from tests.support.modules import Classifier
 
     with pytest.raises(InputError, match="takes tokens, not images"):
         make(8).check(ModuleSource(Classifier()).spec)
