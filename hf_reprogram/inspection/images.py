@@ -23,9 +23,10 @@ from ..errors import InputError
 from ..figures import cut, drawable, pyplot, save
 from ..modalities.pixels import to_rgb
 from ..model import ReprogrammedModel
-from ..transforms.canvas import Canvas, ProgramTransform
+from ..transforms.canvas import Canvas
 from ..transforms.dual import Dual
 from ..transforms.feature_overlay import FeatureOverlay
+from ..transforms.program import ProgramTransform
 from ..transforms.sample_mask import SampleMask
 from ..transforms.token_patches import GREY, TokenPatches
 

@@ -23,7 +23,7 @@ class FraudOptions(OutputOptions):
 
     Attributes:
         side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
-        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.canvas`.
+        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.program`.
         base: value of a plain base image, 0 (black) to 1 (white).
         base_image: file of the image that the features are drawn on; by default a plain one.
     """

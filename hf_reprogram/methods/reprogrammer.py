@@ -22,7 +22,7 @@ from ..mappings.similarity import SimilarityOptions
 from ..modalities.pixels import image_processor
 from ..sources.base import Source
 from ..sources.dual import DualSource
-from ..transforms.canvas import check_whole
+from ..transforms.program import check_whole
 from ..transforms.text_programs import TextProgramOptions
 from .base import Method, MethodInfo, Parts, Target
 

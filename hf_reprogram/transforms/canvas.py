@@ -7,13 +7,10 @@ acts and 0 elsewhere, a is the amplitude, and pixels are numbers from 0 to 1. Th
 3 numbers for each such pixel, which start at zero.
 
     mask       "surround": all but x     "border": a frame at the canvas's edge     "full"     "given"
-    squash     "tanh"     "sigmoid"     "clamp" (to [-1, 1], outside of which W has no gradient)     "none"
+    squash     "tanh"     "sigmoid"     "clamp"     "none"          (`hf_reprogram.transforms.program`)
 
 Clipped pixels have no gradient either. A program that stays in [0, 1] by itself is never clipped: "tanh" with amplitude and
 background 0.5, which is what Elsayed et al. have on their canvas from -1 to 1, or "sigmoid" on background 0.
-
-The mask comes after the squashing. Published re-implementations have `sigmoid(W * M)`, which is 0.5 where M is 0: they
-brighten the data by half of the range.
 
 With `learn_scale` x is drawn exp(log_scale) times as large about the centre of its place, by bilinear interpolation, and
 log_scale, which starts at zero, is trained too. M stays that of the start: where x grows over the program the two are added,
@@ -25,10 +22,8 @@ scale that of AutoVP (Tsao et al. 2024, arXiv 2310.08381).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, inf, isqrt
 from typing import Any
 
 import torch
@@ -36,17 +31,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
-from ..sources.base import Source, SourceSpec
-from .base import InputTransform, Kept, check_same_options
+from .program import Program, ProgramTransform, by, check_whole, near_square, prepared
 
 MASKS = ("surround", "border", "full", "given")
-SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "clamp": lambda weight: weight.clamp(-1, 1),
-    "none": lambda weight: weight,
-}
-ROUNDING = 1e-3  # how far outside of [0, 1] a pixel may be and is clipped
 
 
 @dataclass
@@ -90,7 +77,7 @@ class CanvasOptions:
         self._check_place()
         if self.mask == "border" and not (type(self.border) is int and 0 < 2 * self.border < min(self.canvas)):
             raise InputError(
-                f"border is {self.border!r} on a canvas of {_by(self.canvas)}: give 1 to {(min(self.canvas) - 1) // 2} pixels."
+                f"border is {self.border!r} on a canvas of {by(self.canvas)}: give 1 to {(min(self.canvas) - 1) // 2} pixels."
             )
         if self.mask != "border" and self.border:
             raise InputError(f"border is {self.border!r}, but mask is {self.mask!r}: a border needs mask='border'.")
@@ -102,7 +89,7 @@ class CanvasOptions:
             whole = all(type(run) is int and run >= 0 for run in self.mask_runs)
             if not whole or sum(self.mask_runs) != self.height * self.width:
                 raise InputError(
-                    f"mask_runs does not cover the {self.height * self.width:,} pixels of a canvas of {_by(self.canvas)}: make "
+                    f"mask_runs does not cover the {self.height * self.width:,} pixels of a canvas of {by(self.canvas)}: make "
                     "it with run_lengths(mask), of a mask of this height and width."
                 )
 
@@ -111,7 +98,7 @@ class CanvasOptions:
         if self.image_height > self.height // rows or self.image_width > self.width // columns:
             what = "The image does not" if self.copies == 1 else f"{self.copies} copies of the image do not"
             raise InputError(
-                f"{what} fit: {_by(self.image)} is larger than {_by((self.height // rows, self.width // columns))}, which is "
+                f"{what} fit: {by(self.image)} is larger than {by((self.height // rows, self.width // columns))}, which is "
                 "the room on the canvas; choose a smaller image."
             )
         if self.learn_scale and self.copies > 1:
@@ -125,8 +112,8 @@ class CanvasOptions:
         ends = (side - length for side, length in zip(self.canvas, self.image, strict=True))
         if not all(type(start) is int and 0 <= start <= end for start, end in zip(self.place, ends, strict=True)):
             raise InputError(
-                f"place is {list(self.place)}: an image of {_by(self.image)} at this top and left is not within the canvas of "
-                f"{_by(self.canvas)}."
+                f"place is {list(self.place)}: an image of {by(self.image)} at this top and left is not within the canvas of "
+                f"{by(self.canvas)}."
             )
 
     @property
@@ -157,26 +144,9 @@ class CanvasOptions:
         return [(slice(top, top + self.image_height), slice(left, left + self.image_width)) for top, left in corners]
 
 
-def near_square(count: int) -> tuple[int, int]:
-    """Rows and columns of a grid for `count` things, as many columns as rows or one more."""
-    columns = isqrt(count - 1) + 1
-    return ceil(count / columns), columns
-
-
 def _middle(side: int, cells: int, cell: int, length: int) -> int:
     """Where something of a length starts if it lies in the middle of a cell."""
     return (side * cell // cells + side * (cell + 1) // cells - length) // 2
-
-
-def _by(size: Sequence[int]) -> str:
-    return " x ".join(map(str, size))
-
-
-def check_whole(options: Any, *names: str, least: int = 1) -> None:
-    """Raise `InputError` if one of these options is not a whole number of at least `least`."""
-    for name in names:
-        if type(value := getattr(options, name)) is not int or value < least:
-            raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")
 
 
 # -------------------------------------------------------------------------------------------------------------- masks
@@ -202,136 +172,6 @@ def mask_of(options: CanvasOptions) -> Tensor:
         for spot in options.spots:
             mask[spot] = False
     return mask
-
-
-# ------------------------------------------------------------------------------------------------------------ program
-
-
-class Program(nn.Module):
-    """M * a * squash(W) on a canvas; theta is `weight` (3, pixels where M is 1).
-
-    Args:
-        mask: M (height, width).
-        squash, amplitude, background, l2: as in `CanvasOptions`.
-
-    Raises:
-        InputError: the mask is zero everywhere, or a value is out of its range.
-    """
-
-    index: Tensor
-
-    def __init__(
-        self, mask: Tensor, squash: str = "tanh", amplitude: float = 1.0, background: float = 0.0, l2: float = 0.0
-    ):
-        super().__init__()
-        if squash not in SQUASHES:
-            raise unknown("squash", squash, SQUASHES)
-        if not 0 < amplitude < inf:
-            raise InputError(f"amplitude is {amplitude}: give more than 0.")
-        if not 0 <= background <= 1:
-            raise InputError(f"The value of the empty canvas is {background}: give 0 (black) to 1 (white).")
-        if not 0 <= l2 < inf:
-            raise InputError(f"l2 is {l2}: a penalty is 0 or more.")
-        if not mask.any():
-            raise InputError(
-                "The mask leaves no pixel of the canvas to the program, so there is nothing to train: choose a smaller image "
-                "or another mask."
-            )
-        self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
-        self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
-        self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
-        self._kept = Kept()
-
-    def forward(self, source: Source | None = None) -> Tensor:
-        """What is added to the canvas, (3, height, width), in units of pixels from 0 to 1; it needs no source."""
-        acting = self.amplitude * SQUASHES[self.squash](self.weight)
-        whole = acting.new_zeros(3, self.size.numel()).index_copy(1, self.index, acting)
-        return whole.view(3, *self.size)
-
-    def frame(self) -> tuple[Tensor, Tensor]:
-        """The program, and the empty canvas with it, clip(background + program), both (3, height, width).
-
-        Without gradients they are computed once and kept until theta changes.
-        """
-        if torch.is_grad_enabled():
-            self._kept.forget()
-            return self._drawn()
-        key = (self.weight.data_ptr(), self.weight._version, self.weight.device)
-        return self._kept.get(self, key, self._drawn)
-
-    def _drawn(self) -> tuple[Tensor, Tensor]:
-        program = self()
-        return program, (self.background + program).clamp(0, 1)
-
-    def empty(self) -> tuple[Tensor, Tensor]:
-        """The same of a program that adds nothing."""
-        nothing = self.weight.new_zeros(3, *self.size)
-        return nothing, nothing + self.background
-
-    def penalty(self) -> Tensor | float:
-        """`l2 * sum W^2`, over the W that act."""
-        return self.l2 * self.weight.square().sum() if self.l2 else 0.0
-
-
-class ProgramTransform(InputTransform):
-    """A transform whose theta is `self.program`, or has it as a part; `self.program()` is what it adds."""
-
-    takes = "pixel_values"
-    program: Program
-
-    def check(self, spec: SourceSpec) -> None:
-        """The source must take images of the canvas's size."""
-        if spec.canvas() != (self.options.height, self.options.width):
-            raise InputError(
-                f"The canvas is {_by((self.options.height, self.options.width))}, but the source takes images of "
-                f"{_by(spec.canvas())}: this adapter belongs to another source, or height and width are wrong."
-            )
-
-    def start_from(self, other: InputTransform) -> None:
-        """See `InputTransform.start_from`; a program is worth something only where it was and as it was bounded."""
-        check_same_options(self.options, other.options, but=("l2",))
-        super().start_from(other)
-
-    def penalty(self) -> Tensor | float:
-        """See `Program.penalty`."""
-        return self.program.penalty()
-
-    def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
-        """What the source sees of `data`, pixels (batch, 3, height, width) from 0 to 1; without the program if asked."""
-        raise NotImplementedError  # pragma: no cover - the interface
-
-    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """The column that it `takes` to `pixels` (batch, 3, height, width) from 0 to 1.
-
-        Raises:
-            InputError: the column is missing, or is not what the adapter's processor makes.
-        """
-        if self.takes not in batch:
-            raise InputError(
-                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes {self.takes}: use the processor that "
-                "came with it."
-            )
-        return {"pixels": self.canvas_of(batch[self.takes])}
-
-
-def prepared(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Images (batch, 3, h, w) of numbers from 0 to 1, resized to `size`: bilinear, with antialiasing.
-
-    Raises:
-        InputError: they have another shape, or numbers outside of the range.
-    """
-    if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
-        raise InputError(f"The images are {_by(images.shape)}: give (batch, 3, height, width), grey ones as RGB.")
-    low, high = torch.stack(torch.aminmax(images)).tolist()
-    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
-        raise InputError(
-            f"The pixels go from {low:.3g} to {high:.3g}, but must lie from 0 to 1: use the processor that came with this "
-            "adapter, which must not normalise."
-        )
-    images = images.to(dtype)
-    if tuple(images.shape[2:]) != size:
-        images = F.interpolate(images, size, mode="bilinear", antialias=True)
-    return images.clamp(0, 1)
 
 
 class Canvas(ProgramTransform):

@@ -28,7 +28,8 @@ from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
 from ..sources.reading import constant
 from .base import InputTransform, Kept, check_same_options
-from .canvas import Canvas, CanvasOptions, check_whole, prepared
+from .canvas import Canvas, CanvasOptions
+from .program import check_whole, prepared
 from .text_programs import make_text_program
 
 

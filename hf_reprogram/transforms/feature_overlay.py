@@ -5,7 +5,7 @@
 The F squares stand in a near-square grid in the middle of the canvas, row by row, and M is 1 everywhere but on them. low and
 high (F,) are quantiles of the training data, so that a few extreme values do not leave the others one shade; where the two
 are equal they are the least and the greatest value (a flag that is set for a few rows), and a feature that never changes
-is drawn as 0.5. The base is plain, or an image. The program is that of `hf_reprogram.transforms.canvas`.
+is drawn as 0.5. The base is plain, or an image. The program is that of `hf_reprogram.transforms.program`.
 
 Source: Chen, Fan, Ye 2021, "Adversarial Reprogramming of Pretrained Neural Networks for Fraud Detection" (CIKM 2021).
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .canvas import Program, ProgramTransform, check_whole, near_square
+from .program import Program, ProgramTransform, check_whole, near_square
 
 
 @dataclass
@@ -33,7 +33,7 @@ class FeatureOverlayOptions:
         side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
         base: value of a plain base, 0 (black) to 1 (white).
         base_image: whether the base is an image, which the checkpoint holds, and not plain.
-        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.canvas`; on grey, a tanh of half the amplitude
+        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.program`; on grey, a tanh of half the amplitude
             uses the whole range and is never clipped.
     """
 

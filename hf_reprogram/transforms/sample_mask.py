@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .canvas import Program, ProgramTransform, check_whole, prepared
+from .program import Program, ProgramTransform, check_whole, prepared
 
 
 @dataclass

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
-from hf_reprogram.transforms.canvas import Canvas, CanvasOptions, mask_of, near_square, run_lengths
+from hf_reprogram.transforms.canvas import Canvas, CanvasOptions, mask_of, run_lengths
+from hf_reprogram.transforms.program import near_square
 from tests.support import tiny, tiny_vision
 from tests.support.replicas import replica
 

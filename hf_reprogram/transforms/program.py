@@ -1,0 +1,180 @@
+"""Program: a trained change of an image's pixels, wherever a mask lets it act, and the transforms that hold one.
+
+    M * a * squash(W)        M (H, W) is 1 where the program acts and 0 elsewhere, a is the amplitude
+
+    squash     "tanh"     "sigmoid"     "clamp" (to [-1, 1], outside of which W has no gradient)     "none"
+
+Theta is W where M is 1, and holds no more: 3 numbers for each such pixel, which start at zero. Pixels are numbers from 0 to 1.
+What lies on the canvas beside the program, and whether the sum is clipped, is up to each transform: `canvas`, `sample_mask`,
+`feature_overlay`, `dual`.
+
+The mask comes after the squashing. Published re-implementations have `sigmoid(W * M)`, which is 0.5 where M is 0: they
+brighten the data by half of the range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil, inf, isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError, unknown
+from ..sources.base import Source, SourceSpec
+from .base import InputTransform, Kept, check_same_options
+
+SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "clamp": lambda weight: weight.clamp(-1, 1),
+    "none": lambda weight: weight,
+}
+ROUNDING = 1e-3  # how far outside of [0, 1] a pixel may be and is clipped
+
+
+class Program(nn.Module):
+    """M * a * squash(W) on a canvas; theta is `weight` (3, pixels where M is 1).
+
+    Args:
+        mask: M (height, width).
+        squash, amplitude, background, l2: as in `CanvasOptions`.
+
+    Raises:
+        InputError: the mask is zero everywhere, or a value is out of its range.
+    """
+
+    index: Tensor
+
+    def __init__(
+        self, mask: Tensor, squash: str = "tanh", amplitude: float = 1.0, background: float = 0.0, l2: float = 0.0
+    ):
+        super().__init__()
+        if squash not in SQUASHES:
+            raise unknown("squash", squash, SQUASHES)
+        if not 0 < amplitude < inf:
+            raise InputError(f"amplitude is {amplitude}: give more than 0.")
+        if not 0 <= background <= 1:
+            raise InputError(f"The value of the empty canvas is {background}: give 0 (black) to 1 (white).")
+        if not 0 <= l2 < inf:
+            raise InputError(f"l2 is {l2}: a penalty is 0 or more.")
+        if not mask.any():
+            raise InputError(
+                "The mask leaves no pixel of the canvas to the program, so there is nothing to train: choose a smaller image "
+                "or another mask."
+            )
+        self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
+        self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
+        self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
+        self._kept = Kept()
+
+    def forward(self, source: Source | None = None) -> Tensor:
+        """What is added to the canvas, (3, height, width), in units of pixels from 0 to 1; it needs no source."""
+        acting = self.amplitude * SQUASHES[self.squash](self.weight)
+        whole = acting.new_zeros(3, self.size.numel()).index_copy(1, self.index, acting)
+        return whole.view(3, *self.size)
+
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """The program, and the empty canvas with it, clip(background + program), both (3, height, width).
+
+        Without gradients they are computed once and kept until theta changes.
+        """
+        if torch.is_grad_enabled():
+            self._kept.forget()
+            return self._drawn()
+        key = (self.weight.data_ptr(), self.weight._version, self.weight.device)
+        return self._kept.get(self, key, self._drawn)
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        program = self()
+        return program, (self.background + program).clamp(0, 1)
+
+    def empty(self) -> tuple[Tensor, Tensor]:
+        """The same of a program that adds nothing."""
+        nothing = self.weight.new_zeros(3, *self.size)
+        return nothing, nothing + self.background
+
+    def penalty(self) -> Tensor | float:
+        """`l2 * sum W^2`, over the W that act."""
+        return self.l2 * self.weight.square().sum() if self.l2 else 0.0
+
+
+class ProgramTransform(InputTransform):
+    """A transform whose theta is `self.program`, or has it as a part; `self.program()` is what it adds."""
+
+    takes = "pixel_values"
+    program: Program
+
+    def check(self, spec: SourceSpec) -> None:
+        """The source must take images of the canvas's size."""
+        if spec.canvas() != (self.options.height, self.options.width):
+            raise InputError(
+                f"The canvas is {by((self.options.height, self.options.width))}, but the source takes images of "
+                f"{by(spec.canvas())}: this adapter belongs to another source, or height and width are wrong."
+            )
+
+    def start_from(self, other: InputTransform) -> None:
+        """See `InputTransform.start_from`; a program is worth something only where it was and as it was bounded."""
+        check_same_options(self.options, other.options, but=("l2",))
+        super().start_from(other)
+
+    def penalty(self) -> Tensor | float:
+        """See `Program.penalty`."""
+        return self.program.penalty()
+
+    def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
+        """What the source sees of `data`, pixels (batch, 3, height, width) from 0 to 1; without the program if asked."""
+        raise NotImplementedError  # pragma: no cover - the interface
+
+    def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """The column that it `takes` to `pixels` (batch, 3, height, width) from 0 to 1.
+
+        Raises:
+            InputError: the column is missing, or is not what the adapter's processor makes.
+        """
+        if self.takes not in batch:
+            raise InputError(
+                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes {self.takes}: use the processor that "
+                "came with it."
+            )
+        return {"pixels": self.canvas_of(batch[self.takes])}
+
+
+def prepared(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Images (batch, 3, h, w) of numbers from 0 to 1, resized to `size`: bilinear, with antialiasing.
+
+    Raises:
+        InputError: they have another shape, or numbers outside of the range.
+    """
+    if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
+        raise InputError(f"The images are {by(images.shape)}: give (batch, 3, height, width), grey ones as RGB.")
+    low, high = torch.stack(torch.aminmax(images)).tolist()
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
+        raise InputError(
+            f"The pixels go from {low:.3g} to {high:.3g}, but must lie from 0 to 1: use the processor that came with this "
+            "adapter, which must not normalise."
+        )
+    images = images.to(dtype)
+    if tuple(images.shape[2:]) != size:
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return images.clamp(0, 1)
+
+
+def near_square(count: int) -> tuple[int, int]:
+    """Rows and columns of a grid for `count` things, as many columns as rows or one more."""
+    columns = isqrt(count - 1) + 1
+    return ceil(count / columns), columns
+
+
+def by(size: Sequence[int]) -> str:
+    """A size in words, such as "32 x 32"."""
+    return " x ".join(map(str, size))
+
+
+def check_whole(options: Any, *names: str, least: int = 1) -> None:
+    """Raise `InputError` if one of these options is not a whole number of at least `least`."""
+    for name in names:
+        if type(value := getattr(options, name)) is not int or value < least:
+            raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")
