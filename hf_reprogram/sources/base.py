@@ -67,6 +67,11 @@ class SourceSpec:
             raise InputError(f"A {self.kind} source takes tokens, not images: use an image classifier.")
         return self.image_size
 
+    def check_tokens(self) -> None:
+        """Raise `InputError` if this source takes images: a dual encoder embeds tokens too, but of its class texts alone."""
+        if self.image_size is not None:
+            raise InputError(f"The {self.kind} source takes images, not tokens: use a text model.")
+
 
 class Source(nn.Module):
     """A pretrained model that stays as it is.

@@ -86,7 +86,8 @@ class ContextualVocabulary(InputTransform):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must have as many tokens, and the special ones."""
+        """The source must take tokens, as many as the map has, and have the special ones."""
+        spec.check_tokens()
         check_special_ids(self.options.special_ids, spec)
         if spec.vocab_size != self.options.vocab_size:
             raise InputError(

@@ -59,7 +59,8 @@ class PromptSlots(InputTransform):
             self.prompts = nn.Parameter(torch.zeros(self.num_prompts, options.width))
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must embed as wide as the slots are."""
+        """The source must take tokens and embed them as wide as the slots are."""
+        spec.check_tokens()
         if spec.embedding_width != self.options.width:
             raise InputError(
                 f"The prompts are {self.options.width} wide, but the source embeds {spec.embedding_width} wide: this "

@@ -102,7 +102,8 @@ class Vocabulary(InputTransform):
         self._folded = Kept()
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must embed as wide as the table is, and have the special tokens and atoms it stands on."""
+        """The source must take tokens, embed as wide as the table is, and have the special tokens and atoms it stands on."""
+        spec.check_tokens()
         options = self.options
         if spec.embedding_width != options.width:
             raise InputError(
