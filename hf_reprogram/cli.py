@@ -1,4 +1,4 @@
-"""The command line: `hf-reprogram methods | train | evaluate | ood | predict | inspect | push`."""
+"""The command line: `hf-reprogram methods | recipes | train | evaluate | ood | predict | inspect | push`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ app = typer.Typer(
     help="Model reprogramming: train a small input transform and output mapping around a frozen model.",
 )
 
+recipes = typer.Typer(help="List the recipes that come with the package; show or copy one.")
+app.add_typer(recipes, name="recipes", invoke_without_command=True)
+
+
+def _known_recipes() -> list[str]:
+    from .experiments.library import names
+
+    return names()
+
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a recipe, as listed.", autocompletion=_known_recipes)
+]
 Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
 Source = Annotated[Optional[str], typer.Option(help="Where the source is, if not where the adapter recorded it.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no messages.")]
@@ -36,9 +49,43 @@ def methods() -> None:
             typer.echo(f"  differs: {info.differs}")
 
 
+@recipes.callback()
+def list_recipes(context: typer.Context) -> None:
+    """List the recipes that come with the package, one line each; show or copy one."""
+    if context.invoked_subcommand is None:
+        from .experiments.library import names, summary
+
+        width = max(map(len, names()))
+        for name in names():
+            typer.echo(f"{name:<{width}}  {summary(name)}")
+
+
+@recipes.command()
+def show(name: RecipeName) -> None:
+    """Print a recipe."""
+    from .experiments.library import named
+
+    typer.echo(named(name).read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command()
+def copy(name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")]) -> None:
+    """Copy a recipe, and the script that it needs, into a folder; nothing there is overwritten."""
+    from .experiments.library import copy as copy_recipe
+
+    for path in copy_recipe(name, folder):
+        typer.echo(path)
+
+
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, as YAML.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe: a YAML file of your own, or a name that `hf-reprogram recipes` lists.",
+            autocompletion=_known_recipes,
+        ),
+    ],
     set_: Annotated[
         Optional[list[str]], typer.Option("--set", help="Override a key: --set training.learning_rate=1e-2")
     ] = None,
@@ -67,7 +114,11 @@ def train(
 def evaluate(
     adapter: Adapter,
     recipe: Annotated[
-        Optional[Path], typer.Option(help="Take the task from this recipe instead of the adapter's own.")
+        Optional[str],
+        typer.Option(
+            help="Take the task from this recipe, a file or a name, instead of the adapter's own.",
+            autocompletion=_known_recipes,
+        ),
     ] = None,
     set_: Annotated[
         Optional[list[str]], typer.Option("--set", help="Override a key of the task: --set task.max_test=500")
@@ -104,8 +155,11 @@ def ood(
         typer.Option(metavar="NAME=DATASET", help="Images of other classes: textures=images:dtd"),
     ] = None,
     recipe: Annotated[
-        Optional[Path],
-        typer.Option(help="Take the sections task and ood from this recipe instead of the adapter's own."),
+        Optional[str],
+        typer.Option(
+            help="Take the sections task and ood from this recipe, a file or a name, instead of the adapter's own.",
+            autocompletion=_known_recipes,
+        ),
     ] = None,
     set_: Annotated[
         Optional[list[str]], typer.Option("--set", help="Override a key of the two: --set ood.score=energy")

@@ -34,7 +34,7 @@ def load_adapter(
 
 
 def evaluate_adapter(
-    adapter: str, recipe: Path | None, overrides: list[str], split: str, source: str | None, quiet: bool
+    adapter: str, recipe: str | os.PathLike | None, overrides: list[str], split: str, source: str | None, quiet: bool
 ) -> dict[str, Any]:
     """Metrics of an adapter on a split of a recipe's task; by default of the recipe in its own folder."""
     from .run import silence

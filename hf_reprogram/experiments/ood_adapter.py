@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def ood_adapter(
     inside: str | None,
     covariate: list[str],
     semantic: list[str],
-    recipe: Path | None,
+    recipe: str | os.PathLike | None,
     overrides: list[str],
     output: Path | None,
     source: str | None,

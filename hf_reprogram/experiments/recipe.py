@@ -30,6 +30,7 @@ from ..tasks.inputs import MODALITIES, noun, task_modality
 from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
+from .library import find
 
 _ROUNDS = ("bf16_full_eval", "fp16_full_eval")
 _RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
@@ -193,13 +194,17 @@ class Recipe:
 
 
 def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe file and apply `a.b=c` overrides, whose values are read as YAML.
+    """Read a recipe and apply `a.b=c` overrides, whose values are read as YAML.
+
+    Args:
+        path: a file, or the name of a recipe that comes with the package, such as `molecules/bbbp`.
+        overrides: keys to set, in this order.
 
     Raises:
-        InputError: the file is missing or not YAML, a key is unknown, or a value cannot be used.
+        InputError: the recipe is missing or not YAML, a key is unknown, or a value cannot be used.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = find(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"The recipe {os.fspath(path)!r} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
 """Get antimicrobial peptides from PyPI, without any hub.
 
-    python recipes/peptides/prepare_modlamp.py OUT
+    python prepare_modlamp.py OUT
 
 writes OUT/train.csv and OUT/test.csv with the columns `sequence` and `label` from modlamp 4.3.3 (BSD-3; Mueller et al.
 2017, Bioinformatics 33:2753), which is downloaded without its dependencies and never imported: only its file

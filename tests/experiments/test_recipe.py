@@ -203,7 +203,7 @@ def test_every_recipe_of_ours_is_one(path):
 
 
 def test_every_run_behind_the_readmes_tables_is_a_recipe():
-    plan = runpy.run_path(str(RECIPES.parent / "docs" / "measure.py"))["plan"]
+    plan = runpy.run_path(str(RECIPES.parent / "tools" / "measure.py"))["plan"]
     for _, recipe, source, overrides in plan():
         made = load_recipe(RECIPES / f"{recipe}.yaml", [f"source.name={source}", *overrides])
         assert made.source["name"] == source

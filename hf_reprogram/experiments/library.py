@@ -1,0 +1,92 @@
+"""The recipes that come with the package, by name: `molecules/bbbp` is the file `molecules/bbbp.yaml` among them.
+
+In an installed wheel they lie inside the package, in a checkout beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from ..errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def folder() -> Path:
+    """The folder of the recipes.
+
+    Raises:
+        InputError: the package was installed without them.
+    """
+    for path in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes"):
+        if path.is_dir():
+            return path
+    raise InputError(
+        f"There are no recipes in {str(_PACKAGE)!r}: install the package again, or give a file of your own."
+    )
+
+
+def names() -> list[str]:
+    """The names of all recipes, sorted."""
+    root = folder()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def find(recipe: str | os.PathLike) -> Path:
+    """The file of a recipe: a path of the user's own, or else the name of a recipe that comes with the package.
+
+    A path that ends in `.yaml`, `.yml` or `.json` is always the user's own, whether it exists or not.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    path = Path(recipe)
+    if path.is_file() or path.suffix in (".yaml", ".yml", ".json"):
+        return path
+    return named(os.fspath(recipe))
+
+
+def named(name: str) -> Path:
+    """The file of a recipe that comes with the package.
+
+    Raises:
+        InputError: no recipe has this name; the nearest ones are named.
+    """
+    known = names()
+    if name in known:
+        return folder() / f"{name}.yaml"
+    near = [other for other in known if other.rpartition("/")[2] == name.rpartition("/")[2]]
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        raise InputError(f"Unknown recipe {name!r}: did you mean {' or '.join(map(repr, near))}?")
+    raise InputError(
+        f"Unknown recipe {name!r}: `hf-reprogram recipes` lists those that come with the package, and the path of your own "
+        "ends in .yaml."
+    )
+
+
+def summary(name: str) -> str:
+    """The first sentence of a recipe's comment, without its full stop."""
+    first = named(name).read_text(encoding="utf-8").splitlines()[0]
+    return re.split(r"(?<=\.)\s", first.lstrip("# "))[0].rstrip(".")
+
+
+def copy(name: str, target: str | os.PathLike) -> list[Path]:
+    """Copy a recipe, and the scripts beside it that it names, into a folder; returns the new files.
+
+    Raises:
+        InputError: no recipe has this name, or the folder holds a file of that name already.
+    """
+    file = named(name)
+    text = file.read_text(encoding="utf-8")
+    files = [file, *(script for script in sorted(file.parent.glob("*.py")) if script.name in text)]
+    pairs = [(source, Path(target) / source.name) for source in files]
+    for _, to in pairs:
+        if to.exists():
+            raise InputError(f"The file {str(to)!r} is there already: choose another folder, or remove it.")
+    Path(target).mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(source, to)) for source, to in pairs]
