@@ -1,11 +1,11 @@
-# Everything runs from a clean checkout with Python 3.10 or newer; `make` alone lists the targets.
+# Everything runs from a clean checkout with Python 3.11 or newer; `make` alone lists the targets.
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
-.PHONY: help venv demo test test-all lint docs measure clean
+.PHONY: help venv demo test test-all wheel-test lint docs measure clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: venv ## Check style, types and generated docs, then run the tests
 test-all: venv ## All tests, the slow ones too
 	$(BIN)/python -m pytest -q -m ''
 
+wheel-test: venv ## Build the wheel, install it in an environment of its own and use it from an empty folder
+	$(BIN)/python tools/wheel_test.py
+
 lint: venv ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -43,4 +46,4 @@ measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds 
 	$(BIN)/python tools/measure.py --sources '$(SOURCES)' results
 
 clean: ## Remove what make created
-	rm -rf $(VENV) demo_output build *.egg-info
+	rm -rf $(VENV) demo_output build dist *.egg-info

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from . import __version__
 from .errors import InputError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Model reprogramming: train a small input transform and output mapping around a frozen model.",
 )
 
 recipes = typer.Typer(help="List the recipes that come with the package; show or copy one.")
@@ -26,6 +25,21 @@ def _known_recipes() -> list[str]:
     from .experiments.library import names
 
     return names()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hf-reprogram {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help="Model reprogramming: train a small input transform and output mapping around a frozen model.")
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before the commands."""
 
 
 RecipeName = Annotated[
@@ -270,7 +284,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an `InputError` is printed as one sentence and exits with 2."""
     try:
         command: Any = typer.main.get_command(app)
-        command(args=arguments, standalone_mode=True)
+        command(args=arguments, prog_name="hf-reprogram", standalone_mode=True)
     except InputError as error:
         typer.echo(f"hf-reprogram: {error}", err=True)
         sys.exit(2)
