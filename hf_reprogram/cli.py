@@ -1,4 +1,4 @@
-"""The command line: `hf-reprogram methods | recipes | train | evaluate | ood | predict | inspect | push`."""
+"""The command line: `hf-reprogram methods | recipes | init | train | evaluate | ood | predict | inspect | push`."""
 
 from __future__ import annotations
 
@@ -89,6 +89,23 @@ def copy(name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR",
 
     for path in copy_recipe(name, folder):
         typer.echo(path)
+
+
+@app.command()
+def init(
+    data: Annotated[
+        str, typer.Argument(help="A csv, tsv, jsonl or parquet file, a folder (of images, too), or a Hub id.")
+    ],
+    output: Annotated[Path, typer.Option(help="The file to write; an existing one is kept.")] = Path("recipe.yaml"),
+    source: Annotated[Optional[str], typer.Option(help="Hub id or folder of the source to reprogram.")] = None,
+) -> None:
+    """Look at data and write a recipe with comments: what each column is, and which method and metric fit."""
+    from .experiments.draft import write_draft
+
+    doubts = write_draft(data, output, source)
+    typer.echo(f"The recipe is in {output}: read it, then run `hf-reprogram train {output}`.")
+    for doubt in doubts:
+        typer.echo(f"Undecided: {doubt}")
 
 
 @app.command()
