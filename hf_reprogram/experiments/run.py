@@ -25,6 +25,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json, write_text
+from ..progress import in_terminal
 from ..reports.results import one_class_advice, render_ood, run_reports, short_name, summarize, versions
 from ..tasks.load import Task, load_task
 from ..tasks.problems import IGNORE, Diverged
@@ -54,6 +55,8 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
 
     if quiet:
         silence()
+    elif not in_terminal():
+        no_bars()
     process = PartialState(cpu=not torch.accelerator.is_available())  # else two CPU processes do not know of each other
     output = Path(recipe.output or "runs/run")
     with process.main_process_first():
@@ -135,8 +138,8 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
     write_card(results, output)
 
 
-def silence() -> None:
-    """No progress bars and no notices from any library."""
+def no_bars() -> None:
+    """No progress bars from any library, which in a log that is no terminal fill a line each time they move."""
     import datasets
     import huggingface_hub.utils
     import transformers
@@ -144,6 +147,13 @@ def silence() -> None:
     datasets.disable_progress_bars()
     huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+
+
+def silence() -> None:
+    """No progress bars and no notices from any library."""
+    import transformers
+
+    no_bars()
     transformers.utils.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 from ..losses import IGNORE
+from ..progress import Tenths
 
 
 class Schedule(TrainerCallback):
@@ -89,3 +90,22 @@ class QuietLog(ProgressCallback):
             shown = {key.removeprefix("eval_"): f"{logs[key]:.4f}" for key in ("loss", name) if key in logs}
             if shown:
                 self.training_bar.set_postfix(shown, refresh=False)
+
+
+class TenthsLog(TrainerCallback):
+    """In a log that is no terminal: a line per tenth of the training steps, with the last loss and validation score."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Training starts, or goes on."""
+        self.tenths, self.note = Tenths("training", state.max_steps), ""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Keep the loss and the selected metric for the next line."""
+        name = f"eval_{args.metric_for_best_model}"
+        shown = [f"{key.removeprefix('eval_')} {logs[key]:.4f}" for key in ("loss", name) if logs and key in logs]
+        self.note = f", {', '.join(shown)}" if shown else self.note
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Another step is done."""
+        if state.is_world_process_zero:
+            self.tenths.at(state.global_step, self.note)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import default_collate
-from tqdm.auto import tqdm
 
 from ..errors import InputError
 from ..modalities.examples import Examples, image_examples, table_examples
+from ..progress import progress
 from ..tasks.inputs import modality_of
 from ..tasks.problems import IGNORE
 
@@ -179,7 +179,7 @@ def batches(
         desc: before the progress bar.
         quiet: no progress bar.
     """
-    steps = tqdm(_batches(data, processor, size), desc, -(-len(data) // size), disable=quiet, leave=False)
+    steps = progress(_batches(data, processor, size), desc, -(-len(data) // size), quiet)
     for rows, batch in steps:
         yield rows, {name: values.to(device) for name, values in batch.items()}
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..progress import in_terminal
 from ..tasks.load import Task
 from ..tasks.metrics import METRICS
 from ..tasks.problems import finite
-from .callbacks import QuietLog
+from .callbacks import QuietLog, TenthsLog
 from .encode import collator
 
 DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the recipe's
@@ -88,9 +89,10 @@ def fit(
         "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
     }
     lengths = {} if task.modality == "text" else {"train_sampling_strategy": "random"}  # there are none to group by
+    no_bars = quiet or not in_terminal()
     settings = {**DEFAULTS, **on_cpu, **select, **lengths, **arguments}
     try:
-        args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=quiet, **settings)
+        args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=no_bars, **settings)
     except (ValueError, TypeError) as error:
         raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
 
@@ -115,9 +117,9 @@ def fit(
         compute_metrics=compute_metrics,
         callbacks=list(callbacks),
     )
-    trainer.remove_callback(PrinterCallback if quiet else ProgressCallback)
+    trainer.remove_callback(PrinterCallback if no_bars else ProgressCallback)
     if not quiet:
-        trainer.add_callback(QuietLog())
+        trainer.add_callback(TenthsLog() if no_bars else QuietLog())
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
     seconds = time.perf_counter() - started
