@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..losses import target_loss
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Lines, Probe
 
 
 class OutputMapping(nn.Module):
@@ -52,6 +53,18 @@ class OutputMapping(nn.Module):
                 data: call it only where it is needed.
             source: the frozen source.
         """
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """What there is to tell of this mapping, as plain data that JSON can hold; nothing by default."""
+        return {}
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """The same as lines for a terminal.
+
+        Args:
+            found: what `inspect` returned, among what is known of the whole adapter.
+        """
+        return Lines()
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """Logits (batch, labels), or (batch, tokens, labels), from the source's outputs.

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Lines, Probe
 from . import assignment
 from .base import OutputMapping
 
@@ -251,6 +252,14 @@ class LabelMap(OutputMapping):
         """What stands for each class; see the function `table`."""
         return table(self.weights(), source_labels, target_labels, most)
 
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """See `describe_map`."""
+        return describe_map(self.weights, self.options.how, probe)
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """A line per class."""
+        return Lines(body=map_lines(found))
+
 
 def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
     """Logits (batch, classes) from the source's (batch, K_S), for sets (classes, m) of labels padded with -1."""
@@ -302,6 +311,47 @@ def table(
         heaviest = row.abs().argsort(descending=True, stable=True)[:most].tolist()
         rows += [(target, names[label], float(row[label])) for label in heaviest if row[label] != 0]
     return rows
+
+
+def describe_map(weights: Callable[[], Tensor], how: str, probe: Probe) -> dict[str, Any]:
+    """The source labels that stand for each class.
+
+    Args:
+        weights: gives (classes, source labels), or raises `InputError` where the map is still to be fitted.
+        how: the sets or the weights are found.
+        probe: names the labels and the classes.
+
+    Returns:
+        `label_mapping`: how. `label_map`: {class: {"number": how many source labels count for it, "labels": [(name, weight),
+        ...]}}, with the `probe.top` heaviest ones, the heaviest first; where the source does not name its labels the names are
+        their numbers. None if the map is still to be fitted.
+    """
+    try:
+        matrix = weights()
+    except InputError:  # there is nothing to map with yet
+        return {"label_mapping": how, "label_map": None}
+    rows: dict[str, list[tuple[str, float]]] = {name: [] for name in probe.labels}
+    for name, label, weight in table(matrix, probe.source.spec.labels, probe.labels, most=matrix.shape[1]):
+        rows[name].append((label, round(weight, 3)))
+    told = {name: {"number": len(labels), "labels": labels[: probe.top]} for name, labels in rows.items()}
+    return {"label_mapping": how, "label_map": told}
+
+
+def map_lines(found: dict[str, Any]) -> list[str]:
+    """What `describe_map` found, a line per class.
+
+    >>> map_lines({"label_mapping": "identity", "label_map": {"cat": {"number": 3, "labels": [("tench", 0.333)]}}})
+    ['source labels of each class, with their weights (identity):', '  cat          0.33 tench; 2 more']
+    """
+    if found["label_map"] is None:
+        return [f"label map ({found['label_mapping']}): still to be fitted, which training does"]
+    width = min(24, max(12, *map(len, found["label_map"])))
+    lines = [f"source labels of each class, with their weights ({found['label_mapping']}):"]
+    for name, entry in found["label_map"].items():
+        labels = "; ".join(f"{weight:.2f} {label}" for label, weight in entry["labels"])
+        more = entry["number"] - len(entry["labels"])
+        lines.append(f"  {name:<{width}} {labels}{f'; {more} more' if more else ''}")
+    return lines
 
 
 def assign(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,9 @@ from torch.nn import functional as F
 
 from ..errors import unknown
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Lines, Probe
 from .base import OutputMapping
-from .label_map import SETS, LabelMap, LabelMapOptions, table
+from .label_map import SETS, LabelMap, LabelMapOptions, describe_map, map_lines, table
 
 HOW = tuple(how for how in SETS if how != "iterative")
 
@@ -86,6 +88,15 @@ class ReweightedMap(OutputMapping):
     ) -> list[tuple[str, str, float]]:
         """What stands for each class; see `hf_reprogram.mappings.label_map.table`."""
         return table(self.matrix(), source_labels, target_labels, most)
+
+    @torch.no_grad()
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """See `hf_reprogram.mappings.label_map.describe_map`."""
+        return describe_map(self.matrix, self.options.how, probe)
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """A line per class."""
+        return Lines(body=map_lines(found))
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, source labels) to (batch, labels), in the weights' dtype, whatever the autocast."""

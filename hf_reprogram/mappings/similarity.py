@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..sources.base import Source
+from ..sources.probe import Lines, Probe
 from .base import OutputMapping
 
 LOSSES = ("cross_entropy", "contrastive")
@@ -110,6 +111,15 @@ class Similarity(OutputMapping):
     def alpha(self) -> Tensor | float:
         """The share in use."""
         return self.alpha_logit.sigmoid() if self.options.learn_alpha else self.options.alpha
+
+    @torch.no_grad()
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """`alpha`, the share in use."""
+        return {"alpha": float(self.alpha())}
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """The share in use."""
+        return Lines([f"alpha: {found['alpha']:.3g}, the share of the zero-shot branch"])
 
     def forward(self, outputs: Any, source: Source) -> Tensor:
         """Logits (batch, classes) from a `Pair` whose texts are (classes, templates, width); in float32, whatever the autocast.

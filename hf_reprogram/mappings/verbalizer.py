@@ -12,12 +12,14 @@ state at the mask, at [CLS], or at the last token of a causal model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..sources.base import Source
+from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
 from .base import OutputMapping
 
 
@@ -45,6 +47,21 @@ class Verbalizer(OutputMapping):
         bound = self.weight.shape[1] ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """The source tokens nearest to each class vector (`classes`), where the vectors live in the decoder's space."""
+        if probe.source.spec.kind not in ("masked_lm", "causal_lm") or self.reads not in ("mask", "last"):
+            return {}
+        table = probe.source.model.get_output_embeddings().weight
+        if table.shape[1] != self.weight.shape[1]:
+            return {}
+        return {"classes": nearest_tokens(self.weight.detach(), table, probe.processor, probe.top)}
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """A line per class."""
+        if "classes" not in found:
+            return Lines()
+        return Lines(body=token_lines("nearest tokens of each class vector", found["labels"], found["classes"]))
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """(batch, width) to (batch, labels)."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Example, Lines, Probe
+from .drawing import HeatMap, Views
 
 
 class InputTransform(nn.Module):
@@ -64,6 +66,36 @@ class InputTransform(nn.Module):
 
     def end_training(self, source: Source) -> None:
         """Called when training has ended and the best checkpoint is loaded; may change `options`."""
+
+    # ------------------------------------------------------------------------------------------------- inspection
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """What there is to tell of this transform, as plain data that JSON can hold; nothing by default."""
+        return {}
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """The same as lines for a terminal.
+
+        Args:
+            found: what `inspect` returned, among what is known of the whole adapter.
+        """
+        return Lines()
+
+    def picture(self, probe: Probe) -> Views | HeatMap | None:
+        """What there is to draw of this transform; None for nothing."""
+        return None
+
+    def default_example(self, processor: Any) -> Example | None:
+        """The input that this transform is shown on where none is given; None if it is shown on none."""
+        return None
+
+    def read_example(self, processor: Any, given: str) -> Example:
+        """The input that is written on a command line.
+
+        Raises:
+            InputError: the transform is shown on no input, or not on this one.
+        """
+        raise InputError("An example is for the program of an image source, which this adapter has not: leave it out.")
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""

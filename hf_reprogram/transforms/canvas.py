@@ -31,7 +31,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
-from .program import Program, ProgramTransform, by, check_whole, near_square, prepared
+from ..sources.probe import Example
+from .drawing import by, grey_card
+from .program import Program, ProgramTransform, check_whole, near_square, prepared
 
 MASKS = ("surround", "border", "full", "given")
 
@@ -198,6 +200,17 @@ class Canvas(ProgramTransform):
             spot = (..., rows, columns)
             canvas[spot] = (images + program[spot]).clamp(0, 1) if self._covers else images
         return canvas
+
+    def layout(self) -> dict[str, Any]:
+        """The images, and how large they are drawn where that is trained."""
+        spots, options = self.options.spots, self.options
+        first = [side.start for side in spots[0]]
+        layout: dict[str, Any] = {"holds": "image", "number": len(spots), "each": list(options.image), "at": first}
+        return {**layout, "scale": self.log_scale.exp().item()} if options.learn_scale else layout
+
+    def default_example(self, processor: Any) -> Example:
+        """A test card of the image's size."""
+        return Example(grey_card(*self.options.image), "a test card")
 
     def _scaled(self, images: Tensor) -> Tensor:
         """Images in their trained size on the background (batch, 3, height, width)."""

@@ -26,9 +26,11 @@ from ..errors import InputError
 from ..options import from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
+from ..sources.probe import Example, Lines, Probe
 from ..sources.reading import constant
 from .base import InputTransform, Kept, check_same_options
 from .canvas import Canvas, CanvasOptions
+from .drawing import Views, program_lines
 from .program import check_whole, prepared
 from .text_programs import make_text_program
 
@@ -137,6 +139,31 @@ class Dual(InputTransform):
     def penalty(self) -> Tensor | float:
         """That of the image program."""
         return 0.0 if self.canvas is None else self.canvas.penalty()
+
+    # ------------------------------------------------------------------------------------------------- inspection
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """What the image program tells of itself."""
+        return {} if self.canvas is None else self.canvas.inspect(probe)
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """How far the image program moves a pixel."""
+        return Lines(body=program_lines(found))
+
+    def picture(self, probe: Probe) -> Views | None:
+        """The example with the image program and without it."""
+        return None if self.canvas is None else self.canvas.picture(probe)
+
+    def default_example(self, processor: Any) -> Example | None:
+        """A test card, where there is an image program."""
+        return None if self.canvas is None else self.canvas.default_example(processor)
+
+    def read_example(self, processor: Any, given: str) -> Example:
+        """The image in a file."""
+        part = super() if self.canvas is None else self.canvas
+        return part.read_example(processor, given)
+
+    # ------------------------------------------------------------------------------------------------- class texts
 
     @property
     def plain_texts(self) -> Texts:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..sources.probe import Example
+from .drawing import read_numbers
 from .program import Program, ProgramTransform, check_whole, near_square
 
 
@@ -131,6 +133,21 @@ class FeatureOverlay(ProgramTransform):
                 "with the feature's median."
             )
         return features
+
+    def layout(self) -> dict[str, Any]:
+        """The features' squares."""
+        options, first = self.options, divmod(int(self.squares[0]), self.options.width)
+        each = [options.side, options.side]
+        return {"holds": "feature", "number": options.num_features, "each": each, "at": list(first)}
+
+    def default_example(self, processor: Any) -> Example:
+        """A row in which the first feature has its least value, the last its greatest, and the others lie evenly between."""
+        share = torch.linspace(0, 1, self.options.num_features, device=self.low.device)
+        return Example(torch.lerp(self.low, self.high, share)[None], "features from the least to the greatest")
+
+    def read_example(self, processor: Any, given: str) -> Example:
+        """Numbers separated by commas."""
+        return read_numbers(processor, given)
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Features (batch, F) drawn on the canvas, with or without the program: (batch, 3, height, width)."""

@@ -14,7 +14,7 @@ brighten the data by half of the range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import ceil, inf, isqrt
 from typing import Any
 
@@ -24,7 +24,9 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Example, Lines, Probe
 from .base import InputTransform, Kept, check_same_options
+from .drawing import Views, by, describe_program, grey_card, program_lines, read_image
 
 SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -128,6 +130,35 @@ class ProgramTransform(InputTransform):
         """What the source sees of `data`, pixels (batch, 3, height, width) from 0 to 1; without the program if asked."""
         raise NotImplementedError  # pragma: no cover - the interface
 
+    def layout(self) -> dict[str, Any]:
+        """What lies on the canvas beside the program; see `hf_reprogram.transforms.drawing.describe_program`."""
+        return {}
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """`canvas` and `program`; see `hf_reprogram.transforms.drawing.describe_program`."""
+        return describe_program(self, self.picture(probe), self.layout())
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """Where what lies, and how far the program moves a pixel."""
+        return Lines(body=program_lines(found))
+
+    @torch.no_grad()
+    def picture(self, probe: Probe) -> Views:
+        """The example with the program and without it."""
+        assert probe.example is not None  # `default_example` gives one
+        data = probe.example.data.to(self.program.weight.device)
+        before, after = (self.canvas_of(data, programmed)[0].cpu() for programmed in (False, True))
+        added = {"what the program adds": self.program().cpu()}
+        return Views(probe.example.name, before, after, self.program.index.cpu(), added)
+
+    def default_example(self, processor: Any) -> Example | None:
+        """A test card of the canvas's size."""
+        return Example(grey_card(self.options.height, self.options.width), "a test card")
+
+    def read_example(self, processor: Any, given: str) -> Example:
+        """The image in a file."""
+        return read_image(processor, given)
+
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The column that it `takes` to `pixels` (batch, 3, height, width) from 0 to 1.
 
@@ -166,11 +197,6 @@ def near_square(count: int) -> tuple[int, int]:
     """Rows and columns of a grid for `count` things, as many columns as rows or one more."""
     columns = isqrt(count - 1) + 1
     return ceil(count / columns), columns
-
-
-def by(size: Sequence[int]) -> str:
-    """A size in words, such as "32 x 32"."""
-    return " x ".join(map(str, size))
 
 
 def check_whole(options: Any, *names: str, least: int = 1) -> None:

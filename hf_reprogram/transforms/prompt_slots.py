@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
 from .base import InputTransform
 from .template import Template
 
@@ -91,6 +92,31 @@ class PromptSlots(InputTransform):
             inputs.update(text_ids=ids, first_slot=is_slot.long().argmax(1))
         return inputs
 
+    # ------------------------------------------------------------------------------------------------- inspection
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """The `template` as tokens; the source tokens nearest to each of `prompts`; their `effect`, see `prompt_effect`."""
+        processor = probe.processor
+        found: dict[str, Any] = {"template": processor.decode(processor("…", "…")["input_ids"])}
+        if self.num_prompts:
+            table = probe.source.embedding.weight
+            found["prompts"] = nearest_tokens(self.prompts.detach(), table, processor, probe.top)
+            found["effect"] = prompt_effect(self.prompts, probe)
+        return found
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """The template, the nearest tokens of each prompt, and whether the prompts matter."""
+        lines = Lines([f"template: {found['template']}"])
+        if "prompts" not in found:
+            return lines
+        names = [f"prompt {index}" for index in range(len(found["prompts"]))]
+        lines.body = token_lines("nearest tokens of each prompt", names, found["prompts"])
+        gradient, change = found["effect"]["gradient"], found["effect"]["logit_change"]
+        lines.tail = [f"prompts: gradient norm {gradient:.3g}; logits change by up to {change:.3g} without them"]
+        if gradient == 0 or change == 0:
+            lines.tail.append("The prompts do not reach the output: check the template and what is read.")
+        return lines
+
     def _mask_position(self, ids: Tensor) -> Tensor:
         is_mask = ids == self.options.mask_token_id
         count = is_mask.sum(1)
@@ -101,3 +127,28 @@ class PromptSlots(InputTransform):
                 "came with this adapter, which puts the text into its template."
             )
         return is_mask.long().argmax(1)
+
+
+def prompt_effect(prompts: nn.Parameter, probe: Probe, text: str = "This is a short example.") -> dict[str, float]:
+    """Whether prompts receive a gradient and change the output.
+
+    Args:
+        prompts: (K, width), of the model whose logits the probe gives; they are as before when this returns.
+        probe: of that model.
+        text: what the logits are of.
+
+    Returns:
+        `gradient`: norm of d(first logit)/d(prompts); 0 means that the prompts cannot learn.
+        `logit_change`: largest change of a logit when every prompt becomes the mean of the embedding table; 0 means
+        that the prompts do not reach the output.
+    """
+    batch = dict(probe.processor([text], return_tensors="pt").to(prompts.device))
+    with torch.enable_grad():
+        logits = probe.logits(batch)
+        (gradient,) = torch.autograd.grad(logits[0, 0], prompts)
+    saved = prompts.detach().clone()
+    with torch.no_grad():
+        prompts.copy_(probe.source.embedding.weight.float().mean(0).expand_as(prompts))
+        change = (probe.logits(batch) - logits).abs().max()
+        prompts.copy_(saved)
+    return {"gradient": float(gradient.norm()), "logit_change": float(change)}

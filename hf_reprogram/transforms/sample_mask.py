@@ -19,13 +19,16 @@ Source: SMM (Cai, Ye, Feng, Qi, Liu 2024, arXiv 2406.03150).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..sources.probe import Probe
+from .drawing import Views
 from .program import Program, ProgramTransform, check_whole, prepared
 
 
@@ -92,6 +95,18 @@ class SampleMask(ProgramTransform):
         small = self.network(images)
         whole = F.interpolate(small, scale_factor=self.options.patch, mode="nearest")
         return whole[..., : self.options.height, : self.options.width]
+
+    def layout(self) -> dict[str, Any]:
+        """The image fills the canvas."""
+        size = [self.options.height, self.options.width]
+        return {"holds": "image", "number": 1, "each": size, "at": [0, 0]}
+
+    @torch.no_grad()
+    def picture(self, probe: Probe) -> Views:
+        """The example with the program and without it, and the mask that the program gets for it."""
+        views = super().picture(probe)
+        masks = self.masks(views.before[None].to(self.program.weight.device))
+        return replace(views, added={**views.added, "its mask for the example": masks[0].cpu()})
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Images (batch, 3, h, w) from 0 to 1, resized to the canvas, with or without the program through their masks."""

@@ -34,9 +34,12 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Example, Lines, Probe
 from .base import InputTransform, Kept, check_same_options
+from .drawing import Views, describe_program, ordinary_tokens, program_lines, read_text
 
 GREY = 0.5
+DRAWN = 10  # tokens whose patches are drawn
 
 
 @dataclass
@@ -185,6 +188,51 @@ class TokenPatches(InputTransform):
         laid = F.embedding(index, patches.flatten(1)).view(len(tokens), -1, across, 3, side, side)
         image = laid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 3, self.options.height, self.options.width)
         return image if base is None else (base + image).clamp(0, 1)
+
+    # ------------------------------------------------------------------------------------------------- inspection
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """`canvas` and `program`; see `hf_reprogram.transforms.drawing.describe_program`."""
+        options = self.options
+        each = [options.patch_size, options.patch_size]
+        layout = {"holds": "token", "number": options.places, "each": each, "at": [0, 0]}
+        return describe_program(self, self.picture(probe), layout)
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """How many tokens lie where, and how far their patches move a pixel."""
+        return Lines(body=program_lines(found))
+
+    @torch.no_grad()
+    def picture(self, probe: Probe) -> Views:
+        """The example's image on its base, and the patches of the training texts' most frequent tokens, added to grey.
+
+        Where the most frequent tokens are not known, those of the first tokens of the vocabulary stand for them.
+        """
+        assert probe.example is not None  # `default_example` gives one
+        ids = probe.example.data.to(self.table.device)
+        after = self.image(self.placed({"input_ids": ids}))[0].cpu()
+        base = self.base_image / 255 if self.options.base_image else torch.tensor(GREY)
+        tokens = self.options.frequent[:DRAWN] or ordinary_tokens(probe.processor, DRAWN)
+        patches = (self.eps * self.table[tokens].tanh()).cpu()
+        return Views(
+            probe.example.name,
+            base.cpu().expand_as(after),
+            after,
+            acts=None,
+            added=dict(zip(probe.processor.convert_ids_to_tokens(tokens), patches, strict=True)),
+            heading=f"patches of the {'most frequent' if self.options.frequent else 'first'} tokens, on grey",
+            reach=max(self.options.eps),
+            plain=not self.options.base_image,
+        )
+
+    def default_example(self, processor: Any) -> Example:
+        """The first tokens of the vocabulary, as many as the canvas has places."""
+        ids = ordinary_tokens(processor, self.options.places)
+        return Example(torch.tensor([ids]), f"the first {len(ids)} tokens of the vocabulary")
+
+    def read_example(self, processor: Any, given: str) -> Example:
+        """A text, or a text and its pair with a tab between them."""
+        return read_text(processor, given)
 
     def folded(self, source: Source) -> Tensor:
         """F (V_T, width), computed once and kept until theta changes; without gradients."""

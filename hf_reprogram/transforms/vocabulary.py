@@ -25,6 +25,7 @@ Source: R2DL (Vinod et al. 2020, arXiv 2012.03460; 2023, arXiv 2301.02120), whos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -32,7 +33,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
+from ..sources.probe import Lines, Numbered, Probe, nearest_tokens
 from .base import InputTransform, Kept
+from .drawing import HeatMap
 
 
 @dataclass
@@ -192,6 +195,55 @@ class Vocabulary(InputTransform):
             index = index * count + letter.clamp(max=count - 1)
         index = torch.where(whole, index, unknown)
         return torch.where(ids < count, index, first_extra + ids - count)
+
+    # ------------------------------------------------------------------------------------------------- inspection
+
+    def inspect(self, probe: Probe) -> dict[str, Any]:
+        """`sparsity`, and the source tokens that each target token became (`vocabulary`); see `combinations`."""
+        return {"sparsity": self.options.sparsity, "vocabulary": self.combinations(probe)}
+
+    def lines(self, found: dict[str, Any]) -> Lines:
+        """A line per target token."""
+        how = f"at most {found['sparsity']} source tokens each" if found["sparsity"] else "nearest source tokens"
+        rows = found["vocabulary"].items()
+        table = [
+            f"  {name:<12} {'  '.join(f'{value:+.2f} {token}' for token, value in tokens)}" for name, tokens in rows
+        ]
+        return Lines(body=[f"what the target's tokens became ({how}):", *table])
+
+    def picture(self, probe: Probe) -> HeatMap:
+        """Target tokens over source tokens."""
+        return HeatMap(self.combinations(probe), "coefficient" if self.options.sparsity else "cosine")
+
+    @torch.no_grad()
+    def combinations(self, probe: Probe) -> dict[str, list[tuple[str, float]]]:
+        """For each target token the source tokens it is a combination of, the largest coefficient first.
+
+        Returns:
+            {target token: [(source token, coefficient), ...]}, at most `probe.top` of them; for a free table the nearest
+            source tokens with their cosine. A learned atom is called "atom 17", and a source token without a name "#17".
+        """
+        letters = probe.processor.convert_ids_to_tokens(list(range(self.options.num_tokens)))
+        names = ["".join(word) for word in product(letters, repeat=self.options.window)]
+        tokenizer = probe.source_tokenizer
+        if self.options.sparsity is None:
+            table = probe.source.embedding.weight
+            rows = nearest_tokens(self.table(probe.source), table, tokenizer or Numbered(len(table)), probe.top)
+            return dict(zip(names, rows, strict=True))
+        found = {}
+        for name, support, codes in zip(names, self.support.tolist(), self.codes.tolist(), strict=True):
+            merged: dict[int, float] = {}
+            for atom, code in zip(support, codes, strict=True):
+                merged[atom] = merged.get(atom, 0.0) + code
+            order = sorted((atom for atom in merged if merged[atom]), key=lambda atom: -abs(merged[atom]))
+            found[name] = [(self._name(atom, tokenizer), round(merged[atom], 3)) for atom in order[: probe.top]]
+        return found
+
+    def _name(self, atom: int, tokenizer: Any) -> str:
+        if self.options.num_atoms is not None:
+            return f"atom {atom}"
+        name = tokenizer.convert_ids_to_tokens(atom) if tokenizer is not None else None
+        return name or f"#{atom}"  # a source may have more rows than its tokenizer has tokens
 
     # ------------------------------------------------------------------------------------------------- sparsity
 

@@ -7,14 +7,9 @@ import json
 import pytest
 import torch
 
-from hf_reprogram.inspection.adapter import (
-    _confusion_lines,
-    describe,
-    inspect_adapter,
-    inspect_model,
-    nearest_tokens,
-    prompt_effect,
-)
+from hf_reprogram.inspection.adapter import describe, inspect_adapter, inspect_model
+from hf_reprogram.inspection.confusions import confusion_lines
+from hf_reprogram.sources.probe import nearest_tokens
 from tests.support import tiny, words
 
 
@@ -73,7 +68,7 @@ def test_prompts_that_cannot_matter_are_noticed(source_folder):
     model, processor = tiny.make_adapter(source_folder("gpt2"), prompt_init="normal")
     with torch.no_grad():
         model.mapping.weight.zero_()
-    assert prompt_effect(model, processor) == {"gradient": 0, "logit_change": 0}
+    assert inspect_model(model, processor)["effect"] == {"gradient": 0, "logit_change": 0}
     assert "The prompts do not reach the output" in describe(inspect_model(model, processor))
 
 
@@ -97,7 +92,7 @@ def test_the_confusions_on_test_stand_beside_the_rest(finished):
 def test_of_many_classes_the_commonest_mistakes_are_named():
     counts = [[0] * 20 for _ in range(20)]
     counts[3][3], counts[3][7], counts[5][1] = 1000, 12, 40
-    assert _confusion_lines([f"class {i}" for i in range(20)], counts) == [
+    assert confusion_lines([f"class {i}" for i in range(20)], counts) == [
         "test: 1,000 of 1,052 right; the commonest mistakes:",
         "      40  class 5 taken for class 1",
         "      12  class 3 taken for class 7",

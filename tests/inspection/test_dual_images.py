@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from hf_reprogram import reprogram
-from hf_reprogram.inspection.adapter import describe, inspect_model
-from hf_reprogram.inspection.images import inspect_images, plot_images, takes_images
+from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model
 from tests.support import tiny_dual
 from tests.support.tiny_vision import SIDE
 
@@ -26,14 +25,14 @@ def test_a_border_by_hand(tmp_path):
     model, processor = make(resolution=16)
     torch.nn.init.constant_(model.transform.canvas.program.weight, 0.2)
     Image.new("RGB", (9, 9), (51, 51, 51)).save(tmp_path / "grey.png")
-    found = inspect_images(model, processor, str(tmp_path / "grey.png"))
+    found = inspect_model(model, processor, example=str(tmp_path / "grey.png"))
     assert found["canvas"] == {"size": [SIDE, SIDE], "holds": "image", "number": 1, "each": [SIDE, SIDE], "at": [0, 0]}
     acting = SIDE**2 - (SIDE - 8) ** 2
     assert found["program"]["numbers"] == 3 * acting
     assert found["program"]["share"] == pytest.approx(acting / SIDE**2)
     assert found["program"]["mean_change"] == pytest.approx(tanh(0.2), abs=1e-6)
     assert json.dumps(inspect_model(model, processor))
-    assert plot_images(model, processor, tmp_path / "program.png", "A title").stat().st_size > 1000
+    assert plot_model(model, processor, tmp_path / "program.png", "A title").stat().st_size > 1000
 
 
 def test_the_share_of_the_zero_shot_branch_is_told_trained_or_not():
@@ -54,5 +53,4 @@ def test_without_an_image_program_there_is_none_to_show():
         processor=tiny_dual.tokenizer(),
         image_program="none",
     )
-    assert not takes_images(model)
-    assert json.dumps(inspect_model(model, processor))
+    assert "program" not in json.loads(json.dumps(inspect_model(model, processor)))

@@ -14,9 +14,9 @@ from torch import nn
 
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.cli import main
-from hf_reprogram.inspection.adapter import describe, inspect_model, label_table
-from hf_reprogram.inspection.images import grey_card, inspect_images, look, plot_images, takes_images
+from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model, probe_of
 from hf_reprogram.sources import VisionSource
+from hf_reprogram.transforms.drawing import grey_card
 from tests.support import tiny, tiny_vision, words
 
 LABELS = ["above", "below"]
@@ -42,6 +42,16 @@ def make(source, method, labels=LABELS, fill=None, **options):
     return model, processor
 
 
+def look(model, processor, example=None):
+    """The example with the program and without it."""
+    return model.transform.picture(probe_of(model, processor, example=example))
+
+
+def label_table(model, top=5):
+    """The source labels of each class."""
+    return model.mapping.inspect(probe_of(model, None, top))["label_map"]
+
+
 def picture(path, value, side=9):
     """A file of a plain picture."""
     Image.fromarray(np.full((side, side, 3), value, np.uint8)).save(path)
@@ -59,7 +69,7 @@ def command(*arguments):
 
 def test_a_program_around_an_image_by_hand(folder):
     model, processor = make(folder, "elsayed", fill=0.7)
-    found = inspect_images(model, processor)
+    found = inspect_model(model, processor)
     assert found["canvas"] == {"size": [32, 32], "holds": "image", "number": 1, "each": [8, 8], "at": [12, 12]}
     program = found["program"]
     assert (program["numbers"], program["example"]) == (3 * (32 * 32 - 64), "a test card")
@@ -72,7 +82,7 @@ def test_what_the_pixels_range_cuts_off_is_no_change(folder, tmp_path):
     model, processor = make(folder, "kloberdanz", fill=9.0)
     for value, change in ((255, 0.0), (0, 1.0), (51, 0.8)):
         example = picture(tmp_path / "plain.png", value)
-        program = inspect_images(model, processor, example)["program"]
+        program = inspect_model(model, processor, example=example)["program"]
         assert program["mean_change"] == pytest.approx(change, abs=1e-6)
         assert (program["share"], program["example"]) == (1, "plain.png")
 
@@ -90,7 +100,7 @@ def test_where_images_lie(folder, options, canvas):
     model, processor = make(folder, "elsayed", **options)
     if "scale" in canvas:
         model.transform.log_scale.data.fill_(np.log(2))
-    found = inspect_images(model, processor)["canvas"]
+    found = inspect_model(model, processor)["canvas"]
     assert found == {"size": [32, 32], "holds": "image", **{k: pytest.approx(v) for k, v in canvas.items()}}
 
 
@@ -101,14 +111,14 @@ def test_a_masked_program_is_measured_on_the_example(folder, tmp_path):
     pixels = torch.full((1, 3, 32, 32), 100 / 255)
     torch.testing.assert_close(views.before[None], pixels)
     torch.testing.assert_close(views.after, model.transform.canvas_of(pixels)[0].detach())
-    program = inspect_images(model, processor, file)["program"]
+    program = inspect_model(model, processor, example=file)["program"]
     assert program["largest_change"] == pytest.approx(float((views.after - 100 / 255).abs().max()))
     assert program["numbers"] == sum(p.numel() for p in model.transform.parameters()) > 3 * 32 * 32
 
 
 def test_a_row_of_numbers_is_drawn_and_measured_around_its_squares(folder):
     model, processor = make(folder, "fraud", features=ROWS, side=4, fill=-0.3)
-    found = inspect_images(model, processor)
+    found = inspect_model(model, processor)
     assert found["canvas"] == {"size": [32, 32], "holds": "feature", "number": 3, "each": [4, 4], "at": [12, 12]}
     assert found["program"]["share"] == 1 - 3 * 16 / 1024
     assert found["program"]["mean_change"] == pytest.approx(tanh(0.3) / 2)
@@ -134,7 +144,7 @@ def test_a_text_is_its_tokens_patches(folder):
         expected = 0.5 + 0.5 * model.transform.table[index].tanh()
         torch.testing.assert_close(views.after[:, top : top + 8, left : left + 8], expected.detach())
     assert (views.before == 0.5).all()
-    program = inspect_images(model, processor, "the film was bad")["program"]
+    program = inspect_model(model, processor, example="the film was bad")["program"]
     assert program["mean_change"] == pytest.approx(float((views.after - 0.5).abs().mean()))
     assert program["example"] == "'the film was bad'"
 
@@ -255,8 +265,8 @@ KINDS = {
 def test_every_kind_of_image_adapter_can_be_inspected_and_stays_as_it_is(folder, method):
     model, processor = make(folder, method, **KINDS[method])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = json.loads(json.dumps(inspect_model(model, processor)))
-    assert takes_images(model)
+    found = inspect_model(model, processor)
+    assert json.loads(json.dumps(found)).keys() == found.keys()
     text = describe(found)
     assert text.startswith(f"{method} on ")
     assert f"program: {found['program']['numbers']:,} numbers" in text
@@ -306,14 +316,14 @@ def hwc(picture):
 
 
 def test_the_file_is_written_whole_and_alone(folder, tmp_path):
-    path = plot_images(*make(folder, "smm"), tmp_path / "new" / "plot.png", "$title")
+    path = plot_model(*make(folder, "smm"), tmp_path / "new" / "plot.png", "$title")
     assert is_whole_image(path)
     assert [file.name for file in path.parent.iterdir()] == ["plot.png"]
 
 
 def test_the_pictures_are_the_program_and_the_canvas_before_and_after(folder, tmp_path, drawn):
     model, processor = make(folder, "elsayed", amplitude=0.1)
-    plot_images(model, processor, tmp_path / "plot.png", "title")
+    plot_model(model, processor, tmp_path / "plot.png", "title")
     views, program = look(model, processor), model.transform.program().detach()
     factor = 0.5 / float(program.abs().max())
     assert list(drawn) == [f"what the program adds, x {factor:.2g}", "before", "after"]
@@ -325,12 +335,12 @@ def test_the_pictures_are_the_program_and_the_canvas_before_and_after(folder, tm
 
 def test_an_untrained_program_is_plain_grey(folder, tmp_path, drawn):
     model, processor = make(folder, "elsayed", fill=0.0)
-    plot_images(model, processor, tmp_path / "plot.png", "title")
+    plot_model(model, processor, tmp_path / "plot.png", "title")
     assert (drawn["what the program adds"] == 0.5).all()
 
 
 def test_a_mask_is_drawn_beside_its_program(folder, tmp_path, drawn):
-    plot_images(*make(folder, "smm"), tmp_path / "plot.png", "title")
+    plot_model(*make(folder, "smm"), tmp_path / "plot.png", "title")
     assert [title.split(",")[0] for title in drawn] == [
         "what the program adds", "its mask for the example", "before", "after",
     ]  # fmt: skip
@@ -339,7 +349,7 @@ def test_a_mask_is_drawn_beside_its_program(folder, tmp_path, drawn):
 def test_tokens_are_drawn_under_their_names(folder, tmp_path, drawn):
     texts = [*TEXTS, "the the the $ $ extraordinarily extraordinarily"]
     model, processor = make(folder, "cross_modal", texts=texts)
-    plot_images(model, processor, tmp_path / "plot.png", "title", example="a $5 film \n of 電")
+    plot_model(model, processor, tmp_path / "plot.png", "title", example="a $5 film \n of 電")
     names = processor.convert_ids_to_tokens(list(range(10)))
     assert {"the", "film", "$", "extraordinarily"} <= set(names)
     titles = [{"$": r"\$", "extraordinarily": "extraordi..."}.get(name, name) for name in names]
@@ -352,7 +362,7 @@ def test_tokens_are_drawn_under_their_names(folder, tmp_path, drawn):
 def test_bounded_patches_are_drawn_large_and_the_base_is_shown(folder, tmp_path, drawn):
     file = picture(tmp_path / "base.png", 200)
     model, processor = make(folder, "cross_modal", texts=TEXTS, bounded=True, base_image=file, fill=50.0)
-    plot_images(model, processor, tmp_path / "plot.png", "title")
+    plot_model(model, processor, tmp_path / "plot.png", "title")
     assert list(drawn)[-2:] == ["before", "after"]
     deviations = torch.tensor(tiny_vision.STD)
     np.testing.assert_allclose(drawn["the"][0, 0], 0.5 + 0.5 * deviations / deviations.max(), atol=1e-6)
@@ -360,7 +370,7 @@ def test_bounded_patches_are_drawn_large_and_the_base_is_shown(folder, tmp_path,
 
 def test_a_few_tokens_leave_no_patch_without_a_name(folder, tmp_path, drawn):
     model, processor = make(folder, "cross_modal", tokenizer="characters", alphabet="AB")
-    plot_images(model, processor, tmp_path / "plot.png", "title")
+    plot_model(model, processor, tmp_path / "plot.png", "title")
     assert list(drawn) == ["A", "B", ""]
 
 

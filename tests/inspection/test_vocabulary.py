@@ -13,8 +13,10 @@ from PIL import Image
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.cli import main
 from hf_reprogram.figures import drawable
-from hf_reprogram.inspection.adapter import describe, inspect_model
-from hf_reprogram.inspection.vocabulary import combinations, plot_combinations, source_tokenizer
+from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model
+from hf_reprogram.inspection.heat_map import plot_heat_map
+from hf_reprogram.sources.probe import source_tokenizer
+from hf_reprogram.transforms.drawing import HeatMap
 from tests.support import tiny
 from tests.support.modules import Recurrent
 
@@ -22,6 +24,11 @@ from tests.support.modules import Recurrent
 def make(source, **options):
     torch.manual_seed(0)
     return reprogram(source, "r2dl", ["bad", "good"], **{"tokenizer": "residues", "sparsity": 3, **options})
+
+
+def combinations(model, processor, top=5):
+    """The source tokens that each target token became."""
+    return inspect_model(model, processor, top)["vocabulary"]
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ def test_learned_atoms_are_numbered(source_folder):
 
 def test_without_a_tokenizer_of_its_own_the_sources_tokens_are_numbered():
     model, processor = make(Recurrent(), tokenizer="characters", alphabet="AB", reads="last")
-    assert source_tokenizer(model) is None
+    assert source_tokenizer(model.source, model.config.source) is None
     for sparsity in (3, None):
         model, processor = make(Recurrent(), tokenizer="characters", alphabet="AB", sparsity=sparsity)
         found = combinations(model, processor)
@@ -93,7 +100,7 @@ def test_without_a_tokenizer_of_its_own_the_sources_tokens_are_numbered():
 def test_a_source_folder_without_a_tokenizer_numbers_its_tokens(tmp_path, source_folder):
     tiny.make_model("bert").save_pretrained(tmp_path / "plain")
     model, processor = make(str(tmp_path / "plain"), processor=tiny.FAMILIES["bert"].tokenizer())
-    assert source_tokenizer(model) is None
+    assert source_tokenizer(model.source, model.config.source) is None
     assert combinations(model, processor)["A"][0][0].startswith("#")
 
 
@@ -168,7 +175,7 @@ def is_whole_image(path):
 
 
 def test_the_heat_map_is_written_whole_and_alone(made, tmp_path):
-    path = plot_combinations(combinations(*made), tmp_path / "new" / "map.png", "R2DL on a tiny BERT")
+    path = plot_model(*made, tmp_path / "new" / "map.png", "R2DL on a tiny BERT")
     assert is_whole_image(path)
     assert [file.name for file in path.parent.iterdir()] == ["map.png"]
 
@@ -176,7 +183,7 @@ def test_the_heat_map_is_written_whole_and_alone(made, tmp_path):
 def test_a_heat_map_that_fails_leaves_the_old_one(made, tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
-    path = plot_combinations(combinations(*made), tmp_path / "map.png", "first")
+    path = plot_model(*made, tmp_path / "map.png", "first")
     before = path.read_bytes()
 
     def fail(self, file, **_):
@@ -185,7 +192,7 @@ def test_a_heat_map_that_fails_leaves_the_old_one(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        plot_combinations(combinations(*made), path, "second")
+        plot_model(*made, path, "second")
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
 
@@ -216,7 +223,7 @@ ODD = [
 @pytest.mark.filterwarnings("error")
 def test_odd_tokens_can_be_drawn(tmp_path):
     found = {token: [(other, float(i - 9)) for i, other in enumerate(ODD[:10])] for token in ODD}
-    assert is_whole_image(plot_combinations(found, tmp_path / "odd.png", "$100 of 電"))
+    assert is_whole_image(plot_heat_map(HeatMap(found), tmp_path / "odd.png", "$100 of 電"))
 
 
 def test_what_the_font_lacks_is_written_as_an_escape():
@@ -231,7 +238,7 @@ def test_more_tokens_than_fit_are_cut_to_the_largest(tmp_path, monkeypatch):
     imshow = Axes.imshow
     monkeypatch.setattr(Axes, "imshow", lambda self, values, **k: drawn.append(values) or imshow(self, values, **k))
     found = {f"t{i}": [(f"s{i}", float(i + 1)), ("common", 0.5)] for i in range(60)}
-    plot_combinations(found, tmp_path / "map.png", "many", most=7)
+    plot_heat_map(HeatMap(found), tmp_path / "map.png", "many", most=7)
     (values,) = drawn
     assert values.shape == (7, 7)
     assert values.max() == 7.0
@@ -251,14 +258,14 @@ def test_colours_are_the_coefficients(made, tmp_path, monkeypatch):
         "set_xticks",
         lambda self, at, labels=None, **k: drawn.update(labels=labels) or ticks(self, at, labels, **k),
     )
-    plot_combinations({"A": [("film", -2.0), ("good", 0.5)], "C": [("film", 1.5)]}, tmp_path / "map.png", "two")
+    plot_heat_map(HeatMap({"A": [("film", -2.0), ("good", 0.5)], "C": [("film", 1.5)]}), tmp_path / "map.png", "two")
     column = {word: drawn["values"][:, i].tolist() for i, word in enumerate(drawn["labels"])}
     assert column == {"film": [-2.0, 1.5], "good": [0.5, 0.0]}
 
 
 def test_nothing_to_plot_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="There is nothing to plot"):
-        plot_combinations({"A": []}, tmp_path / "map.png", "empty")
+        plot_heat_map(HeatMap({"A": []}), tmp_path / "map.png", "empty")
 
 
 # ------------------------------------------------------------------------------------------------- the command line

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
-from hf_reprogram.inspection.images import look
+from hf_reprogram.inspection.adapter import probe_of
 from hf_reprogram.model import adapter_bytes
 from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny, tiny_vision, words
@@ -86,7 +86,8 @@ def test_the_most_frequent_tokens_are_kept_in_mind(sources, tmp_path):
     assert processor.convert_ids_to_tokens(model.transform.options.frequent) == ["AC", "GT", "TT"]
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    assert list(look(ReprogrammedModel.from_pretrained(tmp_path), processor).added) == ["AC", "GT", "TT"]
+    again = ReprogrammedModel.from_pretrained(tmp_path)
+    assert list(again.transform.picture(probe_of(again, processor)).added) == ["AC", "GT", "TT"]
     untold, _ = make(sources("vit"), tokenizer="kmers", k=2, texts=None)
     assert untold.transform.options.frequent == []
 

@@ -273,10 +273,10 @@ def test_a_text_shorter_than_the_window_is_the_mean(source_folder, tokens):
 
 
 def test_inspection_names_overlapping_kmers(source_folder):
-    from hf_reprogram.inspection.vocabulary import combinations
+    from hf_reprogram.inspection.adapter import inspect_model
 
     model, processor = reprogram(source_folder("bert"), "r2dl", ["a", "b"], tokenizer="kmers", k=2, overlapping=True)
-    assert list(combinations(model, processor))[:5] == ["AA", "AC", "AG", "AT", "CA"]
+    assert list(inspect_model(model, processor)["vocabulary"])[:5] == ["AA", "AC", "AG", "AT", "CA"]
 
 
 def test_overlapping_is_for_kmers(source_folder):

@@ -1,0 +1,150 @@
+"""What a part is given to say what it is and does: the frozen source, the names of tokens and labels, and an example.
+
+A transform and a mapping describe themselves (`InputTransform.inspect`, `OutputMapping.inspect`). A `Probe` holds all that they
+may look at, so that whoever shows the description needs to know no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import Source
+
+
+class Example(NamedTuple):
+    """One input of an adapter.
+
+    Attributes:
+        data: as the adapter's processor makes it, with a leading dimension of 1: pixels (1, 3, height, width), numbers
+            (1, features) or token ids (1, tokens).
+        name: what it is, in words.
+    """
+
+    data: Tensor
+    name: str
+
+
+@dataclass
+class Lines:
+    """A part's description as lines for a terminal.
+
+    Attributes:
+        head: single facts, which stand under the counts of parameters.
+        body: tables.
+        tail: conclusions, which stand at the end.
+    """
+
+    head: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Probe:
+    """Everything that a part may look at.
+
+    Attributes:
+        source: the frozen source.
+        processor: the adapter's own, of the target's data; None for rows of numbers.
+        labels: names of the target's classes.
+        logits: from a batch of the processor to the whole model's logits (batch, labels), with gradients if they are on.
+        reference: where the source came from, as the adapter recorded it (`name`, `revision`).
+        example: an input to show the transform on; None if the transform shows none.
+        top: how many nearest tokens of a vector, and how many source labels of a class, to name.
+    """
+
+    source: Source
+    processor: Any
+    labels: list[str]
+    logits: Callable[[dict[str, Tensor]], Tensor]
+    reference: dict[str, Any]
+    example: Example | None = None
+    top: int = 5
+
+    @cached_property
+    def source_tokenizer(self) -> Any:
+        """See the function `source_tokenizer`."""
+        return source_tokenizer(self.source, self.reference)
+
+
+def source_tokenizer(source: Source, reference: dict[str, Any]) -> Any:
+    """The source's own tokenizer, or None if the source has none or it cannot be fetched.
+
+    Args:
+        source: looked for where it was loaded from.
+        reference: `name` and `revision` that an adapter recorded, for a source that does not say where it came from.
+    """
+    from transformers import AutoTokenizer
+
+    name = getattr(getattr(source.model, "config", None), "_name_or_path", "") or reference["name"]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=reference["revision"]) if name else None
+    except (OSError, ValueError):
+        return None
+    empty = tokenizer is not None and len(tokenizer) <= len(
+        tokenizer.all_special_tokens
+    )  # a folder without a tokenizer
+    return None if empty else tokenizer
+
+
+class Numbered:
+    """Names `size` tokens by their ids, where there is no tokenizer.
+
+    >>> Numbered(30).convert_ids_to_tokens(17)
+    '#17'
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def convert_ids_to_tokens(self, index: int) -> str:
+        """The name of one token."""
+        return f"#{index}"
+
+
+@torch.no_grad()
+def nearest_tokens(vectors: Tensor, table: Tensor, tokenizer: Any, top: int) -> list[list[tuple[str, float]]]:
+    """The tokens whose embeddings have the largest cosine with each vector.
+
+    Args:
+        vectors: (n, width).
+        table: (vocabulary, width), the embeddings; rows past the tokenizer's last token are not looked at.
+        tokenizer: names the rows.
+        top: tokens per vector.
+
+    Returns:
+        For each vector `top` pairs (token, cosine), the nearest first.
+
+    >>> table = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> nearest_tokens(torch.tensor([[0.0, 5.0]]), table, Numbered(2), top=1)
+    [[('#1', 1.0)]]
+    """
+    cosine = F.normalize(vectors.float(), dim=-1) @ F.normalize(table.detach().float(), dim=-1).T
+    best = cosine[:, : len(tokenizer)].topk(min(top, cosine.shape[1]))
+    return [
+        [(tokenizer.convert_ids_to_tokens(int(i)), round(float(v), 3)) for i, v in zip(ids, values, strict=True)]
+        for ids, values in zip(best.indices, best.values, strict=True)
+    ]
+
+
+def token_lines(title: str, names: list[str], tokens: list[list[tuple[str, float]]]) -> list[str]:
+    """What `nearest_tokens` gave, a line per vector, under a title.
+
+    >>> token_lines("nearest tokens", ["prompt 0"], [[("film", 0.91), ("movie", 0.5)]])
+    ['nearest tokens:', '  prompt 0         film 0.91  movie 0.50']
+    """
+    rows = zip(names, tokens, strict=True)
+    return [
+        f"{title}:",
+        *(f"  {name:<16} {'  '.join(f'{token} {cosine:.2f}' for token, cosine in row)}" for name, row in rows),
+    ]
