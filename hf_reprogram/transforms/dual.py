@@ -160,8 +160,9 @@ class Dual(InputTransform):
 
     def read_example(self, processor: Any, given: str) -> Example:
         """The image in a file."""
-        part = super() if self.canvas is None else self.canvas
-        return part.read_example(processor, given)
+        if self.canvas is None:
+            return super().read_example(processor, given)  # refuses
+        return self.canvas.read_example(processor, given)
 
     # ------------------------------------------------------------------------------------------------- class texts
 
