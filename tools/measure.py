@@ -1,4 +1,4 @@
-"""Run the recipes behind the README's tables and keep their `results.json`.
+"""Run the recipes behind the README's tables and keep their `results.json`; the curves of each seed go to `history/`.
 
     python tools/measure.py --sources DIR results            DIR holds a folder of each source
 
@@ -213,6 +213,8 @@ def main() -> None:
         if name in SHARED:
             shared = (arguments.results / f"{SHARED[name]}.json").read_text(encoding="utf-8")
             result["baselines"] = json.loads(shared)["baselines"]
+        curves = {seed: record.pop("history") for seed, record in result["seeds"].items() if "history" in record}
+        write_json(arguments.results / "history" / f"{name}.json", curves)
         write_json(target, result)
     for recipe in MAPPED:
         name = f"untrained/{Path(recipe).name}"
