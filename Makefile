@@ -27,7 +27,7 @@ test: venv ## Check style, types and generated docs, then run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate.py --check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-all: venv ## All tests, the slow ones too
 	$(BIN)/python -m pytest -q -m ''
