@@ -20,6 +20,7 @@ from ..sources.text import at_least_one, max_tokens, mean_over_tokens
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
+from ..transforms.base import TokenTable
 from . import image_tower
 from .base import Baseline, Outcome, Setting, plain_tokenizer
 from .search import best_of
@@ -145,9 +146,7 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
         model, _ = setting.make()
         base, transform = model.source.base, model.transform
         rows, row_ids, table = len(tokenizer), None, None
-        if hasattr(
-            transform, "folded"
-        ):  # a vocabulary says which row a token takes, and what stands there at the start
+        if isinstance(transform, TokenTable):  # it says which row a token takes, and what stands there at the start
             with torch.no_grad():
                 table = transform.folded(model.source)
             rows, row_ids = len(table), transform.row_ids

@@ -21,6 +21,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json
+from ..mappings.base import Blends
 from ..ood.report import Scored, average, curves, report_of_scored, scored, title_of
 from ..reports.results import short_name, summarize
 from ..tasks.load import Task
@@ -35,7 +36,7 @@ def check_alphas(mapping: Any, alphas: list[float]) -> None:
     """Raise `InputError` if there are alphas to sweep and an output mapping has none that can be set."""
     if not alphas:
         return
-    if not hasattr(mapping, "set_alpha"):
+    if not isinstance(mapping, Blends):
         raise InputError(
             "ood.alphas are shares of a zero-shot branch, and this method's output mapping blends none in: leave them out."
         )
@@ -92,7 +93,7 @@ def adapter_record(
     alphas = [float(alpha) for alpha in shifts.options.alphas]
     check_alphas(model.mapping, alphas)
     with torch.no_grad():
-        own = float(model.mapping.alpha()) if hasattr(model.mapping, "alpha") else None
+        own = float(model.mapping.alpha()) if isinstance(model.mapping, Blends) else None
     tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
     # In short for each value tried: the logits of one split at a time are held, of ImageNet 200 MB for each value.

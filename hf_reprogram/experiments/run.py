@@ -264,7 +264,7 @@ def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, na
                 "warning": advice,
                 "trainable": model.num_trainable(),
                 "adapter_bytes": adapter_bytes(folder),
-                "num_prompts": getattr(model.transform, "num_prompts", 0),
+                "num_prompts": model.transform.num_prompts,
                 "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
                 "method": model.config.method,
                 "training": arguments,

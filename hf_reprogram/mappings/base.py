@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ class OutputMapping(nn.Module):
     """
 
     Options: ClassVar[type]
+    row_per_class: ClassVar[bool] = True  # whether a parameter with a row per class may be taken over row by row
 
     def __init__(self, options: Any):
         super().__init__()
@@ -76,3 +77,18 @@ class OutputMapping(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
         """The mean loss of a batch; by default that of `hf_reprogram.losses` for the kind of problem."""
         return target_loss(logits, labels, problem_type)
+
+
+@runtime_checkable
+class Blends(Protocol):
+    """A mapping that blends the answer of the untouched source in, with the share `alpha`."""
+
+    @property
+    def residual(self) -> bool:
+        """Whether the untouched source's answer is ever read."""
+
+    def alpha(self) -> Tensor | float:
+        """The share in use, 0 to 1."""
+
+    def set_alpha(self, alpha: Tensor | float) -> None:
+        """Blend with another share from now on; `InputError` if the share is trained."""

@@ -129,6 +129,7 @@ class LabelMap(OutputMapping):
     """
 
     Options = LabelMapOptions
+    row_per_class = False  # a row belongs to a set that was found
     options: LabelMapOptions
     sets: Tensor
     weight: Tensor

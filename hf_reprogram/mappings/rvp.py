@@ -50,6 +50,7 @@ class ReweightedMap(OutputMapping):
     """`within` (classes, m), the weights w before the soft-max, and `between` (classes, classes), which is E."""
 
     Options = ReweightedMapOptions
+    row_per_class = False  # a row belongs to a set that was found
 
     def __init__(self, options: ReweightedMapOptions):
         super().__init__(options)

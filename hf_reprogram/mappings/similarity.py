@@ -98,7 +98,7 @@ class Similarity(OutputMapping):
         """Whether zero-shot features are ever read."""
         return self.options.learn_alpha or self.options.alpha > 0
 
-    def set_alpha(self, alpha: float) -> None:
+    def set_alpha(self, alpha: Tensor | float) -> None:
         """Blend with another share from now on.
 
         Raises:

@@ -125,7 +125,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
             f"init_from={os.fspath(adapter)!r} has a {config.transform['type']}, this model a "
             f"{model.config.transform['type']}: start from an adapter of the same method."
         )
-    if hasattr(processor, "get_vocab") and model.config.transform["type"] != "prompt_slots":
+    if processor is not None and model.transform.per_token:
         from transformers import AutoTokenizer
 
         if AutoTokenizer.from_pretrained(adapter).get_vocab() != processor.get_vocab():
@@ -136,7 +136,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: 
     model.transform.start_from(other.transform)
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []
-    if config.problem_type != model.config.problem_type or "how" in config.mapping:  # rows belong to fitted sets
+    if config.problem_type != model.config.problem_type or not model.mapping.row_per_class:
         return []
     shared = [name for name in model.label_names if name in other.label_names]
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):

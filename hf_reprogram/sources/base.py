@@ -115,6 +115,11 @@ class Source(nn.Module):
         """Where inputs go."""
         return self.entry.device
 
+    @property
+    def pads_fully(self) -> bool:
+        """Whether texts are padded to the longest that it takes, and the padding is attended to."""
+        return False
+
     def label_embeddings(self) -> Tensor:
         """A vector for each of the source's own labels (labels, width): the rows of its classifier."""
         raise InputError(f"A {self.spec.kind} source has no labels of its own to compare with.")

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ..mappings.base import Blends
 from ..modalities.examples import Examples, Pixels
 from ..sources.dual import DualSource
 from .encode import batches
@@ -39,7 +40,8 @@ def add_zero_shot_features(
         bf16: autocast to bfloat16.
         quiet: no progress bar.
     """
-    if not getattr(model.mapping, "residual", False):
+    blended = isinstance(model.mapping, Blends) and model.mapping.residual
+    if not blended:
         return
     trains = any(parameter.requires_grad for parameter in model.mapping.parameters())
     for name, split in data.items():

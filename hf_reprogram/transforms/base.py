@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class InputTransform(nn.Module):
     Options: ClassVar[type]
     takes: ClassVar[str] = "input_ids"  # the column of a batch that holds the target's data
     passing: ClassVar[tuple[str, ...]] = ()  # names in the state that only some phases of training have
+    per_token: ClassVar[bool] = False  # whether theta stands for the tokens of the adapter's own tokenizer, one by one
+    num_prompts: int = 0  # trained vectors that take places beside the text's tokens
 
     def __init__(self, options: Any):
         super().__init__()
@@ -100,6 +102,17 @@ class InputTransform(nn.Module):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""
         raise NotImplementedError  # pragma: no cover - the interface
+
+
+@runtime_checkable
+class TokenTable(Protocol):
+    """A transform that looks up a vector for every token of the target."""
+
+    def folded(self, source: Source) -> Tensor:
+        """The vectors (rows, width), for every id of the target's tokenizer and more where rows stand for several tokens."""
+
+    def row_ids(self, ids: Tensor) -> Tensor:
+        """The row of every position (batch, tokens) of token ids (batch, tokens)."""
 
 
 class Kept:

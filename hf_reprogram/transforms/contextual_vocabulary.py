@@ -66,6 +66,7 @@ class ContextualVocabulary(InputTransform):
     """The convolution, and the temperature of the epoch."""
 
     Options = ContextualVocabularyOptions
+    per_token = True
 
     special: Tensor
 

@@ -115,7 +115,7 @@ class Context(TextProgram):
 
     def forward(self, texts: Texts, source: Source) -> Texts:
         """See `TextProgram.forward`; a text is as many tokens longer, padding at the tower's limit left out."""
-        limit, start = source.spec.max_tokens, 0 if getattr(source, "pads_fully", False) else 1
+        limit, start = source.spec.max_tokens, 0 if source.pads_fully else 1
         leading, count = texts.ids.shape[:-1], len(self.vectors)
         embeds = source.embed(texts.ids)
         vectors = (self.options.unit * self.vectors).to(embeds.dtype).expand(*leading, -1, -1)

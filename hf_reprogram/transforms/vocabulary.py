@@ -84,11 +84,13 @@ class Vocabulary(InputTransform):
     """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
 
     Options = VocabularyOptions
+    per_token = True
     passing = ("offset", "scale")  # of the dense phase: gone when training has ended
 
     support: Tensor
     atoms: Tensor
-    scale: Tensor
+    scale: Tensor | None
+    offset: nn.Parameter | None
 
     def __init__(self, options: VocabularyOptions):
         super().__init__(options)
@@ -97,9 +99,9 @@ class Vocabulary(InputTransform):
             self.codes = nn.Parameter(torch.zeros(n, s))
             self.register_buffer("support", torch.zeros(n, s, dtype=torch.long))
         self.dense_phase = options.alternating or options.warmup_epochs > 0
-        if s is None or self.dense_phase:
-            self.offset = nn.Parameter(torch.zeros(n, options.width))
-            self.register_buffer("scale", torch.ones(()))
+        dense = s is None or self.dense_phase
+        self.register_parameter("offset", nn.Parameter(torch.zeros(n, options.width)) if dense else None)
+        self.register_buffer("scale", torch.ones(()) if dense else None)
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
         self._folded = Kept()
@@ -134,7 +136,7 @@ class Vocabulary(InputTransform):
             atoms = self._atoms_of_support(source)
             with torch.autocast(atoms.device.type, enabled=False):  # so that what is kept folded fits every later call
                 parts.append(torch.einsum("ns,nsw->nw", self.codes, atoms))
-        if hasattr(self, "offset"):
+        if self.offset is not None and self.scale is not None:
             # After the warm-up it stays in the graph, without effect, so that processes agree on what has a gradient.
             active = self.dense_phase or not parts
             parts.append(self.scale * self.offset if active else 0 * self.offset)
@@ -258,18 +260,19 @@ class Vocabulary(InputTransform):
         Returns:
             The relative error `|V_T - target| / |target|`; 0 for a free table.
         """
-        if hasattr(self, "offset"):
+        if self.offset is not None and self.scale is not None:
             self.scale.copy_(_source_table(source).std())
-        if self.options.sparsity is None:
-            self.offset.copy_(target / self.scale)
-            return 0.0
+            if self.options.sparsity is None:
+                self.offset.copy_(target / self.scale)
+                return 0.0
+        assert self.options.sparsity is not None  # a free table has an offset
         from ..dictionary import orthogonal_matching_pursuit
 
         atoms, target = self.dictionary(source), target.float()
         found = orthogonal_matching_pursuit(atoms, target, self.options.sparsity)
         self.codes.copy_(found.codes)
         self.support.copy_(_spare_atoms(found.support, found.codes, atoms, target))
-        if hasattr(self, "offset"):
+        if self.offset is not None:
             self.offset.zero_()
         return float((self.table(source) - target).norm() / target.norm().clamp(min=1e-12))
 
@@ -279,7 +282,7 @@ class Vocabulary(InputTransform):
 
     def end_epoch(self, source: Source) -> None:
         """The nearest s-sparse Theta, when alternating and at every epoch of the warm-up that could be its last."""
-        if self.options.sparsity is None or not hasattr(self, "offset"):
+        if self.options.sparsity is None or self.offset is None:
             return
         if self.dense_phase:
             self.fit_table(self.table(source).detach(), source)
@@ -289,10 +292,10 @@ class Vocabulary(InputTransform):
 
     def end_training(self, source: Source) -> None:
         """From now on codes alone are theta."""
-        if self.options.sparsity is not None and hasattr(self, "offset"):
+        if self.options.sparsity is not None and self.offset is not None:
             if self.offset.any():
                 self.fit_table(self.table(source).detach(), source)
-            del self.offset, self.scale
+            self.offset, self.scale = None, None
             self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
 
 

@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_the_hidden_positions(source_folder):
 def test_a_sparse_table_may_be_asked_for(source_folder):
     model, _ = make(source_folder("bert"), sparsity=4)
     assert model.transform.codes.shape == (20, 4)
-    assert not hasattr(model.transform, "offset")
+    assert model.transform.offset is None
 
 
 def test_kmers_and_given_tokenizers_name_the_outputs(source_folder):
