@@ -24,11 +24,10 @@ def _register_model() -> None:
     from transformers.models.auto import modeling_auto
 
     from .config import ReprogramConfig
+    from .modalities import every_modality
     from .model import ReprogrammedModel
 
-    # The zero-shot one is where a dual encoder's user looks.
-    images = ("ImageClassification", "ZeroShotImageClassification")
-    for name in ("SequenceClassification", "TokenClassification", "MaskedLM", *images):
+    for name in dict.fromkeys(name for modality in every_modality() for name in modality.auto_classes):
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 

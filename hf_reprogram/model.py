@@ -77,6 +77,7 @@ class ReprogrammedModel(PreTrainedModel):
         pixel_values: Tensor | None = None,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        table_values: Tensor | None = None,
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
@@ -93,6 +94,7 @@ class ReprogrammedModel(PreTrainedModel):
             "pixel_values": pixel_values,
             "input_values": input_values,
             "input_features": input_features,
+            "table_values": table_values,
             "image_features": image_features,
         }
         inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)

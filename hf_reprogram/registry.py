@@ -9,6 +9,7 @@ either by calling `register`, or by an entry point in the group `hf_reprogram.<k
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -33,6 +34,11 @@ class Registry:
     def names(self) -> list[str]:
         """All names, those of installed third parties included, sorted."""
         return sorted({*self._entries, *(point.name for point in self._entry_points())})
+
+    def __iter__(self) -> Iterator[str]:
+        """All names in the order of their registration, built-in ones first, installed third parties last."""
+        points = (point.name for point in self._entry_points())
+        return iter(list(dict.fromkeys((*self._entries, *points))))
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._entries:

@@ -88,7 +88,7 @@ def examples(data: str, processor: Any, count: int = 16) -> tuple[list[dict[str,
     if data == "table":
         random = np.random.default_rng(0)
         values = random.normal(size=(count, 3)).astype(np.float32)
-        return [{"input_features": row, "labels": int(row[0] > 0)} for row in values], default_collate
+        return [{"table_values": row, "labels": int(row[0] > 0)} for row in values], default_collate
     images, labels = tiny.images(count)
     pixels = processor(images)["pixel_values"]
     rows = [{"pixel_values": torch.as_tensor(row), "labels": label} for row, label in zip(pixels, labels, strict=True)]

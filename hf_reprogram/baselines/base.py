@@ -6,21 +6,42 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from ..errors import InputError
-from ..hub_arguments import hub_arguments
+from ..modalities import every_modality, modality_of
+from ..modalities.base import Modality
 from ..modalities.examples import Examples, Pixels
-from ..tasks.inputs import MODALITIES, task_modality
+from ..sources.families import native_inputs
+from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.load import Task
+from ..tasks.options import TaskOptions
 from ..training.encode import encode
 
 if TYPE_CHECKING:
-    from ..experiments.recipe import Recipe
     from ..sources.base import SourceSpec
+
+
+class Run(Protocol):
+    """What a baseline may know of the recipe that it stands beside; `hf_reprogram.experiments.recipe.Recipe` is one."""
+
+    source: dict[str, Any]
+    method: dict[str, Any]
+
+    @property
+    def source_kwargs(self) -> dict[str, Any]:
+        """What goes to the source's `from_pretrained`."""
+
+    @property
+    def training_arguments(self) -> dict[str, Any]:
+        """The recipe's `TrainingArguments` over the method's."""
+
+    @property
+    def task_options(self) -> TaskOptions:
+        """The task section, checked."""
 
 
 @dataclass
@@ -41,7 +62,7 @@ class Setting:
         kept: what `once` has computed; all the settings of a run share it.
     """
 
-    recipe: Recipe
+    recipe: Run
     task: Task
     splits: Any
     seed: int
@@ -76,7 +97,8 @@ class Setting:
         """`predict` of each further split, encoded without its labels; the pixels of one at a time are in memory."""
         found = {}
         for name, split in self.extra.items():
-            found[name] = predict(encode({name: split.select_columns(["image"])}, processor)[name])
+            column = modality_of(split.column_names).column
+            found[name] = predict(encode({name: split.select_columns([column])}, processor)[name])
         return found
 
 
@@ -109,40 +131,38 @@ def check_choices(baseline: str, **choices: list[float]) -> None:
             raise InputError(f"{name} of {baseline} is {values}: give values to choose from, each more than 0.")
 
 
-def plain_tokenizer(recipe: Recipe, max_tokens: int) -> Any:
-    """The source's own tokenizer, with a padding token and a length limit."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(recipe.source["name"], **hub_arguments(recipe.source_kwargs))
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
-    return tokenizer
-
-
 _HAVING = {"features": "features", "logits": "labels of its own", "pair": "a text tower beside its image tower"}
 
 
 class Baseline(ABC):
-    """A baseline with the options in its `Options` dataclass; whatever it chooses, it chooses on validation."""
+    """A baseline with the options in its `Options` dataclass; whatever it chooses, it chooses on validation.
+
+    Attributes:
+        title: what to call it in a table.
+        classes_only: whether it is for one class per example alone.
+        letters: True for one that reads strings of letters, False for one that reads examples of a fixed size, None for both.
+        native: whether the source must take the examples as they are, without the method's input transform.
+        reads: what the source must offer, see `hf_reprogram.sources.base`; None for anything.
+    """
 
     title: ClassVar[str]
     Options: ClassVar[type]
-    classes_only: ClassVar[bool] = False  # whether it is for a class an example alone
-    modalities: ClassVar[tuple[str, ...]] = ("text",)  # what it can be run on; see `hf_reprogram.tasks.inputs`
-    reads: ClassVar[str | None] = None  # what the source must offer; see `hf_reprogram.sources.base`
+    classes_only: ClassVar[bool] = False
+    letters: ClassVar[bool | None] = None
+    native: ClassVar[bool] = False
+    reads: ClassVar[str | None] = None
 
     def __init__(self, options: Any):
         self.options = options
 
-    def check(self, recipe: Recipe) -> None:
-        """Raise `InputError` if this baseline cannot stand beside `recipe`; called before anything is trained."""
+    def check(self, recipe: Run) -> None:
+        """Raise `InputError` if this baseline cannot stand beside `recipe`; called before anything is loaded."""
         modality = task_modality(recipe.task_options)
-        if modality is not None and modality not in self.modalities:
-            nouns = " and ".join(MODALITIES[name].noun for name in self.modalities)
+        if modality is not None and not self._reads(modality):
+            nouns = [each.noun for each in every_modality() if self._reads(each)]
             raise InputError(
-                f"The baseline {self.title!r} is for {nouns}, and the task is one of {MODALITIES[modality].noun}: leave it out."
+                f"The baseline {self.title!r} is for {' and '.join(nouns)}, and the task is one of {modality.noun}: leave it "
+                "out."
             )
         problem = problem_of(recipe.task_options)
         if self.classes_only and problem != "single_label_classification":
@@ -151,8 +171,18 @@ class Baseline(ABC):
                 "it out."
             )
 
+    def _reads(self, modality: Modality) -> bool:
+        """Whether examples of a modality are what this baseline reads."""
+        fits = self.letters is None or self.letters == modality.letters
+        return fits and (not self.native or modality.takes in native_inputs())
+
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """Raise `InputError` if this baseline cannot stand on a loaded source; called before anything is trained."""
+        if self.native and spec.takes != task.modality.takes:
+            raise InputError(
+                f"The baseline {self.title!r} needs a source that takes {task.modality.noun} as they are, and this {spec.kind} "
+                "source does not: leave it out."
+            )
         if self.reads is not None and self.reads not in spec.widths:
             raise InputError(
                 f"The baseline {self.title!r} needs a source with {_HAVING[self.reads]}, and this {spec.kind} source has none: "

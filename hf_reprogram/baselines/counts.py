@@ -16,14 +16,13 @@ import numpy as np
 from ..errors import InputError, unknown
 from ..tasks.labels import problem_of
 from ..tasks.problems import IGNORE
-from .base import Baseline, Outcome, Setting
+from .base import Baseline, Outcome, Run, Setting
 from .linear import best_linear
 from .linear_probe import MOST_TOKENS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from ..experiments.recipe import Recipe
 
 TITLES = {
     "words": "TF-IDF regression",
@@ -75,12 +74,13 @@ class Counts(Baseline):
 
     title = TITLES["kmers"]
     Options = CountsOptions
+    letters = True
 
     def __init__(self, options: CountsOptions):
         super().__init__(options)
         self.title = TITLES[options.features]  # type: ignore[misc]
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
         if self.options.features == "morgan" and find_spec("rdkit") is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +16,20 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..errors import InputError, unknown
 from ..hub_arguments import hub_arguments
 from ..losses import target_loss
-from ..sources.text import at_least_one, max_tokens, mean_over_tokens
+from ..sources.text import at_least_one, max_tokens, mean_over_tokens, plain_tokenizer
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
 from ..transforms.base import TokenTable
 from . import image_tower
-from .base import Baseline, Outcome, Setting, plain_tokenizer
+from .base import Baseline, Outcome, Run, Setting
 from .search import best_of
 
 if TYPE_CHECKING:
-    from ..experiments.recipe import Recipe
     from ..sources.base import SourceSpec
     from ..tasks.load import Task
 
-RATES = {"text": (1e-4, 5e-4), "image": image_tower.RATES}
+RATES = (1e-4, 5e-4)  # of a network over tokens; `image_tower.RATES` of one over examples of a fixed size
 
 
 @dataclass
@@ -58,9 +57,11 @@ class FromScratch(Baseline):
 
     title = "from scratch"
     Options = FineTuningOptions
+    letters: ClassVar[bool | None] = True
+    native = True
     pretrained = False
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
         self._check_problem(problem_of(recipe.task_options))
@@ -80,31 +81,33 @@ class FromScratch(Baseline):
         return best_of(setting, tokenizer, make_model, self._grid(setting)).outcome()
 
     def _grid(self, setting: Setting) -> list[dict[str, Any]]:
-        return [{"learning_rate": rate} for rate in self.options.learning_rate or RATES[setting.task.modality]]
+        usual = RATES if setting.task.modality.letters else image_tower.RATES
+        return [{"learning_rate": rate} for rate in self.options.learning_rate or usual]
 
 
 class FineTuning(FromScratch):
     """The pretrained source with all of its weights trained, for as many epochs as the method."""
 
     title = "fine-tuning"
-    modalities = ("text", "image")
+    letters = None
     reads = "features"
     pretrained = True
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
-        if task_modality(recipe.task_options) == "image" and self.options.tokens == "target":
+        modality = task_modality(recipe.task_options)
+        if modality is not None and not modality.letters and self.options.tokens == "target":
             raise InputError("fine_tuning trains an image source on its whole canvas: leave tokens: target out.")
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """See `Baseline.check_source`."""
-        if task.modality == "image":
+        if not task.modality.letters or self.options.tokens == "source":
             super().check_source(spec, task)
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
-        if setting.task.modality != "image":
+        if setting.task.modality.letters:
             return super().run(setting)
         start = image_tower.Start(setting)
         return best_of(
@@ -130,7 +133,9 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
         return Several(model) if task.problem_type == "multi_label_classification" else model
 
     tokenizer = plain_tokenizer(
-        recipe, max_tokens(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
+        recipe.source["name"],
+        max_tokens(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)),
+        hub_arguments(recipe.source_kwargs),
     )
     config.pad_token_id = tokenizer.pad_token_id
     return tokenizer, make_model

@@ -1,4 +1,4 @@
-"""An image source with all of its weights trained, under a linear layer on its features.
+"""A source of examples of a fixed size, such as images, with all of its weights trained, under a linear layer on its features.
 
     logits = W (g(x) - m) / s + b          g(x) (batch, width), m (width,), s a number
 
@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..hub_arguments import hub_arguments
 from ..losses import target_loss
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..training.encode import encode, labels_of
 from .base import Baseline, Setting
 from .linear import best_linear
-from .linear_probe import canvas_processor, canvas_readings
+from .linear_probe import kept_readings
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -49,24 +50,25 @@ class Tower(nn.Module):
         features: of the training images (n, width), frozen.
         outputs: logits.
         problem_type: decides the loss.
+        example: a batch of one encoded example, by which it is found which weights give the features.
     """
 
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, source: Source, features: np.ndarray, outputs: int, problem_type: str):
+    def __init__(
+        self, source: Source, features: np.ndarray, outputs: int, problem_type: str, example: dict[str, Tensor]
+    ):
         super().__init__()
         self.source, self.problem_type = source, problem_type
         self.head = nn.Linear(features.shape[1], outputs, device=source.device)
         self.register_buffer("mean", torch.from_numpy(features.mean(0)).to(source.device))
         deviation = torch.tensor(float(np.sqrt(features.var(0).mean()))).clamp(min=1e-6)
         self.register_buffer("deviation", deviation.to(source.device))
-        height, width = source.spec.canvas()
         given = list(source.parameters())
         with torch.enable_grad():
-            read = self.source.requires_grad_(True)(
-                {"pixels": self.mean.new_full((1, 3, height, width), 0.5)}, "features"
-            )
+            read = self.source.requires_grad_(True)(self.source.plain_inputs(example), "features")
             used = torch.autograd.grad(read.sum(), given, allow_unused=True)
         for parameter, gradient in zip(given, used, strict=True):
             parameter.requires_grad_(gradient is not None)  # not a classifier's own labels, nor the text tower
@@ -87,12 +89,12 @@ class Tower(nn.Module):
         """What is added to the loss in training."""
         return 0.0
 
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> SequenceClassifierOutput:
-        """Logits of pixels (batch, 3, height, width) from 0 to 1, and the loss; the layer is in float32, whatever the autocast.
+    def forward(self, labels: Tensor | None = None, **batch: Tensor) -> SequenceClassifierOutput:
+        """Logits of encoded examples, and the loss; the layer is in float32, whatever the autocast.
 
         In bfloat16 logits would be rounded to about 1 of 256, and scores of OOD would tie.
         """
-        features = self.source({"pixels": pixel_values}, "features").float()
+        features = self.source(self.source.plain_inputs(batch), "features").float()
         with torch.autocast(features.device.type, enabled=False):
             logits = self.head((features - self.mean) / self.deviation)
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
@@ -119,9 +121,15 @@ class Start:
         given = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
         self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **given, dtype=torch.float32)
         to_accelerator(self.source)
-        self.processor = canvas_processor(self.source)
+        self.processor = self.source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)
         self.features = self.read("train")
+
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """The first training example, as a batch."""
+        inputs = self.data["train"].inputs([0])
+        return {name: torch.from_numpy(values).to(self.source.device) for name, values in inputs.items()}
 
     @property
     def outputs(self) -> int:
@@ -130,11 +138,13 @@ class Start:
 
     def read(self, split: str) -> np.ndarray:
         """Frozen features (n, width) of a split."""
-        return canvas_readings(self.setting, self.source, self.data[split], self.processor, "features")
+        return kept_readings(self.setting, self.source, self.data[split], self.processor, "features")
 
     def tower(self, kind: type[Tower] = Tower, **options: Any) -> Any:
         """A network around a copy of the source, under a fresh linear layer."""
-        return kind(deepcopy(self.source), self.features, self.outputs, self.setting.task.problem_type, **options)
+        return kind(
+            deepcopy(self.source), self.features, self.outputs, self.setting.task.problem_type, self.example, **options
+        )
 
     def probe(self, strengths: list[float]) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
         """The strength of the linear probe that is best on validation, and its layer: weight and bias."""
@@ -147,5 +157,6 @@ class Start:
 class TowerBaseline(Baseline):
     """A baseline that trains an image tower."""
 
-    modalities = ("image",)
+    letters = False
+    native = True
     reads = "features"

@@ -11,19 +11,21 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..modalities.pixels import image_processor
+from ..hub_arguments import hub_arguments
+from ..modalities.examples import Examples
 from ..model import to_accelerator
+from ..sources.families import native_inputs
 from ..sources.loading import load_source
-from ..sources.text import gather, mean_over_tokens
-from ..tasks.inputs import MODALITIES, task_modality
+from ..sources.reading import gather
+from ..sources.text import mean_over_tokens
+from ..tasks.inputs import task_modality
 from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
-from .base import Baseline, Outcome, Setting, check_choices, plain_tokenizer
+from .base import Baseline, Outcome, Run, Setting, check_choices
 from .linear import LinearModel, best_linear
 
 if TYPE_CHECKING:
-    from ..experiments.recipe import Recipe
-    from ..sources.base import Source, SourceSpec
+    from ..sources.base import SourceSpec
     from ..tasks.load import Task
 
 READS = ["features", "first", "last"]  # tried where none is named
@@ -61,22 +63,21 @@ class LinearProbe(Baseline):
 
     title = "linear probe"
     Options = LinearProbeOptions
-    modalities = ("text", "image", "table")
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
-        modality, reads = task_modality(recipe.task_options), self.options.reads
-        if modality == "table" and self.options.tokens == "source":
+        modality = task_modality(recipe.task_options)
+        if modality is not None and self.options.tokens == "source" and modality.takes not in native_inputs():
             raise InputError(
-                "No source takes rows of numbers as they are: give linear_probe tokens: target, for what the method makes of "
+                f"No source takes {modality.noun} as they are: give linear_probe tokens: target, for what the method makes of "
                 "them."
             )
-        if modality in ("image", "table") and reads not in (None, "features"):
-            raise InputError(f"linear_probe reads the features of an image source, not {reads!r}: leave reads out.")
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """See `Baseline.check_source`."""
+        if self.options.tokens == "source":
+            check_native(spec, task)
         reads = ["tokens"] if task.per_token else [self.options.reads] if self.options.reads else READS
         if not set(reads) & set(spec.widths):
             raise InputError(f"A {spec.kind} source does not offer reads={reads[0]!r}: leave it out.")
@@ -121,9 +122,9 @@ class LinearProbe(Baseline):
     def _read(
         self, setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
     ) -> dict[str, np.ndarray]:
-        """`extract`, or for images on the source's own canvas `canvas_readings`."""
-        if setting.task.modality == "image" and self.options.tokens == "source":
-            return {reads: canvas_readings(setting, source, data, processor, reads) for reads in which}
+        """`extract`, or for examples of a fixed size that the source takes as they are `kept_readings`."""
+        if self.options.tokens == "source" and isinstance(data, Examples):
+            return {reads: kept_readings(setting, source, data, processor, reads) for reads in which}
         return extract(source, inputs_of, data, processor, which, setting.quiet)
 
 
@@ -144,45 +145,38 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
         return model.source, processor, lambda batch: model.transform(batch, model.source)
     source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
     to_accelerator(source)
-    if task.modality == "image" and source.spec.image_size is not None:
-        return source, canvas_processor(source), _on_canvas
-    if task.modality != "text" or not source.spec.vocab_size or source.spec.image_size is not None:
+    check_native(source.spec, task)
+    return (
+        source,
+        source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs)),
+        source.plain_inputs,
+    )
+
+
+def check_native(spec: SourceSpec, task: Task) -> None:
+    """Raise `InputError` unless a source takes a task's examples as they are."""
+    if spec.takes != task.modality.takes:
         raise InputError(
-            f"A {source.spec.kind} source takes no {MODALITIES[task.modality].noun} as they are: give the baseline "
-            "tokens: target, for what the method makes of them."
+            f"A {spec.kind} source takes no {task.modality.noun} as they are: give the baseline tokens: target, for what the "
+            "method makes of them."
         )
 
-    def embed(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"inputs_embeds": source.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
 
-    return source, plain_tokenizer(recipe, source.spec.max_tokens), embed
-
-
-def canvas_processor(source: Source) -> Any:
-    """An image processor for the whole canvas of an image source: a dual encoder's resizes as its own, any other's squeezes."""
-    settings = source.settings or {}
-    return image_processor(source.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
-
-
-def canvas_readings(setting: Setting, source: Any, data: Any, processor: Any, reads: str) -> np.ndarray:
-    """What a frozen image source reads (n, width) of a split on its whole canvas, computed once in a run.
+def kept_readings(setting: Setting, source: Any, data: Any, processor: Any, reads: str) -> np.ndarray:
+    """What a frozen source reads (n, width) of a split that it takes as it is, computed once in a run.
 
     Args:
         setting: of the baseline.
         source: of the recipe.
-        data: an encoded split of images.
-        processor: of `canvas_processor`.
+        data: an encoded split.
+        processor: the source's `plain_processor`.
         reads: "features" or "logits".
     """
 
     def compute() -> np.ndarray:
-        return extract(source, _on_canvas, data, processor, [reads], setting.quiet)[reads]
+        return extract(source, source.plain_inputs, data, processor, [reads], setting.quiet)[reads]
 
     return setting.once(data, f"canvas {reads} {next(source.parameters()).dtype}", compute)
-
-
-def _on_canvas(batch: dict[str, Any]) -> dict[str, Any]:
-    return {"pixels": batch["pixel_values"]}
 
 
 def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:

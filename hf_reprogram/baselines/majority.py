@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..tasks.problems import IGNORE
-from ..training.encode import labels_of, tokenize
+from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
 
 
@@ -22,7 +22,6 @@ class Majority(Baseline):
 
     title = "majority class"
     Options = MajorityOptions
-    modalities = ("text", "image", "table")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
@@ -30,7 +29,7 @@ class Majority(Baseline):
         task, labels = setting.task, None
         if task.per_token:  # the letters or tokens are what there is to count
             _, processor = setting.make()
-            data = tokenize(setting.splits, processor, task.options.max_length, task.problem_type)
+            data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
             labels = {name: labels_of(data[name]) for name in data}
             train = labels.pop("train")
             size = len(task.labels) or len(processor)

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..experiments.recipe import Recipe
 from ..hub_arguments import hub_arguments
-from ..sources.text import max_tokens
-from .base import Baseline, Outcome, Setting, plain_tokenizer
+from ..sources.text import max_tokens, plain_tokenizer
+from .base import Baseline, Outcome, Run, Setting
 from .search import best_of
 
 
@@ -32,8 +31,10 @@ class PromptTuning(Baseline):
 
     title = "PEFT prompt tuning"
     Options = PromptTuningOptions
+    letters = True
+    native = True
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
         if find_spec("peft") is None:
@@ -63,6 +64,8 @@ class PromptTuning(Baseline):
             prompts = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=setting.num_prompts)
             return get_peft_model(model, prompts)
 
-        tokenizer = plain_tokenizer(recipe, max_tokens(make_source()) - setting.num_prompts)
+        tokenizer = plain_tokenizer(
+            recipe.source["name"], max_tokens(make_source()) - setting.num_prompts, hub_arguments(recipe.source_kwargs)
+        )
         grid = [{"learning_rate": rate} for rate in self.options.learning_rate]
         return best_of(setting, tokenizer, make_model, grid).outcome()

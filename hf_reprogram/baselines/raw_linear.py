@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..modalities.pixels import image_processor
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting, check_choices
 from .linear import best_linear
@@ -38,13 +37,13 @@ class RawLinear(Baseline):
 
     title = "linear on raw"
     Options = RawLinearOptions
-    modalities = ("image", "table")
+    letters = False
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
-        processor = image_processor((self.options.side,) * 2) if task.modality == "image" else None
+        processor = task.modality.raw_processor(self.options.side)
         data = encode(setting.splits, processor, None, task.problem_type)
         features = {name: {"raw": _rows(split)} for name, split in data.items()}
         labels = {name: labels_of(split) for name, split in data.items()}

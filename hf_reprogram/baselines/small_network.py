@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError
 from ..losses import target_loss
-from ..modalities.pixels import image_processor
+from ..modalities.examples import Examples
 from ..tasks.labels import problem_of
-from .base import Baseline, Outcome, Setting, check_choices
+from ..training.encode import encode
+from .base import Baseline, Outcome, Run, Setting, check_choices
 from .search import best_of
-
-if TYPE_CHECKING:
-    from ..experiments.recipe import Recipe
 
 
 @dataclass
@@ -57,9 +55,8 @@ class SmallNetwork(Baseline):
 
     title = "small network"
     Options = SmallNetworkOptions
-    modalities = ("text", "image", "table")
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
         if problem_of(recipe.task_options) in ("token_classification", "infilling"):
@@ -68,26 +65,23 @@ class SmallNetwork(Baseline):
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         options, task = self.options, setting.task
-        processor = None
-        if task.modality == "image":
-            processor = image_processor((options.side,) * 2)
-        elif task.modality == "text":
-            _, processor = setting.make()
+        processor = setting.make()[1] if task.modality.letters else task.modality.raw_processor(options.side)
+        data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
 
         def make_network(_: Any) -> Network:
-            return Network(self._layers(setting, processor), task.problem_type)
+            return Network(self._layers(data["train"], processor, len(task.labels) or 1), task.problem_type)
 
         grid = [{"learning_rate": rate} for rate in options.learning_rate]
-        return best_of(setting, processor, make_network, grid).outcome()
+        return best_of(setting, processor, make_network, grid, data=data).outcome()
 
-    def _layers(self, setting: Setting, processor: Any) -> nn.Module:
-        """Fresh layers from one input to logits."""
-        channels, outputs = self.options.channels, len(setting.task.labels) or 1
-        if setting.task.modality == "image":
-            return convolutions(channels, outputs)
-        if setting.task.modality == "text":
+    def _layers(self, train: Any, processor: Any, outputs: int) -> nn.Module:
+        """Fresh layers from one input to logits, by the shape of an example of the encoded training split."""
+        channels = self.options.channels
+        if not isinstance(train, Examples):
             return Windows(len(processor), channels[0], channels[-1], outputs)
-        rows = torch.tensor(setting.splits["train"]["features"][:])
+        if train.read([0]).ndim == 4:
+            return convolutions(channels, outputs)
+        rows = torch.from_numpy(train.read(range(len(train))))
         hidden = nn.Sequential(nn.Linear(rows.shape[1], channels[-1]), nn.ReLU())
         return nn.Sequential(Standardise(rows), hidden, nn.Linear(channels[-1], outputs))
 
@@ -145,6 +139,8 @@ class Network(nn.Module):
         problem_type: decides the loss.
     """
 
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
+
     def __init__(self, layers: nn.Module, problem_type: str):
         super().__init__()
         self.layers, self.problem_type = layers, problem_type
@@ -153,12 +149,10 @@ class Network(nn.Module):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        input_features: Tensor | None = None,
         labels: Tensor | None = None,
+        **inputs: Tensor,
     ) -> SequenceClassifierOutput:
-        """Logits and loss."""
-        given = (input_ids, attention_mask, pixel_values, input_features)
-        logits = self.layers(*(value for value in given if value is not None))
+        """Logits and loss, of token ids and their mask or of the one input of another kind."""
+        logits = self.layers(*inputs.values()) if input_ids is None else self.layers(input_ids, attention_mask)
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

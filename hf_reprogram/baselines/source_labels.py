@@ -15,9 +15,10 @@ import torch
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import LabelMap, LabelMapOptions
+from ..sources.families import native_inputs
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
-from .linear_probe import canvas_readings, extract, inputs_for
+from .linear_probe import extract, inputs_for, kept_readings
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
@@ -53,7 +54,6 @@ class SourceLabels(Baseline):
 
     title = "source's labels"
     Options = SourceLabelsOptions
-    modalities = ("text", "image", "table")
     reads = "logits"
     classes_only = True
 
@@ -71,13 +71,14 @@ class SourceLabels(Baseline):
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
-        source, processor, inputs_of = inputs_for(setting, task.modality != "image")
+        native = not task.modality.letters and task.modality.takes in native_inputs()
+        source, processor, inputs_of = inputs_for(setting, untrained=not native)
         self.check_source(source.spec, task)
         width = source.spec.widths["logits"]
 
         def answers(data: Any) -> torch.Tensor:
-            if task.modality == "image":
-                return torch.from_numpy(canvas_readings(setting, source, data, processor, "logits"))
+            if native:
+                return torch.from_numpy(kept_readings(setting, source, data, processor, "logits"))
             return torch.from_numpy(extract(source, inputs_of, data, processor, ["logits"], setting.quiet)["logits"])
 
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)

@@ -29,7 +29,8 @@ class ZeroShotOptions:
 class ClassTextBaseline(Baseline):
     """A baseline on a dual encoder's similarities of images and class texts."""
 
-    modalities = ("image",)
+    letters = False
+    native = True
     reads = "pair"
     classes_only = True
 

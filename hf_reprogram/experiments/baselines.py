@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,21 @@ def make_baselines(recipe: Recipe) -> dict[str, Baseline]:
     }
 
 
+@dataclass(frozen=True)
+class BaselineOutcome:
+    """What came of one baseline.
+
+    Attributes:
+        name: in the registry.
+        records: what `results.json` holds of it, by name; empty if it failed.
+        failure: why it failed, in one sentence; None if it did not.
+    """
+
+    name: str
+    records: dict[str, Any]
+    failure: str | None = None
+
+
 def run_baselines(
     recipe: Recipe,
     task: Task,
@@ -41,8 +56,8 @@ def run_baselines(
     make: Callable[[int, Any], tuple[Any, Any]],
     process: Any,
     quiet: bool,
-) -> dict[str, Any]:
-    """What `results.json` holds of every baseline.
+) -> Iterator[BaselineOutcome]:
+    """Run every baseline on every seed, one after the other; one that fails costs neither the run nor the others.
 
     Args:
         recipe, task, output: of the run.
@@ -52,47 +67,75 @@ def run_baselines(
         process: accelerate's state.
         quiet: no progress bars.
     """
-    found: dict[str, Any] = {}
     kept: dict[tuple[str, ...], np.ndarray] = {}
+
+    def setting(name: str, seed: int, chosen: dict[str, Any] | None) -> Setting:
+        splits = task.splits(seed)
+        return Setting(
+            recipe,
+            task,
+            splits,
+            seed,
+            folder=output / "baselines" / f"{name}-{seed}",
+            quiet=quiet,
+            num_prompts=num_prompts,
+            make=partial(make, seed, splits),
+            chosen=chosen,
+            extra=shifts.splits if shifts else {},
+            kept=kept,
+        )
+
     for name, baseline in make_baselines(recipe).items():
         records: list[dict[str, Any]] = []
-        for seed in recipe.seeds:
-            path = output / "baselines" / f"{name}-{seed}.json"
-            options = json.loads(json.dumps(asdict(baseline.options)))
-            done = _done(path, shifts, options)
-            process.wait_for_everyone()
-            if not done:
-                splits = task.splits(seed)
-                setting = Setting(
-                    recipe,
-                    task,
-                    splits,
-                    seed,
-                    folder=output / "baselines" / f"{name}-{seed}",
-                    quiet=quiet,
-                    num_prompts=num_prompts,
-                    make=partial(make, seed, splits),
-                    chosen=records[0]["chosen"] if records else None,
-                    extra=shifts.splits if shifts else {},
-                    kept=kept,
+        try:
+            for seed in recipe.seeds:
+                chosen = records[0]["chosen"] if records else None
+                records.append(
+                    _seed_record(name, baseline, partial(setting, name, seed, chosen), output, seed, shifts, process)
                 )
-                outcome = baseline.run(setting)
-                if process.is_main_process:
-                    shutil.rmtree(setting.folder, ignore_errors=True)
-                    write_json(path, {"options": options, **_record(outcome, task, splits, shifts)})
-                process.wait_for_everyone()
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-        found[name] = {
-            "title": baseline.title,
-            "validation": summarize([record["validation"] for record in records]),
-            "test": summarize([record["test"] for record in records]),
-            "trainable": records[0]["trainable"],
-            "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
-            "chosen": [record["chosen"] for record in records],
-        }
-        if shifts and all(record["ood"]["report"] for record in records):
-            found[name]["ood"] = average([record["ood"]["report"] for record in records])
-    return found
+        except Exception as error:  # whatever it is, the method's own results and the other baselines stand
+            yield BaselineOutcome(name, {}, (str(error).strip() or type(error).__name__).splitlines()[0])
+            continue
+        yield BaselineOutcome(name, {name: _summary(baseline, records, shifts)})
+
+
+def _seed_record(
+    name: str,
+    baseline: Baseline,
+    make_setting: Callable[[], Setting],
+    output: Path,
+    seed: int,
+    shifts: Shifts | None,
+    process: Any,
+) -> dict[str, Any]:
+    """The record of a baseline on one seed: the one that is there, or a new one."""
+    path = output / "baselines" / f"{name}-{seed}.json"
+    options = json.loads(json.dumps(asdict(baseline.options)))
+    done = _done(path, shifts, options)
+    process.wait_for_everyone()
+    if not done:
+        setting = make_setting()
+        outcome = baseline.run(setting)
+        if process.is_main_process:
+            shutil.rmtree(setting.folder, ignore_errors=True)
+            write_json(path, {"options": options, **_record(outcome, setting.task, setting.splits, shifts)})
+        process.wait_for_everyone()
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _summary(baseline: Baseline, records: list[dict[str, Any]], shifts: Shifts | None) -> dict[str, Any]:
+    """What `results.json` holds of a baseline, from its records of all seeds."""
+    summary = {
+        "title": baseline.title,
+        "validation": summarize([record["validation"] for record in records]),
+        "test": summarize([record["test"] for record in records]),
+        "trainable": records[0]["trainable"],
+        "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
+        "chosen": [record["chosen"] for record in records],
+    }
+    if shifts and all(record["ood"]["report"] for record in records):
+        summary["ood"] = average([record["ood"]["report"] for record in records])
+    return summary
 
 
 def _done(path: Path, shifts: Shifts | None, options: dict[str, Any]) -> bool:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, unknown
-from ..tasks.inputs import MODALITIES, noun
+from ..modalities import modality_taking
 from ..tasks.load import Task, load_task
 from ..tasks.options import TaskOptions
-from ..training.encode import encode, labels_of, load_processor
+from ..training.adapter import load_adapter, recorded
+from ..training.encode import encode, labels_of
+from ..training.infilling import infill
 from ..training.predict import predict_logits
 from .recipe import apply_overrides, load_recipe, make_recipe
-
-
-def load_adapter(
-    adapter: str | os.PathLike, source: str | None = None, source_kwargs: dict[str, Any] | None = None
-) -> tuple[Any, Any]:
-    """An adapter's model, on the accelerator if there is one, and its processor."""
-    from ..model import ReprogrammedModel, to_accelerator
-
-    try:
-        model = ReprogrammedModel.from_pretrained(adapter, source=source, source_kwargs=source_kwargs)
-        return to_accelerator(model), load_processor(adapter, model.transform.takes)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}") from error
 
 
 def evaluate_adapter(
@@ -68,9 +52,9 @@ def task_of(model: Any, options: TaskOptions) -> Task:
         InputError: the adapter takes something else, or has other labels, or these in another order.
     """
     task = load_task(options)
-    if MODALITIES[task.modality].takes != model.transform.takes:
+    if task.modality.takes != model.transform.takes:
         raise InputError(
-            f"The adapter takes {noun(model.transform.takes)}, and {task.title!r} holds {MODALITIES[task.modality].noun}: "
+            f"The adapter takes {modality_taking(model.transform.takes).noun}, and {task.title!r} holds {task.modality.noun}: "
             "name a task of its own kind."
         )
     if task.labels and model.label_names != task.labels:
@@ -79,14 +63,6 @@ def task_of(model: Any, options: TaskOptions) -> Task:
             "task.labels in the adapter's order."
         )
     return task
-
-
-def recorded(adapter: str, name: str) -> dict[str, Any] | None:
-    """A JSON file that a run left beside its adapter, in a folder or on the Hub; None if there is none."""
-    from transformers.utils import cached_file
-
-    path = cached_file(adapter, name, _raise_exceptions_for_missing_entries=False)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
 
 def seed_of(adapter: str) -> int:
@@ -108,8 +84,6 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
     Raises:
         InputError: there is no line, or one that the adapter cannot take.
     """
-    from datasets import Dataset, Image
-
     from .run import silence
 
     if quiet:
@@ -118,16 +92,12 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
     if not lines:
         raise InputError("There is nothing to classify: every line is empty.")
     model, processor = load_adapter(adapter, source)
-    given = _READ[model.transform.takes](lines)
-    if model.transform.takes == "input_ids" and processor.mask_token is not None and model.mapping.reads == "decoder":
-        from ..training.infilling import infill
-
+    modality = modality_taking(model.transform.takes)
+    given = modality.parse(lines)
+    if modality.letters and processor.mask_token is not None and model.mapping.reads == "decoder":
         filled = infill(model, processor, [record["text"] for record in given])
         return [{"text": record["text"], "filled": text} for record, text in zip(given, filled, strict=True)]
-    split = Dataset.from_list(given)
-    if "image" in split.column_names:
-        split = split.cast_column("image", Image())
-    data = encode({"given": split}, processor)["given"]
+    data = encode({"given": modality.as_split(given)}, processor)["given"]
     logits = predict_logits(model, processor, data, quiet=quiet)
     ids = data["input_ids"] if logits.ndim == 3 else [None] * len(logits)
     rows = zip(given, logits.astype(np.float64), ids, strict=True)
@@ -149,35 +119,3 @@ def _prediction(model: Any, processor: Any, logits: np.ndarray, ids: list[int] |
         }
     probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     return {"label": model.label_names[int(logits.argmax())], "score": float(probabilities.max())}
-
-
-def _texts(lines: list[str]) -> list[dict[str, Any]]:
-    parts = [line.split("\t", 1) for line in lines]
-    if len({len(part) for part in parts}) > 1:
-        raise InputError("Some lines have a pair and some have none: separate every text from its pair with one tab.")
-    return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
-
-
-def _paths(lines: list[str]) -> list[dict[str, Any]]:
-    paths = [path for line in lines for path in line.split("\t")]
-    for path in paths:
-        if not os.path.isfile(path):
-            raise InputError(f"There is no image file {path!r}: this adapter takes the paths of images.")
-    return [{"image": path} for path in paths]
-
-
-def _rows(lines: list[str]) -> list[dict[str, Any]]:
-    rows = []
-    for line in lines:
-        try:
-            rows.append([float(number) for number in line.split(",")])
-        except ValueError as error:
-            raise InputError(f"{line!r} is no row of numbers separated by commas, which this adapter takes.") from error
-        if len(rows[-1]) != len(rows[0]):
-            raise InputError(
-                f"There are rows of {len(rows[0])} and of {len(rows[-1])} numbers: give every row as many."
-            )
-    return [{"features": row} for row in rows]
-
-
-_READ = {"input_ids": _texts, "pixel_values": _paths, "input_features": _rows}

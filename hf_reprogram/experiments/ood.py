@@ -26,7 +26,7 @@ from ..ood.report import Scored, average, curves, report_of_scored, scored, titl
 from ..reports.results import short_name, summarize
 from ..tasks.load import Task
 from ..tasks.shifts import CorruptionOptions, Shifts
-from ..training.encode import batches, encode, labels_of, load_processor
+from ..training.encode import batches, encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.predict import predict_logits
 from .recipe import Recipe
@@ -158,7 +158,7 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
         return record
     model = ReprogrammedModel.from_pretrained(folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs)
     to_accelerator(model)
-    processor = load_processor(folder, model.transform.takes)
+    processor = task.modality.load_processor(folder)
     validation, bf16 = task.splits(seed)["validation"], bool(recipe.training.get("bf16"))
     record = adapter_record(model, processor, task, shifts, validation, bf16=bf16, quiet=quiet)
     write_json(path, {"asked": asked, **record})

@@ -9,12 +9,14 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from ..files import write_json, write_text
+from ..modalities.image import IMAGE
 from ..options import from_dict
 from ..reports.results import ood_reports, render_ood, versions
 from ..tasks.inputs import task_modality
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, load_shifts
-from .evaluate import load_adapter, recorded, seed_of, task_of
+from ..training.adapter import load_adapter, recorded
+from .evaluate import seed_of, task_of
 from .ood import adapter_record, check_alphas, summarize_ood
 from .recipe import Recipe, apply_overrides, load_recipe, make_recipe
 
@@ -65,7 +67,7 @@ def ood_adapter(
     if asked.alphas:
         _check_validation(options, own["task"] if own else chosen.task if chosen else None)
     if inside is not None and task_modality(options) is None:
-        options.image = "image"  # as a folder of images has it
+        setattr(options, IMAGE.column, [IMAGE.column])  # as a folder of images has it
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if chosen and recipe is None else None)
     check_alphas(model.mapping, asked.alphas)
     task = task_of(model, options)

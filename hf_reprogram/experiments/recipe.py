@@ -25,8 +25,9 @@ from typing import Any
 import yaml
 
 from ..errors import InputError, unknown
+from ..modalities import modality_taking
 from ..options import from_dict
-from ..tasks.inputs import MODALITIES, noun, task_modality
+from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
@@ -96,10 +97,10 @@ class Recipe:
         options = {key: value for key, value in self.method.items() if key != "name"}
         from_dict(chosen.Options, options, f"option of {self.method['name']}")
         modality, takes = task_modality(self.task_options), TRANSFORMS[chosen.info.transform].takes
-        if modality is not None and MODALITIES[modality].takes != takes:
+        if modality is not None and modality.takes != takes:
             raise InputError(
-                f"The method {self.method['name']!r} takes {noun(takes)}, and the examples of this task are "
-                f"{MODALITIES[modality].noun}: see `hf-reprogram methods` for one that takes these."
+                f"The method {self.method['name']!r} takes {modality_taking(takes).noun}, and the examples of this task are "
+                f"{modality.noun}: see `hf-reprogram methods` for one that takes these."
             )
         if self.shift_options is not None:
             check_task(modality, problem_of(self.task_options))

@@ -15,12 +15,11 @@ import json
 import shutil
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import InputError
@@ -31,7 +30,7 @@ from ..tasks.load import Task, load_task
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.shifts import load_shifts
 from ..training.callbacks import Schedule
-from ..training.encode import encode, labels_of, load_processor
+from ..training.encode import encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import fit
 from ..training.predict import predict_logits
@@ -68,14 +67,60 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     runs = []
     for seed in recipe.seeds:
         folder = _run(recipe, task, seed, output, process, resume, quiet)
-        runs.append((seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
+        runs.append(SeedRun(seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
+    best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
+    results = _results(recipe, task, runs, best, sweep)
+
+    def keep() -> None:
+        """Write what is known by now, so that nothing which comes later can lose it."""
+        if process.is_main_process:
+            write_json(output / "results.json", {**results, "wall_seconds": time.perf_counter() - started})
+
+    if process.is_main_process:
+        _publish(best.folder, output)
+    keep()
     make = partial(untrained_model, recipe, task)
-    beside = run_baselines(recipe, task, shifts, output, runs[0][2]["num_prompts"], make, process, quiet)
+    for outcome in run_baselines(recipe, task, shifts, output, best.result["num_prompts"], make, process, quiet):
+        results["baselines"] |= outcome.records
+        if outcome.failure is not None:
+            results.setdefault("failed_baselines", {})[outcome.name] = outcome.failure
+            if not quiet:
+                warnings.warn(f"The baseline {outcome.name} failed and is left out: {outcome.failure}", stacklevel=2)
+        keep()
     if not process.is_main_process:
         return {}
-    best = max(runs, key=lambda run: task.benefit(run[2]["validation"]))
-    _publish(best[1], output)
-    results = {
+    record = None
+    if shifts is not None:
+        records = {run.seed: seed_record(run.folder, recipe, task, shifts, run.seed, quiet) for run in runs}
+        results["ood"] = summarize_ood([*records.values()], shifts, task)
+        keep()
+        record = records[best.seed]
+    results["wall_seconds"] = time.perf_counter() - started
+    _finish(output, results, record, quiet)
+    return results
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """A finished run of one seed.
+
+    Attributes:
+        seed: of the run.
+        folder: with its adapter.
+        result: what `fit.json` and `test.json` hold.
+    """
+
+    seed: int
+    folder: Path
+    result: dict[str, Any]
+
+
+def _results(
+    recipe: Recipe, task: Task, runs: list[SeedRun], best: SeedRun, sweep: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What `results.json` holds of the method's own runs."""
+    outcomes = [run.result for run in runs]
+    return {
         "task": {
             "title": task.title,
             "dataset": short_name(task.options.dataset),
@@ -85,36 +130,26 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             "metrics": task.metrics,
             "on_hub": not Path(task.options.dataset).exists(),
             "test_split": task.test_split,
-            "modality": task.modality,
+            "modality": task.modality.name,
             "pair": "text_pair" in task.test.column_names,
             "features": task.feature_names,
             "sizes": {name: len(split) for name, split in task.splits(recipe.seeds[0]).items()},
             "notes": task.notes,
         },
-        "source": best[2]["source"],
-        "method": best[2]["method"],
-        "training": best[2]["training"],
-        "seeds": {str(seed): _record(result) for seed, _, result in runs},
-        "best_seed": best[0],
-        "validation": summarize([result["validation"] for *_, result in runs]),
-        "test": summarize([result["test"] for *_, result in runs]),
-        "trainable": best[2]["trainable"],
-        "adapter_bytes": best[2]["adapter_bytes"],
-        "seconds": summarize([{"train": result["seconds"]} for *_, result in runs])["train"],
+        "source": best.result["source"],
+        "method": best.result["method"],
+        "training": best.result["training"],
+        "seeds": {str(run.seed): _record(run.result) for run in runs},
+        "best_seed": best.seed,
+        "validation": summarize([outcome["validation"] for outcome in outcomes]),
+        "test": summarize([outcome["test"] for outcome in outcomes]),
+        "trainable": best.result["trainable"],
+        "adapter_bytes": best.result["adapter_bytes"],
+        "seconds": summarize([{"train": outcome["seconds"]} for outcome in outcomes])["train"],
         "sweep": sweep,
-        "baselines": beside,
+        "baselines": {},
         "versions": versions(),
-        "wall_seconds": time.perf_counter() - started,
     }
-    write_json(output / "results.json", results)
-    record = None
-    if shifts is not None:  # results are on disk by now, so nothing here can lose them
-        records = {seed: seed_record(folder, recipe, task, shifts, seed, quiet) for seed, folder, _ in runs}
-        results["ood"] = summarize_ood([*records.values()], shifts, task)
-        write_json(output / "results.json", results)
-        record = records[best[0]]
-    _finish(output, results, record, quiet)
-    return results
 
 
 def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None, quiet: bool) -> None:
@@ -282,17 +317,15 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
     from ..methods.reprogramming import reprogram
 
     set_seed(seed)
-    train = splits["train"]
     return reprogram(
         recipe.source["name"],
         method=recipe.method["name"],
         labels=task.labels or None,
         problem_type=task.problem_type,
-        texts=train["text"] if task.modality == "text" else None,
-        features=np.asarray(train["features"]) if task.modality == "table" else None,
         source_kind=recipe.source.get("kind"),
         source_kwargs=recipe.source_kwargs,
         init_from=recipe.init_from,
+        **task.modality.for_method(splits["train"]),
         **recipe.method_options,
     )
 
@@ -317,7 +350,7 @@ def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, qu
             folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
         )
         to_accelerator(model)
-        processor = load_processor(folder, model.transform.takes)
+        processor = task.modality.load_processor(folder)
         data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
         bf16 = bool(recipe.training.get("bf16"))
         add_zero_shot_features(model, processor, {"test": data}, bf16=bf16, quiet=quiet)

@@ -42,7 +42,7 @@ def inspect_adapter(
     Raises:
         InputError: there is no such adapter, nothing of it can be drawn, or matplotlib is not installed.
     """
-    from ..experiments.evaluate import load_adapter, recorded
+    from ..training.adapter import load_adapter, recorded
 
     model, processor = load_adapter(adapter, source)
     found = inspect_model(model, processor, top, example)

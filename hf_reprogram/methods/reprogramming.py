@@ -71,8 +71,8 @@ def reprogram(
     values = from_dict(chosen.Options, options, f"option of {method}")
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
-    if processor is None and frozen.spec.vocab_size and frozen.spec.kind != "module":
-        processor = _processor(reference["name"], source_kwargs or {})
+    if processor is None:
+        processor = frozen.load_processor(reference["name"], hub_arguments(source_kwargs or {}))
     recipe = chosen(values)
     target = Target(len(names), problem_type, texts, features, names)
     parts = recipe.compose(frozen, processor, target)
@@ -178,21 +178,3 @@ def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[
     if twice:
         raise InputError(f"The label {twice[0]!r} is named twice: every label needs a name of its own.")
     return names
-
-
-def _processor(name: str, source_kwargs: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
-
-    if not name:
-        raise InputError(
-            "The source was given as a model without a name, so its tokenizer must be given: processor=..."
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **hub_arguments(source_kwargs))
-        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without one
-            raise ValueError("its vocabulary is empty")
-        return tokenizer
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=..."
-        ) from error

@@ -1,4 +1,4 @@
-"""Images and rows of numbers as a `torch` data set, for the Trainer and for prediction."""
+"""Examples of a fixed size as a `torch` data set, for the Trainer and for prediction."""
 
 from __future__ import annotations
 
@@ -106,16 +106,11 @@ def image_examples(split: Any, processor: Any, name: str, keep: int = KEEP) -> E
     """
     pixels = Pixels(split, processor, name)
     pixels.look(keep)
-    return Examples("pixel_values", pixels, _labels(split), len(split))
+    return Examples("pixel_values", pixels, labels_in(split), len(split))
 
 
-def table_examples(split: Any) -> Examples:
-    """Rows (columns,) of a prepared split with a column `features`, and its labels."""
-    rows = np.asarray(split["features"], np.float32)
-    return Examples("input_features", rows.__getitem__, _labels(split), len(split))
-
-
-def _labels(split: Any) -> np.ndarray | None:
+def labels_in(split: Any) -> np.ndarray | None:
+    """The labels (n, ...) of a prepared split, or None if it has none."""
     if "label" not in split.column_names:
         return None
     labels = np.asarray(split["label"])

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..modalities import MODALITIES
+from ..modalities.base import CardFacts
 from ..ood.report import note
 from ..ood.report import rows as ood_rows
 from ..tasks.metrics import METRICS
@@ -33,6 +35,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
 
     method, task, source = results["method"], results["task"], results["source"]
     info = METHODS[method["name"]].info
+    modality = MODALITIES[task.get("modality", "text")]
     template = (package_files(__package__) / "card_template.md").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(template).render(
@@ -42,11 +45,11 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
         source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
-        processor=_processor(results, info.transform),
+        processor=modality.processor_note(info.transform),
         trainable=f"{results['trainable']:,}",
         adapter_bytes=f"{results['adapter_bytes']:,}",
         repo_id=repo_id,
-        example=_example(results, repo_id),
+        example=modality.card_example(_facts(results, repo_id)),
         results_table=markdown(rows(results)),
         results_note=_note(results),
         ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
@@ -102,19 +105,6 @@ _SOURCE_SENTENCE = {
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 
-_TOKENIZERS = {  # by input transform
-    "prompt_slots": "the tokenizer that writes a text into the prompt's template",
-    "vocabulary": "the tokenizer of the target's own alphabet",
-    "contextual_vocabulary": "the tokenizer of the target's own alphabet",
-}
-_WHAT = {  # by problem
-    "token_classification": "  # a label for every token",
-    "multi_label_classification": "  # each label with a probability of its own",
-    "regression": "  # the score is the number",
-}
-_TEXTS = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
-
-
 def pipeline_tag(results: dict[str, Any]) -> str:
     """The pipeline that loads the adapter, as the Hub names it."""
     from ..methods import METHODS
@@ -130,65 +120,20 @@ def _problem(results: dict[str, Any]) -> str:
     return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
 
 
-def _modality(results: dict[str, Any]) -> str:
-    return results["task"].get("modality", "text")
+def _facts(results: dict[str, Any], repo_id: str) -> CardFacts:
+    from ..methods import METHODS
 
-
-def _processor(results: dict[str, Any], transform: str) -> str:
-    """What lies beside the trained numbers, if anything."""
-    beside = {
-        "text": f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}",
-        "image": " and the image processor that brings images to their size",
-    }
-    return beside.get(_modality(results), "")
-
-
-def _example(results: dict[str, Any], repo_id: str) -> str:
-    """Python that applies the adapter to an example of its kind."""
-    make = {"text": _text_example, "image": _image_example, "table": _table_example}[_modality(results)]
-    return make(results, repo_id)
-
-
-def _image_example(results: dict[str, Any], repo_id: str) -> str:
-    tag, problem = pipeline_tag(results), _problem(results)
-    several = f", top_k={len(results['task']['labels'])}" if problem == "multi_label_classification" else ""
-    return (
-        "import hf_reprogram\nfrom transformers import AutoImageProcessor, pipeline\n\n"
-        f'processor = AutoImageProcessor.from_pretrained("{repo_id}", backend="pil")\n'
-        f'classify = pipeline("{tag}", model="{repo_id}", image_processor=processor)\n'
-        f'classify("image.png"{several}){_WHAT.get(problem, "")}'
+    task, method = results["task"], results["method"]
+    return CardFacts(
+        repo_id,
+        pipeline_tag(results),
+        _problem(results),
+        labels=task["labels"],
+        columns=task.get("features", ()),
+        pair=bool(task.get("pair")),
+        tokenizer=method.get("tokenizer"),
+        transform=METHODS[method["name"]].info.transform,
     )
-
-
-def _table_example(results: dict[str, Any], repo_id: str) -> str:
-    names = results["task"]["features"]
-    order = ", ".join(names if len(names) < 8 else [*names[:3], "...", names[-1]])
-    activation = {"regression": "", "multi_label_classification": ".sigmoid()"}.get(_problem(results), ".softmax(-1)")
-    return (
-        "import torch\nfrom hf_reprogram import ReprogrammedModel\n\n"
-        f'model = ReprogrammedModel.from_pretrained("{repo_id}")\n'
-        f"rows = torch.zeros(1, {len(names)})  # {order}\n"
-        f"model(input_features=rows).logits{activation}  # {', '.join(results['task']['labels']) or 'the number'}"
-    )
-
-
-def _text_example(results: dict[str, Any], repo_id: str) -> str:
-    problem, tag = _problem(results), pipeline_tag(results)
-    imports = "import hf_reprogram\nfrom transformers import pipeline\n\n"
-    text = _TEXTS.get(str(results["method"].get("tokenizer")), "A text.")
-    if problem == "infilling":
-        half = len(text) // 2
-        return imports + (
-            f'fill = pipeline("{tag}", model="{repo_id}")\n'
-            f'masked = f"{text[:half]}{{fill.tokenizer.mask_token}}{text[half + 1 :]}"\n'
-            "fill(masked)  # the most probable tokens there\n"
-            "\nfrom hf_reprogram.training.infilling import infill\n\n"
-            "infill(fill.model, fill.tokenizer, [masked])  # any number of masks, one after the other"
-        )
-    name = "label" if problem == "token_classification" else "classify"
-    given = '{"text": "A first text.", "text_pair": "A second one."}' if results["task"].get("pair") else f'"{text}"'
-    several = ", top_k=None" if problem == "multi_label_classification" else ""
-    return f'{imports}{name} = pipeline("{tag}", model="{repo_id}")\n{name}({given}{several}){_WHAT.get(problem, "")}'
 
 
 def _note(results: dict[str, Any]) -> str:

@@ -45,6 +45,9 @@ class SourceSpec:
         image_size: of images: height and width of the canvas, in pixels.
         patch_size: of images: side of the square patches that its first layer projects one by one; None if it does not.
         labels: names of a classifier's own labels, by index; empty if it has none.
+        takes: what it takes as it is, as a modality calls it (`hf_reprogram.modalities.base.Modality.takes`).
+
+    A family whose transforms need to know more extends this class.
     """
 
     kind: str
@@ -56,6 +59,7 @@ class SourceSpec:
     image_size: tuple[int, int] | None = None
     patch_size: int | None = None
     labels: tuple[str, ...] = ()
+    takes: str = "input_ids"
 
     def canvas(self) -> tuple[int, int]:
         """Height and width of the image that this source takes.
@@ -95,6 +99,27 @@ class Source(nn.Module):
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """What the mapping reads of `f(inputs)`; see the module's docstring for `reads` and shapes."""
         raise NotImplementedError  # pragma: no cover - the interface
+
+    def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """The source's own processor that methods build the target's from, for example its tokenizer; None if there is none.
+
+        Args:
+            name: Hub id or folder of the source.
+            hub: arguments that locate its files, see `hf_reprogram.hub_arguments`.
+        """
+        return None
+
+    def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """A processor for examples as the source itself takes them, without any input transform; arguments as above.
+
+        Raises:
+            InputError: the source takes nothing as it is.
+        """
+        raise InputError(f"A {self.spec.kind} source takes no data as it is: go through the method's input transform.")
+
+    def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """Inputs of `forward` from a batch that `plain_processor` encoded."""
+        raise InputError(f"A {self.spec.kind} source takes no data as it is: go through the method's input transform.")
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token `ids` (...,) as (..., embedding_width), scaled as the source scales them."""

@@ -32,8 +32,8 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .base import fingerprint
 from .reading import PATCHING, constant, forward_of
-from .text import max_tokens
-from .vision import VisionSource
+from .text import load_tokenizer, max_tokens
+from .vision import VisionFamily, VisionSource
 
 MODEL_TYPES = ("clip", "siglip", "vision-text-dual-encoder")
 CHUNK = 1024  # constant texts that the text tower is given at once: ImageNet's classes in 80 templates are 80,000
@@ -117,6 +117,10 @@ class DualSource(VisionSource):
             max_tokens=max_tokens(self.model.text_model),
         )
         self._kept: list[tuple[Any, Texts, Tensor]] = []
+
+    def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """The text tower's tokenizer; see `Source.load_processor`."""
+        return load_tokenizer(name, hub)
 
     @property
     def _tower(self) -> nn.Module:
@@ -225,3 +229,24 @@ class DualSource(VisionSource):
             with torch.no_grad():
                 plain = super().forward({"pixels": plain}, "features")
         return Pair(image, text, self.scale, plain, self.text_features(inputs["plain_texts"]))
+
+
+class DualFamily(VisionFamily):
+    """Text-image dual encoders of transformers."""
+
+    kinds = {"dual": "AutoModel"}
+    example = f"a text-image encoder of type {', '.join(MODEL_TYPES)}"
+    options = ("image_size", "mean", "std", "bgr", "resample", "crop")
+    pooled = ("dual",)
+
+    def kind_of_architecture(self, architecture: str, config: Any) -> str | None:
+        """No class says it: one of CLIP's is an image classifier."""
+        return None
+
+    def kind_of_config(self, config: Any) -> str | None:
+        """See `SourceFamily.kind_of_config`."""
+        return "dual" if config.model_type in MODEL_TYPES else None
+
+    def build(self, model: Any, kind: str, settings: dict[str, Any]) -> DualSource:
+        """See `SourceFamily.build`."""
+        return DualSource(model, **settings)

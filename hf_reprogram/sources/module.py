@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Source, SourceSpec
+from .families import SourceFamily
 from .reading import PATCHING
 from .text import at_least_one
 
@@ -154,3 +155,16 @@ def _find_embedding(model: Any) -> nn.Embedding:
             "ModuleSource(model, embedding=...)."
         )
     return found[0]
+
+
+class ModuleFamily(SourceFamily):
+    """Modules with an input embedding, given as they are."""
+
+    kind = "module"
+    kinds = {kind: None}
+    takes = "input_ids"
+    noun = "modules of token ids"
+
+    def build(self, model: Any, kind: str, settings: dict[str, Any]) -> ModuleSource:
+        """See `SourceFamily.build`."""
+        return ModuleSource(model)

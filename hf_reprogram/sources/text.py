@@ -10,10 +10,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from .base import Source, SourceSpec
-from .reading import PATCHING, can_read_last_layer, gather, last_layer_at, only_at, stop_before
+from .families import SourceFamily, architecture_in
+from .reading import PATCHING, can_read_last_layer, last_layer_at, only_at, stop_before
 from .text_cache import TextCache
-
-KINDS = ("masked_lm", "encoder", "causal_lm", "classifier")
 
 
 class TextSource(Source):
@@ -22,7 +21,7 @@ class TextSource(Source):
     Args:
         model: `AutoModelForMaskedLM`, `AutoModel`, `AutoModelForCausalLM` or `AutoModelForSequenceClassification`,
             according to `kind`.
-        kind: one of `KINDS`.
+        kind: one of `TextFamily.kinds`.
 
     `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens)
     and, where read, `mask_position` (batch,); token types are those of a single segment.
@@ -57,6 +56,18 @@ class TextSource(Source):
     def embedding(self) -> Any:
         """The table of word embeddings."""
         return self.model.get_input_embeddings()
+
+    def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """The tokenizer; see `Source.load_processor`."""
+        return load_tokenizer(name, hub)
+
+    def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """See `plain_tokenizer`."""
+        return plain_tokenizer(name, self.spec.max_tokens, hub)
+
+    def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The embeddings of the source's own tokens."""
+        return {"inputs_embeds": self.embed(batch["input_ids"]), "attention_mask": batch["attention_mask"]}
 
     @property
     def base(self) -> Any:
@@ -215,4 +226,110 @@ def max_tokens(model: Any) -> int:
     return positions
 
 
-__all__ = ["KINDS", "TextSource", "at_least_one", "gather", "max_tokens", "mean_over_tokens"]
+def load_tokenizer(name: str, hub: dict[str, Any]) -> Any:
+    """The tokenizer in a source's folder or repository; arguments as for `Source.load_processor`.
+
+    Raises:
+        InputError: the source has no name, or no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    if not name:
+        raise InputError(
+            "The source was given as a model without a name, so its tokenizer must be given: processor=..."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without one
+            raise ValueError("its vocabulary is empty")
+        return tokenizer
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=..."
+        ) from error
+
+
+def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
+    """A source's tokenizer without any template, with a padding token and a limit of `max_tokens`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
+    return tokenizer
+
+
+class TextFamily(SourceFamily):
+    """Language models of transformers."""
+
+    kinds = {
+        "masked_lm": "AutoModelForMaskedLM",
+        "encoder": "AutoModel",
+        "causal_lm": "AutoModelForCausalLM",
+        "classifier": "AutoModelForSequenceClassification",
+    }
+    takes = "input_ids"
+    noun = "text models"
+    example = "a masked, encoder or causal language model"
+    pooled = ("classifier",)
+    without_head = {"masked_lm": "encoder"}
+
+    def kind_of_architecture(self, architecture: str, config: Any) -> str | None:
+        """See `SourceFamily.kind_of_architecture`."""
+        if getattr(config, "is_encoder_decoder", False):
+            return None
+        from transformers.models.auto import modeling_auto as auto
+
+        masked = architecture_in(auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, config)
+        if architecture in masked or architecture.endswith("ForPreTraining"):
+            return "masked_lm" if masked else None
+        if architecture in architecture_in(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, config):
+            return "causal_lm"
+        known = architecture_in(auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, config)
+        return "classifier" if architecture in known else None
+
+    def kind_of_config(self, config: Any) -> str | None:
+        """See `SourceFamily.kind_of_config`."""
+        if getattr(config, "is_encoder_decoder", False):
+            return None
+        from transformers.models.auto import modeling_auto as auto
+
+        masked = architecture_in(auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, config)
+        causal = architecture_in(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, config)
+        if config.model_type not in auto.MODEL_MAPPING_NAMES or not (masked or causal):
+            return None
+        return "encoder" if masked else "causal_lm"
+
+    def build(self, model: Any, kind: str, settings: dict[str, Any]) -> TextSource:
+        """See `SourceFamily.build`."""
+        if model.main_input_name != self.takes:
+            raise InputError(
+                f"{type(model).__name__} takes {model.main_input_name}, and the kind {kind!r} is for text: leave it out."
+            )
+        source = TextSource(model, kind)
+        check_embeddings(source)
+        return source
+
+
+@torch.no_grad()
+def check_embeddings(source: Source) -> None:
+    """Refuse an architecture that does not give the same states for token ids and for their embeddings.
+
+    Some families do more than look a word up where they embed ids, and would silently do less with embeddings.
+    """
+    model = source.model
+    ids = torch.arange(5, 8, device=source.device)[None] % source.spec.vocab_size
+    mask = torch.ones_like(ids)
+    inputs = {"inputs_embeds": source.embed(ids), "attention_mask": mask, "mask_position": mask[:, 0]}
+    try:
+        theirs = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        ours = {reads: source(inputs, reads) for reads in source.spec.widths}["tokens"]
+        same = torch.allclose(ours.float(), theirs.float(), rtol=1e-2, atol=1e-2)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{type(model).__name__} cannot be read as a {source.spec.kind} source: {error}") from error
+    if not same:
+        raise InputError(
+            f"{type(model).__name__} is not supported: given embeddings instead of token ids it computes something else."
+        )

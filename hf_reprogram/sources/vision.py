@@ -14,17 +14,17 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..modalities.pixels import image_processor
 from .base import Source, SourceSpec, fingerprint
+from .families import SourceFamily, architecture_in
 from .reading import PATCHING, forward_of
-
-KINDS = ("image_classifier", "image_encoder")
 
 
 class VisionSource(Source):
@@ -107,7 +107,17 @@ class VisionSource(Source):
             image_size=size,
             patch_size=self._stem.kernel_size[0] if projects else None,
             labels=tuple(names),
+            takes="pixel_values",
         )
+
+    def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """An image processor for the whole canvas: images are squeezed, unless the source says how they are resized."""
+        settings = self.settings or {}
+        return image_processor(self.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
+
+    def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The pixels as they are."""
+        return {"pixels": batch["pixel_values"]}
 
     @property
     def _tower(self) -> nn.Module:
@@ -291,3 +301,93 @@ def _input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield caught
     finally:
         handle.remove()
+
+
+class VisionFamily(SourceFamily):
+    """Image models of transformers."""
+
+    kinds = {"image_classifier": "AutoModelForImageClassification", "image_encoder": "AutoModel"}
+    takes = "pixel_values"
+    noun = "image models"
+    example = "an image classifier or encoder"
+    options: ClassVar[tuple[str, ...]] = ("image_size", "mean", "std", "bgr")
+
+    def kind_of_architecture(self, architecture: str, config: Any) -> str | None:
+        """See `SourceFamily.kind_of_architecture`."""
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+        known = architecture_in(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, config)
+        return "image_classifier" if architecture in known else None
+
+    def kind_of_config(self, config: Any) -> str | None:
+        """See `SourceFamily.kind_of_config`."""
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES
+
+        return "image_encoder" if config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES else None
+
+    def settings(self, name: str, config: Any, kind: str, given: dict[str, Any], hub: dict[str, Any]) -> dict[str, Any]:
+        """See `SourceFamily.settings`; they are those of the image processor."""
+        if {"image_size", "mean", "std"} <= {*given}:
+            return given
+        own = image_settings(name, config, hub)
+        return {**{key: value for key, value in own.items() if key in self.options}, **given}
+
+    def build(self, model: Any, kind: str, settings: dict[str, Any]) -> VisionSource:
+        """See `SourceFamily.build`."""
+        return VisionSource(model, kind=kind, **settings)
+
+
+class VisionModuleFamily(SourceFamily):
+    """Modules of images, given as they are."""
+
+    kinds = {"image_module": None}
+    takes = "pixel_values"
+    noun = "image models"
+    options = ("image_size", "mean", "std", "bgr", "gives", "labels")
+
+    def build(self, model: Any, kind: str, settings: dict[str, Any]) -> VisionSource:
+        """See `SourceFamily.build`."""
+        if not {"image_size", "mean", "std"} <= {*settings}:
+            raise InputError("A module of images needs image_size, mean and std: give it as VisionSource(model, ...).")
+        return VisionSource(model, **settings)
+
+
+def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any]:
+    """`image_size`, `mean`, `std`, and `bgr` where it is set, as a model's image processor has them; `resample` and `crop` too.
+
+    Raises:
+        InputError: there is no image processor.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(name, **hub)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"No image processor found for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
+            "with the source."
+        ) from error
+    cropped = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
+    size = dict(processor.crop_size if cropped else processor.size)
+    height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
+    ratio = processor.size.get("shortest_edge", height) / height if cropped else None
+    size_and_shades = {
+        "image_size": (height or config.image_size, width or config.image_size),
+        **_normalisation(processor),
+    }
+    return {**size_and_shades, "resample": int(processor.resample), "crop": ratio}
+
+
+def _normalisation(processor: Any) -> dict[str, Any]:
+    """`mean` and `std`, and `bgr` where channels are turned around: what an image processor does to pixels from 0 to 1."""
+    rescales, normalises = getattr(processor, "do_rescale", True), getattr(processor, "do_normalize", True)
+    scale = 255 * processor.rescale_factor if rescales else 255.0
+    offset = 1.0 if rescales and getattr(processor, "rescale_offset", False) else 0.0
+    mean, std = (list(processor.image_mean), list(processor.image_std)) if normalises else ([0.0] * 3, [1.0] * 3)
+    if normalises and getattr(processor, "include_top", False):  # EfficientNet's divides by its deviation again
+        std = [value * value for value in std]
+    found: dict[str, Any] = {
+        "mean": [(value + offset) / scale for value in mean],
+        "std": [value / scale for value in std],
+    }
+    return {**found, "bgr": True} if getattr(processor, "do_flip_channel_order", False) else found

@@ -36,7 +36,7 @@ class KnownTask:
     """A task of ours.
 
     Attributes:
-        text: one or two columns, where examples are texts.
+        columns: of the examples; where examples are images, the names that their column may have.
         labels: names by label value; empty where the data declares them, and for a regression, several labels and
             infilling.
         metrics: names from `hf_reprogram.tasks.metrics`; the first is the one selected on.
@@ -50,11 +50,10 @@ class KnownTask:
         marks: for infilling, the marks whose positions are hidden and guessed.
         split: how validation and test are carved where the benchmark has none, see `TaskOptions`.
         prepare: turns an example into one whose `text` columns exist, if the data set has them in another form.
-        image: where examples are images, the names that their column may have.
-        features: where examples are rows of numbers, the columns.
+        modality: of the examples, a name in `hf_reprogram.modalities.MODALITIES`.
     """
 
-    text: tuple[str, ...]
+    columns: tuple[str, ...]
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     test_split: str | None = "validation"
@@ -66,8 +65,7 @@ class KnownTask:
     marks: str = "1"
     split: str = "seeded"
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    image: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
+    modality: str = "text"
 
 
 def _copa(example: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def _images(
     labels: tuple[str, ...], metrics: tuple[str, ...] = ("accuracy",), test_split: str | None = "test"
 ) -> KnownTask:
     """A class an image."""
-    return KnownTask((), labels, metrics, test_split=test_split, image=("image", "img"), average="macro")
+    return KnownTask(("image", "img"), labels, metrics, test_split=test_split, modality="image", average="macro")
 
 
 _DIGITS = tuple("0123456789")
@@ -215,11 +213,11 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     ("digits", ""): _images(_DIGITS, test_split=None),
     ("squares", ""): _images(tuple(str(count) for count in range(1, 11))),
     ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so that accuracy says little
-        (),
+        (*(f"V{index}" for index in range(1, 29)), "Amount", "Time"),
         ("genuine", "fraud"),
         ("roc_auc", "average_precision", "accuracy"),
         test_split=None,
-        features=(*(f"V{index}" for index in range(1, 29)), "Amount", "Time"),
+        modality="table",
     ),
 }
 ALIASES = {"glue": _GLUE, "super_glue": _SUPER_GLUE, "ag_news": "fancyzhx/ag_news", "imdb": "stanfordnlp/imdb"}

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from .inputs import MODALITIES, input_columns, modality_of
+from ..modalities import modality_of
+from ..modalities.base import Modality
+from .inputs import input_columns
 from .labels import known_task, label_columns, label_names, problem_of
 from .metrics import METRICS, check_metric
 from .options import TaskOptions
@@ -36,6 +38,7 @@ class Task:
         metrics: the first one selects.
         average: of F1.
         test_split: which split the test data are.
+        columns: of the raw data, which hold the examples.
         carve_by: how validation is carved, as in `TaskOptions.split`.
         notes: what was done to the data, in words, for the model card.
     """
@@ -49,19 +52,19 @@ class Task:
     metrics: list[str]
     average: str
     test_split: str
+    columns: list[str] = field(default_factory=list)
     carve_by: str = "seeded"
     notes: list[str] = field(default_factory=list)
 
     @property
-    def modality(self) -> str:
-        """What the examples are: "text", "image" or "table"."""
+    def modality(self) -> Modality:
+        """What the examples are."""
         return modality_of(self.train.column_names)
 
     @property
     def feature_names(self) -> list[str]:
         """Of a table, what each number of a row is."""
-        known = known_task(self.options)
-        return list(self.options.features or (known.features if known else ()))
+        return self.modality.feature_names(self.columns)
 
     @property
     def regression(self) -> bool:
@@ -224,6 +227,7 @@ def load_task(options: TaskOptions) -> Task:
         labels=names,
         metrics=metrics,
         test_split=test_name or "carved from train",
+        columns=inputs,
         average=known.average if known else ("binary" if len(names) == 2 else "macro"),
         carve_by=carve_by,
         notes=notes,
@@ -232,16 +236,16 @@ def load_task(options: TaskOptions) -> Task:
     return task
 
 
-def _check_modality(modality: str, inputs: list[str], problem: str, carve_by: str, options: TaskOptions) -> None:
+def _check_modality(modality: Modality, inputs: list[str], problem: str, carve_by: str, options: TaskOptions) -> None:
     """Refuse what only texts have where the examples are something else."""
-    noun = MODALITIES[modality].noun
-    if PROBLEMS[problem].per_token and (modality != "text" or len(inputs) > 1):
+    noun = modality.noun
+    if PROBLEMS[problem].per_token and (not modality.letters or len(inputs) > 1):
         raise InputError(
             f"A {problem.replace('_', ' ')} has a label a letter of one text: name one column in task.text."
         )
-    if modality != "text" and carve_by == "scaffold":
+    if not modality.letters and carve_by == "scaffold":
         raise InputError(f"task.split: scaffold is for molecules as texts, and these examples are {noun}: use seeded.")
-    if modality != "text" and options.max_length is not None:
+    if not modality.letters and options.max_length is not None:
         raise InputError(f"task.max_length cuts texts, and these examples are {noun}: leave it out.")
 
 

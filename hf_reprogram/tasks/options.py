@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, unknown
+from ..modalities import every_modality
 from .metrics import METRICS
 from .problems import PROBLEMS
 
 
 @dataclass
-class TaskOptions:
-    """The `task:` section of a recipe.
+class TaskSection:
+    """The `task:` section of a recipe, but for the columns of its examples, which `TaskOptions` adds.
 
     Attributes:
         dataset: a Hub id, a folder (of images in a folder a class, too), a csv, tsv, jsonl or parquet file, or a name of
@@ -19,9 +21,6 @@ class TaskOptions:
             is first looked for as `DIR/dataset/name`.
         name: configuration of the data set, for example "rte" of "nyu-mll/glue".
         revision: commit of the data set's repository.
-        text: one column, or two for pairs. One of `text`, `image` and `features` is given, or known from `CATALOG`.
-        image: the column of images: encoded, or paths from the folder that the data lies in.
-        features: columns of numbers, in the order in which a row is read.
         label: the label column; several columns of 0 and 1 (empty where a label is missing) for a multi-label task.
         labels: label names in the order of their values (or of any order if the column holds names); read from the
             data if it declares them.
@@ -47,9 +46,6 @@ class TaskOptions:
     dataset: str = ""
     name: str | None = None
     revision: str | None = None
-    text: list[str] | None = None
-    image: str | None = None
-    features: list[str] | None = None
     label: str | list[str] | None = None
     labels: list[str | float] | None = None
     problem: str | None = None
@@ -73,17 +69,11 @@ class TaskOptions:
     def __post_init__(self):
         if not self.dataset:
             raise InputError("The task names no dataset: give a Hub id, a folder or a file in task.dataset.")
-        if isinstance(self.text, str):
-            self.text = [self.text]
-        if self.text is not None and not 1 <= len(self.text) <= 2:
-            raise InputError(f"task.text names {len(self.text)} columns: give one, or two for pairs.")
-        if isinstance(self.features, str):
-            self.features = [self.features]
-        if self.features is not None and not 1 <= len(self.features) == len({*self.features}):
-            raise InputError(f"task.features is {self.features}: give at least one column, and each once.")
-        given = [f"task.{name}" for name in ("text", "image", "features") if getattr(self, name)]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)} both say what an example is: give one of them.")
+        for modality in every_modality():
+            setattr(self, modality.column, modality.named(getattr(self, modality.column)))
+        columns = [f"task.{each.column}" for each in every_modality() if getattr(self, each.column)]
+        if len(columns) > 1:
+            raise InputError(f"{' and '.join(columns)} both say what an example is: give one of them.")
         if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
             raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
         if self.few_shot is not None and self.train_size is not None:
@@ -104,3 +94,28 @@ class TaskOptions:
         for name in self.metrics or ():
             if name not in METRICS:
                 raise unknown("metric", name, METRICS)
+
+
+if TYPE_CHECKING:
+
+    class TaskOptions(TaskSection):
+        """The `task:` section of a recipe."""
+
+        def __init__(self, dataset: str = "", name: str | None = None, revision: str | None = None, **options: Any): ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    TaskOptions = make_dataclass(
+        "TaskOptions",
+        [
+            (each.column, list[str] | str | None, field(default=None, metadata={"help": each.column_help}))
+            for each in every_modality()
+        ],
+        bases=(TaskSection,),
+        namespace={
+            "__module__": __name__,
+            "__doc__": "The `task:` section of a recipe: `TaskSection`, and a key per modality for the raw columns of the "
+            "examples. One of these keys is given, or the task is known from `CATALOG`."
+        },
+    )

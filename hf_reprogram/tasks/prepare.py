@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..modalities.base import Modality
 from .catalog import KnownTask
 from .inputs import prepare_inputs
 from .problems import IGNORE, PROBLEMS
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def prepare(
     data: Any,
-    modality: str,
+    modality: Modality,
     inputs: list[str],
     columns: list[str],
     names: list[str],
@@ -47,7 +48,7 @@ def prepare(
         options: of the task.
         split: its name, for error messages.
     """
-    if known is not None and known.prepare is not None and not options.text:
+    if known is not None and known.prepare is not None and not getattr(options, modality.column):
         data = data.map(known.prepare)
     scored = (options.scored or (known.scored if known else None)) if problem == "token_classification" else None
     for column in [*columns, *([scored] if scored else [])]:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..modalities.base import Modality
+from ..modalities.image import IMAGE
 from ..modalities.pixels import read_image
 from ..ood.metrics import rate
 from ..ood.report import LogitScore, score_of
 from ..options import from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
-from .inputs import MODALITIES, prepare_inputs
+from .inputs import prepare_inputs
 from .labels import known_task
 from .options import TaskOptions
 from .read import VALIDATION_NAMES, read_splits
@@ -165,11 +167,15 @@ def _whole(key: str, value: Any) -> None:
         raise InputError(f"{key} is {value!r}: give a whole number, 1 or more.")
 
 
-def check_task(modality: str | None, problem: str) -> None:
+def check_task(modality: Modality | None, problem: str) -> None:
     """Raise `InputError` unless a task is one of images with a class each; None is a modality that is not known yet."""
-    if modality not in (None, "image") or problem != "single_label_classification":
-        what = problem.replace("_", " ") if modality in (None, "image") else MODALITIES[modality].noun
-        raise InputError(f"ood is for images with one class each, and this is a task of {what}: leave ood out.")
+    if modality is not None and not modality.pictures:
+        what = modality.noun
+    elif problem != "single_label_classification":
+        what = problem.replace("_", " ")
+    else:
+        return
+    raise InputError(f"ood is for images with one class each, and this is a task of {what}: leave ood out.")
 
 
 # ------------------------------------------------------------------------------------------------------------ loading
@@ -201,7 +207,7 @@ def load_shifts(options: ShiftOptions, task: Task) -> Shifts:
     for kind, sets in (("covariate", options.covariate), ("semantic", options.semantic)):
         for name, section in sets.items():
             data = _rows(section, f"ood.{kind}.{name}", options.max_images, seed)
-            ready = prepare_inputs(data, "image", [_image_column(section, data)], f"{kind}/{name}", section.task())
+            ready = prepare_inputs(data, IMAGE, [_image_column(section, data)], f"{kind}/{name}", section.task())
             if kind == "covariate":
                 ready = ready.add_column("label", _labels(section, data, task.labels, f"ood.covariate.{name}"))
             _read(ready, f"{kind}/{name}")
@@ -246,8 +252,8 @@ def _dropped(data: Any, column: str, values: list[Any], where: str, dataset: str
 
 def _image_column(section: SetOptions, data: Any) -> str:
     known = known_task(section.task())
-    names = [section.image] if section.image else list(known.image if known else ("image", "img"))
-    return next((name for name in names if name in data.column_names), names[0])
+    names = [section.image] if section.image else list(known.columns if known else ("image", "img"))
+    return IMAGE.pick(names, data.column_names)[0]
 
 
 def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> list[int]:

@@ -88,7 +88,7 @@ def fit(
         "metric_for_best_model": task.metrics[0],
         "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
     }
-    lengths = {} if task.modality == "text" else {"train_sampling_strategy": "random"}  # there are none to group by
+    lengths = {} if task.modality.letters else {"train_sampling_strategy": "random"}  # there are none to group by
     no_bars = quiet or not in_terminal()
     settings = {**DEFAULTS, **on_cpu, **select, **lengths, **arguments}
     try:

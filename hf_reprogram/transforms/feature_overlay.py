@@ -69,7 +69,7 @@ class FeatureOverlay(ProgramTransform):
     """
 
     Options = FeatureOverlayOptions
-    takes = "input_features"
+    takes = "table_values"
 
     low: Tensor
     high: Tensor

@@ -191,7 +191,7 @@ def test_predictions_are_the_models_own(run, tmp_path):
     model, processor = load_adapter(str(run.folder))
     test = load_task(run.recipe.task_options).test[:5]
     if run.kind == "table":
-        inputs = {"input_features": torch.tensor(test["features"])}
+        inputs = {"table_values": torch.tensor(test["features"])}
     else:
         inputs = dict(processor([image.convert("RGB") for image in test["image"]], return_tensors="pt"))
     with torch.no_grad():
@@ -288,7 +288,7 @@ def test_numbers_and_several_labels(kind, label, problem, key, vit, tmp_path):
     line = str(tmp_path / "image.png") if kind == "images" else "3"
     (record,) = predict_lines(str(tmp_path / "run"), [line], None, True)
     model, processor = load_adapter(str(tmp_path / "run"))
-    given = processor(images[0], return_tensors="pt") if kind == "images" else {"input_features": torch.tensor([[3.0]])}
+    given = processor(images[0], return_tensors="pt") if kind == "images" else {"table_values": torch.tensor([[3.0]])}
     with torch.no_grad():
         (logits,) = model(**given).logits
     if key == "value":

@@ -299,7 +299,7 @@ def test_fraud_draws_tables(folder, tmp_path):
     assert results["baselines"]["raw_linear"]["test"]["accuracy"]["mean"] > 0.8
     model = ReprogrammedModel.from_pretrained(tmp_path / "run")
     with torch.no_grad():
-        assert model(input_features=torch.tensor(rows[:2], dtype=torch.float32)).logits.shape == (2, 2)
+        assert model(table_values=torch.tensor(rows[:2], dtype=torch.float32)).logits.shape == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -178,16 +178,16 @@ def test_rows_of_numbers_are_read_as_they_are():
     np.testing.assert_array_equal(data["train"].read(range(5)), values)
     np.testing.assert_array_equal(labels_of(data["test"]), [0, 0])
     (batch,) = DataLoader(data["train"], 5, collate_fn=collator(None))
-    np.testing.assert_array_equal(batch["input_features"], values)
-    assert batch["input_features"].dtype == torch.float32
+    np.testing.assert_array_equal(batch["table_values"], values)
+    assert batch["table_values"].dtype == torch.float32
     assert batch["labels"].tolist() == labels
-    found = [(part.tolist(), batch["input_features"].tolist()) for part, batch in batches(data["test"], None, 1)]
+    found = [(part.tolist(), batch["table_values"].tolist()) for part, batch in batches(data["test"], None, 1)]
     assert found == [([0], [values[3].tolist()]), ([1], [values[0].tolist()])]
 
 
 def test_without_labels_there_are_none():
     data = encode({"given": Dataset.from_dict({"features": rows().tolist()})}, None)["given"]
-    assert data[2].keys() == {"input_features"}
+    assert data[2].keys() == {"table_values"}
     assert labels_of(data) is None
 
 
@@ -199,5 +199,5 @@ def test_the_processor_of_a_folder_is_what_the_transform_takes(tmp_path, source_
     found = load_processor(tmp_path, "pixel_values")
     assert found.backend == "pil"
     assert found.to_dict() == processor().to_dict()
-    assert load_processor(tmp_path, "input_features") is None
+    assert load_processor(tmp_path, "table_values") is None
     assert load_processor(source_folder("bert"), "input_ids")("the film")["input_ids"]

@@ -29,7 +29,7 @@ def features(count: int = 3, width: int = 5, seed: int = 1) -> torch.Tensor:
 
 
 def pixels(transform, given) -> torch.Tensor:
-    return transform({"input_features": given}, None)["pixels"]
+    return transform({"table_values": given}, None)["pixels"]
 
 
 SQUARES = [(4, 5), (4, 7), (4, 9), (6, 5), (6, 7)]  # top and left of squares of 2 x 2
@@ -149,14 +149,14 @@ def test_theta_trains_and_reloads_with_the_range(tmp_path):
     )
     torch.manual_seed(0)
     model = ReprogrammedModel(config, source)
-    assert model.main_input_name == "input_features"
+    assert model.main_input_name == "table_values"
     given, labels = 10 * features(6, 7), torch.arange(6) % 2
     model.transform.fit(given.numpy())
     optimizer = torch.optim.Adam(model.trainable().values(), lr=0.05)
     losses = []
     for _ in range(4):
         optimizer.zero_grad()
-        loss = model.train()(input_features=given, labels=labels).loss
+        loss = model.train()(table_values=given, labels=labels).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -166,7 +166,7 @@ def test_theta_trains_and_reloads_with_the_range(tmp_path):
     model.save_pretrained(tmp_path / "adapter")
     again = ReprogrammedModel.from_pretrained(tmp_path / "adapter")
     with torch.no_grad():
-        expected = model.eval()(input_features=given).logits
-        assert torch.equal(again(input_features=given).logits, expected)
-        alone = torch.cat([again(input_features=row[None]).logits for row in given])
+        expected = model.eval()(table_values=given).logits
+        assert torch.equal(again(table_values=given).logits, expected)
+        alone = torch.cat([again(table_values=row[None]).logits for row in given])
     torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,182 @@
+"""What a modality is: one kind of target data, and all that the package needs to know of it.
+
+modality   option of `task:`   prepared columns               what the model's `forward` takes
+text       text                `text`, `text_pair`            `input_ids` (tokens,)
+image      image               `image`, encoded               `pixel_values` (3, height, width), from 0 to 1
+table      features            `features`, a list of floats   `table_values` (columns,)
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the example in a model card depends on.
+
+    Attributes:
+        repo_id: where a reader loads the adapter from.
+        pipeline_tag: the task as the Hub names it.
+        problem: kind of problem.
+        labels: names of the outputs; empty for a number.
+        columns: names of a table's columns.
+        pair: whether examples are pairs.
+        tokenizer: the method's target tokenizer; None if it has none.
+        transform: name of the input transform.
+    """
+
+    repo_id: str
+    pipeline_tag: str
+    problem: str
+    labels: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    pair: bool = False
+    tokenizer: str | None = None
+    transform: str = ""
+
+    @property
+    def remark(self) -> str:
+        """A comment on what a pipeline's answer is, for problems where that is not plain."""
+        return _REMARKS.get(self.problem, "")
+
+
+_REMARKS = {
+    "token_classification": "  # a label for every token",
+    "multi_label_classification": "  # each label with a probability of its own",
+    "regression": "  # the score is the number",
+}
+
+
+class Modality(ABC):
+    """One kind of target data. Each file of this folder holds one object of a subclass.
+
+    Attributes:
+        name: in the registry.
+        column: of a prepared split; the key of `task:` that names the raw column has the same name.
+        column_help: what that key says, for the documentation.
+        takes: what a model's `forward` calls an encoded example.
+        noun: what examples are called in a sentence.
+        letters: whether an example is a string of letters. Only then can labels stand per letter, can examples be cut at a
+            number of tokens, and can molecules be split by scaffold.
+        pictures: whether an example is an image, which can be corrupted and compared with images from elsewhere.
+        auto_classes: names of the `AutoModelFor...` classes under which an adapter of this modality is loaded.
+    """
+
+    name: ClassVar[str]
+    column: ClassVar[str]
+    column_help: ClassVar[str]
+    takes: ClassVar[str]
+    noun: ClassVar[str]
+    letters: ClassVar[bool] = False
+    pictures: ClassVar[bool] = False
+    auto_classes: ClassVar[tuple[str, ...]] = ()
+
+    # ---------------------------------------------------------------------------------------------- raw data
+
+    def named(self, value: Any) -> list[str] | None:
+        """The raw columns that a task names, from what stands in the recipe: None, a name or a list of names.
+
+        Raises:
+            InputError: there are too few or too many of them.
+        """
+        if value is None:
+            return None
+        return [value] if isinstance(value, str) else list(value)
+
+    def pick(self, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """The raw columns to read, of `names` that a task or the catalog gives, where the data has `columns`."""
+        return list(names)
+
+    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
+        """The raw columns that hold examples of this modality, most likely ones first; empty if there is none.
+
+        Args:
+            features: `datasets` features by column.
+            label: the column of labels, which is no example.
+        """
+        return []
+
+    @abstractmethod
+    def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
+        """A prepared split from a raw one: a `datasets.Dataset` with `column` and no label.
+
+        Args:
+            data: the raw split, which has all of `columns`.
+            columns: of the raw split.
+            split: its name, for error messages.
+            dataset: where it comes from: a Hub id, a folder or a file.
+
+        Raises:
+            InputError: a value is none of this modality's.
+        """
+
+    def feature_names(self, columns: Sequence[str]) -> list[str]:
+        """What each number of an encoded example is, from the raw columns; empty where numbers have no names."""
+        return []
+
+    # ---------------------------------------------------------------------------------------------- encoding
+
+    @abstractmethod
+    def encode(self, splits: Mapping[str, Any], processor: Any, max_length: int | None, problem_type: str) -> Any:
+        """What a model takes of prepared splits, with their labels, by the name of the split.
+
+        Args:
+            splits: prepared splits, with `label` unless it is to be predicted.
+            processor: the adapter's; None where examples need none.
+            max_length: tokens at most, for examples with `letters`.
+            problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+        """
+
+    def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
+        """The processor in an adapter's folder or repository; None where examples need none."""
+        return None
+
+    def raw_processor(self, side: int) -> Any:
+        """A processor for small raw examples, for baselines without a source; `side` is that of an image in pixels."""
+        return None
+
+    def for_method(self, train: Any) -> dict[str, Any]:
+        """Arguments of `hf_reprogram.reprogram` that a method may take from the prepared training split."""
+        return {}
+
+    # ---------------------------------------------------------------------------------------------- single examples
+
+    @abstractmethod
+    def parse(self, lines: list[str]) -> list[dict[str, Any]]:
+        """Prepared rows from lines of the command line or a file.
+
+        Raises:
+            InputError: a line is no example of this modality.
+        """
+
+    def as_split(self, rows: list[dict[str, Any]]) -> Any:
+        """Rows of `parse` as a prepared split."""
+        from datasets import Dataset
+
+        return Dataset.from_list(rows)
+
+    @abstractmethod
+    def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
+        """One encoded example with a batch dimension, read from a command-line option, and what to call it.
+
+        Raises:
+            InputError: the text does not stand for an example of this modality.
+        """
+
+    # ---------------------------------------------------------------------------------------------- model cards
+
+    def processor_note(self, transform: str) -> str:
+        """What lies in an adapter's folder beside the trained numbers, as the end of a sentence; empty for nothing."""
+        return ""
+
+    @abstractmethod
+    def card_example(self, facts: CardFacts) -> str:
+        """Python that applies an adapter to one example."""

@@ -1,0 +1,116 @@
+"""Images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from .base import CardFacts, Modality
+from .examples import image_examples
+from .pixels import image_processor, to_rgb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Picture(Modality):
+    """One image per example, encoded until it is read."""
+
+    name = "image"
+    column = "image"
+    column_help = "the column of images: encoded, or paths from the folder that the data lies in"
+    takes = "pixel_values"
+    noun = "images"
+    pictures = True
+    auto_classes = (
+        "ImageClassification",
+        "ZeroShotImageClassification",
+    )  # the second is where a dual encoder's user looks
+
+    def pick(self, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """The first of `names` that the data has."""
+        return [next((name for name in names if name in columns), names[0])]
+
+    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
+        """Columns that the data declares as images."""
+        from datasets import Image
+
+        return [name for name, kind in features.items() if isinstance(kind, Image)]
+
+    def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
+        """`image`, encoded or as a path, which nothing has opened yet; see `Modality.prepare`."""
+        from datasets import Dataset, Image, Value
+
+        (column,) = columns
+        kind = data.features[column]
+        encoded = isinstance(kind, Image) or (isinstance(kind, dict) and {*kind} == {"bytes", "path"})
+        if isinstance(kind, Value) and kind.dtype in ("string", "large_string"):  # a path, from where the data lies
+            where = Path(dataset)
+            folder = where.parent if where.is_file() else where if where.is_dir() else ""
+            data = Dataset.from_dict({column: [path and os.path.join(folder, path) for path in data[column]]})
+        elif not encoded and not (isinstance(kind, Value) and kind.dtype in ("binary", "large_binary")):
+            raise InputError(
+                f"The column {column!r} of {dataset!r} holds {kind}, which is no image: name a column of encoded images "
+                "or of their paths in task.image."
+            )
+        data = data.select_columns([column])
+        return (data if column == "image" else data.rename_column(column, "image")).cast_column("image", Image())
+
+    def encode(self, splits: Mapping[str, Any], processor: Any, max_length: int | None, problem_type: str) -> Any:
+        """Pixels (3, height, width) from 0 to 1; see `Modality.encode`."""
+        return {name: image_examples(split, processor, name) for name, split in splits.items()}
+
+    def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
+        """The image processor: Pillow's, so that pixels are the same everywhere."""
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(adapter, backend="pil")
+
+    def raw_processor(self, side: int) -> Any:
+        """Resizes to a square."""
+        return image_processor((side, side))
+
+    def parse(self, lines: list[str]) -> list[dict[str, Any]]:
+        """The path of an image per line, or several separated by tabs; see `Modality.parse`."""
+        paths = [path for line in lines for path in line.split("\t")]
+        for path in paths:
+            if not os.path.isfile(path):
+                raise InputError(f"There is no image file {path!r}: this adapter takes the paths of images.")
+        return [{"image": path} for path in paths]
+
+    def as_split(self, rows: list[dict[str, Any]]) -> Any:
+        """Rows with paths as a prepared split."""
+        from datasets import Image
+
+        return super().as_split(rows).cast_column("image", Image())
+
+    def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
+        """Pixels (1, 3, height, width) of the image in a file; see `Modality.example`."""
+        from PIL import Image
+
+        try:
+            with Image.open(text) as image:
+                picture = to_rgb(image)
+        except Exception as error:  # Pillow raises many types for what it cannot read, and none in common
+            raise InputError(f"The example {text!r} is no image that can be read: {str(error).rstrip('.')}.") from error
+        return processor(picture, return_tensors="pt")["pixel_values"], Path(text).name
+
+    def processor_note(self, transform: str) -> str:
+        """See `Modality.processor_note`."""
+        return " and the image processor that brings images to their size"
+
+    def card_example(self, facts: CardFacts) -> str:
+        """See `Modality.card_example`."""
+        several = f", top_k={len(facts.labels)}" if facts.problem == "multi_label_classification" else ""
+        return (
+            "import hf_reprogram\nfrom transformers import AutoImageProcessor, pipeline\n\n"
+            f'processor = AutoImageProcessor.from_pretrained("{facts.repo_id}", backend="pil")\n'
+            f'classify = pipeline("{facts.pipeline_tag}", model="{facts.repo_id}", image_processor=processor)\n'
+            f'classify("image.png"{several}){facts.remark}'
+        )
+
+
+IMAGE = Picture()

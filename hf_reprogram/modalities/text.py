@@ -1,0 +1,198 @@
+"""Texts, and pairs of texts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..losses import IGNORE
+from .base import CardFacts, Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TOKENIZERS = {  # by input transform
+    "prompt_slots": "the tokenizer that writes a text into the prompt's template",
+    "vocabulary": "the tokenizer of the target's own alphabet",
+    "contextual_vocabulary": "the tokenizer of the target's own alphabet",
+}
+_SAMPLES = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
+
+
+class Text(Modality):
+    """A string per example, or two."""
+
+    name = "text"
+    column = "text"
+    column_help = "one column of texts, or two columns for pairs"
+    takes = "input_ids"
+    noun = "texts"
+    letters = True
+    auto_classes = ("SequenceClassification", "TokenClassification", "MaskedLM")
+
+    def named(self, value: Any) -> list[str] | None:
+        """See `Modality.named`; there are one or two columns."""
+        names = super().named(value)
+        if names is not None and not 1 <= len(names) <= 2:
+            raise InputError(f"task.text names {len(names)} columns: give one, or two for pairs.")
+        return names
+
+    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
+        """Columns of strings but the label."""
+        strings = ("string", "large_string")
+        return [name for name, kind in features.items() if name != label and getattr(kind, "dtype", None) in strings]
+
+    def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
+        """`text`, and `text_pair` of a second column; see `Modality.prepare`."""
+        from datasets import Dataset, Features, Value
+
+        ready = {
+            name: [str(value) if value is not None else "" for value in data[column]]
+            for name, column in zip(("text", "text_pair"), columns, strict=False)
+        }
+        return Dataset.from_dict(ready, features=Features({name: Value("string") for name in ready}))
+
+    def encode(self, splits: Mapping[str, Any], processor: Any, max_length: int | None, problem_type: str) -> Any:
+        """Token ids; see `tokenize`."""
+        return tokenize(splits, processor, max_length, problem_type)
+
+    def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
+        """The tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(adapter)
+
+    def for_method(self, train: Any) -> dict[str, Any]:
+        """The training texts, from which a method may take a vocabulary."""
+        return {"texts": train["text"]}
+
+    def parse(self, lines: list[str]) -> list[dict[str, Any]]:
+        """A text per line, or a text, a tab and its pair; see `Modality.parse`."""
+        parts = [line.split("\t", 1) for line in lines]
+        if len({len(part) for part in parts}) > 1:
+            raise InputError(
+                "Some lines have a pair and some have none: separate every text from its pair with one tab."
+            )
+        return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
+
+    def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
+        """Token ids (1, tokens) of a text, or of a text, a tab and its pair; see `Modality.example`."""
+        from ..figures import cut
+
+        ids = processor(*text.split("\t", 1), truncation=True, return_tensors="pt")["input_ids"]
+        return ids, repr(cut(" ".join(text.split()), 100))
+
+    def processor_note(self, transform: str) -> str:
+        """See `Modality.processor_note`."""
+        return f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}"
+
+    def card_example(self, facts: CardFacts) -> str:
+        """See `Modality.card_example`."""
+        imports = "import hf_reprogram\nfrom transformers import pipeline\n\n"
+        text = _SAMPLES.get(str(facts.tokenizer), "A text.")
+        if facts.problem == "infilling":
+            half = len(text) // 2
+            return imports + (
+                f'fill = pipeline("{facts.pipeline_tag}", model="{facts.repo_id}")\n'
+                f'masked = f"{text[:half]}{{fill.tokenizer.mask_token}}{text[half + 1 :]}"\n'
+                "fill(masked)  # the most probable tokens there\n"
+                "\nfrom hf_reprogram.training.infilling import infill\n\n"
+                "infill(fill.model, fill.tokenizer, [masked])  # any number of masks, one after the other"
+            )
+        name = "label" if facts.problem == "token_classification" else "classify"
+        given = '{"text": "A first text.", "text_pair": "A second one."}' if facts.pair else f'"{text}"'
+        several = ", top_k=None" if facts.problem == "multi_label_classification" else ""
+        return (
+            f'{imports}{name} = pipeline("{facts.pipeline_tag}", model="{facts.repo_id}")\n'
+            f"{name}({given}{several}){facts.remark}"
+        )
+
+
+def tokenize(
+    splits: Any, processor: Any, max_length: int | None, problem_type: str = "single_label_classification"
+) -> dict[str, Any]:
+    """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted.
+
+    Labels that stand one a letter become one a token: a token takes the label of its first letter, and special tokens
+    get `IGNORE`. For infilling the marked tokens are replaced by the mask, and their ids are the labels.
+
+    Args:
+        splits: with the columns `text`, for pairs `text_pair`, and `label`.
+        processor: a fast tokenizer, the adapter's.
+        max_length: tokens; None for the tokenizer's own limit.
+        problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+
+    Raises:
+        InputError: the template alone is longer than `max_length`, or labels a letter meet a tokenizer without offsets.
+    """
+    pair = "text_pair" in next(iter(splits.values())).column_names
+    limit = min(max_length or processor.model_max_length, processor.model_max_length)
+    fixed = processor.num_special_tokens_to_add(pair)
+    if limit <= fixed:
+        raise InputError(
+            f"max_length is {limit}, but the template alone takes {fixed} tokens: give more, or use fewer prompts."
+        )
+    align = _ALIGN.get(problem_type)
+    if align is not None and not processor.is_fast:
+        raise InputError(f"{type(processor).__name__} does not say which letters a token spans: use a fast tokenizer.")
+    cut: dict[str, int] = {}
+
+    def encode(batch, name):
+        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
+        found = processor(*texts, truncation=True, max_length=limit, return_offsets_mapping=align is not None)
+        cut[name] = cut.get(name, 0) + sum(bool(row.overflowing) for row in found.encodings or ())
+        if align is None:
+            return found
+        return align(found, batch["label"], processor)
+
+    columns = [*(["text", "text_pair"] if pair else ["text"]), *(["label"] if align else [])]
+    data = {
+        name: split.map(
+            encode,
+            batched=True,
+            fn_kwargs={"name": name},
+            remove_columns=columns,
+            desc=f"Tokenizing {name}",
+            load_from_cache_file=False,
+        )
+        for name, split in splits.items()
+    }
+    if limit == processor.model_max_length and any(cut.values()):
+        shares = ", ".join(f"{count / len(splits[name]):.1%} of {name}" for name, count in cut.items() if count)
+        warnings.warn(
+            f"Sequences longer than the {limit} tokens that the source and its tokenizer take were cut: {shares}.",
+            stacklevel=2,
+        )
+    return data
+
+
+def _label_tokens(found: Any, labels: list[list[int]], processor: Any) -> dict[str, Any]:
+    """A class a token, from a class a letter."""
+    ready: dict[str, Any] = {name: found[name] for name in ("input_ids", "attention_mask")}
+    ready["labels"] = [
+        [letters[start] if end > start else IGNORE for start, end in offsets]
+        for letters, offsets in zip(labels, found["offset_mapping"], strict=True)
+    ]
+    return ready
+
+
+def _hide_tokens(found: Any, marks: list[list[int]], processor: Any) -> dict[str, Any]:
+    """The mask in place of marked tokens, and their ids as labels; what the vocabulary does not know is not scored."""
+    special = set(processor.all_special_ids)
+    ready: dict[str, Any] = {"input_ids": [], "attention_mask": found["attention_mask"], "labels": []}
+    for ids, letters, offsets in zip(found["input_ids"], marks, found["offset_mapping"], strict=True):
+        hidden = [end > start and any(letters[start:end]) for start, end in offsets]
+        ready["input_ids"].append([processor.mask_token_id if hide else i for i, hide in zip(ids, hidden, strict=True)])
+        ready["labels"].append(
+            [i if hide and i not in special else IGNORE for i, hide in zip(ids, hidden, strict=True)]
+        )
+    return ready
+
+
+_ALIGN = {"token_classification": _label_tokens, "infilling": _hide_tokens}
+
+
+TEXT = Text()
