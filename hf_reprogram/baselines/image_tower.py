@@ -50,16 +50,13 @@ class Tower(nn.Module):
         features: of the training images (n, width), frozen.
         outputs: logits.
         problem_type: decides the loss.
-        example: a batch of one encoded example, by which it is found which weights give the features.
     """
 
     accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
     mean: Tensor
     deviation: Tensor
 
-    def __init__(
-        self, source: Source, features: np.ndarray, outputs: int, problem_type: str, example: dict[str, Tensor]
-    ):
+    def __init__(self, source: Source, features: np.ndarray, outputs: int, problem_type: str):
         super().__init__()
         self.source, self.problem_type = source, problem_type
         self.head = nn.Linear(features.shape[1], outputs, device=source.device)
@@ -68,7 +65,7 @@ class Tower(nn.Module):
         self.register_buffer("deviation", deviation.to(source.device))
         given = list(source.parameters())
         with torch.enable_grad():
-            read = self.source.requires_grad_(True)(self.source.plain_inputs(example), "features")
+            read = self.source.requires_grad_(True)(self.source.plain_inputs(source.plain_example()), "features")
             used = torch.autograd.grad(read.sum(), given, allow_unused=True)
         for parameter, gradient in zip(given, used, strict=True):
             parameter.requires_grad_(gradient is not None)  # not a classifier's own labels, nor the text tower
@@ -124,12 +121,6 @@ class Start:
         self.processor = self.source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)
         self.features = self.read("train")
-
-    @property
-    def example(self) -> dict[str, Tensor]:
-        """The first training example, as a batch."""
-        inputs = self.data["train"].inputs([0])
-        return {name: torch.from_numpy(values).to(self.source.device) for name, values in inputs.items()}
 
     @property
     def outputs(self) -> int:

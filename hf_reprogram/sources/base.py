@@ -121,6 +121,14 @@ class Source(nn.Module):
         """Inputs of `forward` from a batch that `plain_processor` encoded."""
         raise InputError(f"A {self.spec.kind} source takes no data as it is: go through the method's input transform.")
 
+    def plain_example(self) -> dict[str, Tensor]:
+        """A batch of one example of a fixed size, as `plain_inputs` takes it, on the source's device.
+
+        Raises:
+            InputError: the source takes nothing of a fixed size as it is.
+        """
+        raise InputError(f"A {self.spec.kind} source takes no examples of a fixed size as they are.")
+
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token `ids` (...,) as (..., embedding_width), scaled as the source scales them."""
         return self.embedding(ids)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..modalities import every_modality
 from .base import Source, SourceSpec
 from .families import SourceFamily, architecture_in
 from .reading import PATCHING, can_read_last_layer, last_layer_at, only_at, stop_before
@@ -305,9 +306,8 @@ class TextFamily(SourceFamily):
     def build(self, model: Any, kind: str, settings: dict[str, Any]) -> TextSource:
         """See `SourceFamily.build`."""
         if model.main_input_name != self.takes:
-            raise InputError(
-                f"{type(model).__name__} takes {model.main_input_name}, and the kind {kind!r} is for text: leave it out."
-            )
+            what = next((each.noun for each in every_modality() if each.takes == model.main_input_name), "other data")
+            raise InputError(f"{type(model).__name__} takes {what}, and the kind {kind!r} is for text: leave it out.")
         source = TextSource(model, kind)
         check_embeddings(source)
         return source

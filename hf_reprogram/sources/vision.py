@@ -119,6 +119,10 @@ class VisionSource(Source):
         """The pixels as they are."""
         return {"pixels": batch["pixel_values"]}
 
+    def plain_example(self) -> dict[str, Tensor]:
+        """A grey image."""
+        return {"pixel_values": torch.full((1, 3, *self.spec.canvas()), 0.5, device=self.device)}
+
     @property
     def _tower(self) -> nn.Module:
         """The part that takes images."""

@@ -116,6 +116,6 @@ else:
         namespace={
             "__module__": __name__,
             "__doc__": "The `task:` section of a recipe: `TaskSection`, and a key per modality for the raw columns of the "
-            "examples. One of these keys is given, or the task is known from `CATALOG`."
+            "examples. One of these keys is given, or the task is known from `CATALOG`.",
         },
     )

@@ -21,6 +21,7 @@ from hf_reprogram.baselines.base import Setting
 from hf_reprogram.baselines.linear_probe import inputs_for
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import untrained_model
+from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from tests.support import runs, tiny_dual, toys, words  # noqa: F401 - toys registers a third-party baseline
@@ -115,7 +116,7 @@ def test_the_probe_reads_other_kinds_of_sources(family, setting):
 def test_a_probe_of_texts_as_they_are_on_a_dual_encoder_is_refused(tmp_path):
     recipe = SimpleNamespace(source={"name": tiny_dual.save_source(tmp_path / "source", "clip")}, source_kwargs={})
     with pytest.raises(InputError, match="A dual source takes no texts as they are: give the baseline tokens: target"):
-        inputs_for(SimpleNamespace(recipe=recipe, task=SimpleNamespace(modality="text")), untrained=False)
+        inputs_for(SimpleNamespace(recipe=recipe, task=SimpleNamespace(modality=TEXT)), untrained=False)
 
 
 def test_a_probe_of_what_the_source_does_not_offer_is_refused(setting):

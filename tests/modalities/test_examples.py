@@ -14,8 +14,9 @@ from PIL import ImageFile
 from torch.utils.data import DataLoader
 
 from hf_reprogram import InputError
+from hf_reprogram.modalities import modality_taking
 from hf_reprogram.modalities.examples import Pixels, image_examples
-from hf_reprogram.training.encode import batches, collator, encode, labels_of, load_processor
+from hf_reprogram.training.encode import batches, collator, encode, labels_of
 from tests.support import tiny_vision
 
 SIZE = 12
@@ -196,8 +197,8 @@ def test_without_labels_there_are_none():
 
 def test_the_processor_of_a_folder_is_what_the_transform_takes(tmp_path, source_folder):
     processor().save_pretrained(tmp_path)
-    found = load_processor(tmp_path, "pixel_values")
+    found = modality_taking("pixel_values").load_processor(tmp_path)
     assert found.backend == "pil"
     assert found.to_dict() == processor().to_dict()
-    assert load_processor(tmp_path, "table_values") is None
-    assert load_processor(source_folder("bert"), "input_ids")("the film")["input_ids"]
+    assert modality_taking("table_values").load_processor(tmp_path) is None
+    assert modality_taking("input_ids").load_processor(source_folder("bert"))("the film")["input_ids"]

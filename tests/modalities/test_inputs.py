@@ -10,7 +10,8 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pillow
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.inputs import MODALITIES, modality_of, noun, task_modality
+from hf_reprogram.modalities import MODALITIES, modality_of, modality_taking
+from hf_reprogram.tasks.inputs import task_modality
 from hf_reprogram.tasks.load import TaskOptions, load_task
 
 COUNT = 40
@@ -64,7 +65,7 @@ def test_a_column_of_encoded_images(form, column, tmp_path):
     table = table.rename_column("image", column) if column != "image" else table
     table.to_parquet(tmp_path / "data.parquet")
     task = load_task(TaskOptions(dataset=str(tmp_path / "data.parquet"), image=column))
-    assert task.modality == "image"
+    assert task.modality.name == "image"
     assert task.train.column_names == ["image", "label"]
     assert task.train.features["image"] == Image()
     assert shades(task) == EXPECTED
@@ -174,7 +175,7 @@ def test_the_features_of_a_table_are_numbers_in_the_order_of_their_columns(suffi
     path, table = tmp_path / f"data{suffix}", Dataset.from_dict(rows())
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
     task = load_task(TaskOptions(dataset=str(path), features=["b", "a", "flag"]))
-    assert task.modality == "table"
+    assert task.modality.name == "table"
     assert task.feature_names == ["b", "a", "flag"]
     assert task.train.column_names == ["features", "label"]
     found = sorted((*row["features"], row["label"]) for split in task.splits(0).values() for row in split)
@@ -236,7 +237,7 @@ def table(tmp_path):
 
 def test_what_an_example_is_must_be_said(table):
     sentence = refused(dataset=table)
-    assert "task.text is missing" in sentence
+    assert "does not say which columns" in sentence
     assert "or task.image the image, task.features the numbers" in sentence
     assert "It has 'a', 'b', 'flag', 'label', 'image', 'text'" in sentence
 
@@ -289,11 +290,13 @@ def test_what_only_texts_have_is_refused(inputs, what, table):
     ],
 )
 def test_the_modality_is_known_before_the_data_is(options, expected):
-    assert task_modality(TaskOptions(**options)) == expected
+    modality = task_modality(TaskOptions(**options))
+    assert (modality and modality.name) == expected
 
 
 def test_a_prepared_splits_columns_say_its_modality():
-    for name, modality in MODALITIES.items():
-        assert modality_of([modality.column, "label"]) == name
-        assert noun(modality.takes) == modality.noun
-    assert modality_of(["text", "text_pair"]) == "text"
+    for name in MODALITIES:
+        modality = MODALITIES[name]
+        assert modality_of([modality.column, "label"]) is modality
+        assert modality_taking(modality.takes) is modality
+    assert modality_of(["text", "text_pair"]).name == "text"

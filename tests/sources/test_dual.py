@@ -129,7 +129,7 @@ def test_it_loads_by_name_and_is_recognised_by_both_towers(tmp_path):
     assert source.spec.kind == "dual"
     assert source.spec.canvas() == (tiny_vision.SIDE, tiny_vision.SIDE)
     assert (source.spec.vocab_size, source.spec.max_tokens) == (len(tiny.tokenizer()), tiny.TOKENS)
-    assert reference["image"]["crop"] is None
+    assert reference["settings"]["crop"] is None
     restore_source(reference)
     other = tiny.make_model("clip")
     with torch.no_grad():
@@ -161,8 +161,8 @@ def test_some_settings_are_given_and_the_others_read(tmp_path):
     folder = tiny.save_source(tmp_path / "source", "clip")
     given = {"image_size": tiny_vision.SIDE, "resample": 2, "crop": 1.0}
     source, reference = load_source(folder, "dual", **given)
-    assert reference["image"] == {**source.settings, "resample": 2, "crop": 1.0}
-    assert reference["image"]["mean"] == pytest.approx(list(tiny_vision.MEAN))
+    assert reference["settings"] == {**source.settings, "resample": 2, "crop": 1.0}
+    assert reference["settings"]["mean"] == pytest.approx(list(tiny_vision.MEAN))
 
 
 @torch.no_grad()
@@ -262,7 +262,7 @@ def test_an_image_is_resized_and_cropped_as_the_sources_processor_does(tmp_path)
     processor.do_center_crop, processor.resample = True, 3
     processor.save_pretrained(folder)
     _, reference = load_source(folder)
-    assert reference["image"]["crop"] == 2
+    assert reference["settings"]["crop"] == 2
     _, ours = reprogram(folder, method="reprogrammer", labels=["cat", "dog"])
     images, _ = tiny_vision.images(2, side=50)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tiny_vision.MEAN, tiny_vision.STD))

@@ -102,7 +102,7 @@ def test_a_folder_is_loaded_with_the_size_mean_and_deviation_of_its_processor(fa
     folder = tiny.save_source(tmp_path / "model", family)
     source, reference = load_source(folder)
     assert (source.spec.kind, source.spec.family, source.spec.image_size) == ("image_classifier", family, (32, 32))
-    assert reference["image"]["mean"] == list(tiny.MEAN)
+    assert reference["settings"]["mean"] == list(tiny.MEAN)
     assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source(family)({"pixels": pixels()}, "logits"))
     again = restore_source(reference)
     assert again.settings == source.settings

@@ -30,7 +30,7 @@ def count(image: np.ndarray) -> int:
 
 def test_the_digits_are_scikit_learns_with_16_as_white():
     task = load_task(TaskOptions(dataset="digits"))
-    assert task.modality == "image"
+    assert task.modality.name == "image"
     assert task.labels == [str(digit) for digit in range(10)]
     splits = task.splits(0)
     assert {name: len(split) for name, split in splits.items()} == {"train": 1294, "validation": 144, "test": 359}
@@ -83,4 +83,4 @@ def test_a_folder_of_the_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "train.csv").write_text("text,label\n" + "a,0\nb,1\n" * 20)
-    assert load_task(TaskOptions(dataset="digits", text="text", labels=["a", "b"])).modality == "text"
+    assert load_task(TaskOptions(dataset="digits", text="text", labels=["a", "b"])).modality.name == "text"

@@ -94,7 +94,7 @@ def test_misspelt_columns_are_refused_with_the_nearest(parquet):
 
 
 def test_a_task_that_does_not_say_where_its_text_is(parquet):
-    assert "task.text is missing" in refused(dataset=parquet(TWENTY))
+    assert "does not say which columns" in refused(dataset=parquet(TWENTY))
     assert "It has 'text', 'label'" in refused(dataset=parquet(TWENTY))
 
 

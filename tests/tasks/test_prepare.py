@@ -9,6 +9,7 @@ import pytest
 from datasets import Dataset
 
 from hf_reprogram import InputError
+from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.tasks.catalog import KnownTask
 from hf_reprogram.tasks.load import TaskOptions
 from hf_reprogram.tasks.prepare import prepare
@@ -21,7 +22,7 @@ def prepared(problem, data, names=(), columns=("label",), known=None, text=("tex
     """The train split of these columns, prepared for a problem."""
     asked = TaskOptions(dataset="mine", **options)
     return prepare(
-        Dataset.from_dict(data), "text", list(text), list(columns), list(names), problem, known, asked, "train"
+        Dataset.from_dict(data), TEXT, list(text), list(columns), list(names), problem, known, asked, "train"
     )
 
 

@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pillow
 
 from hf_reprogram import InputError
+from hf_reprogram.modalities import MODALITIES
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.corruptions import corrupt
 from hf_reprogram.tasks.load import TaskOptions, load_task
@@ -121,10 +122,10 @@ def test_what_cannot_be_meant_is_refused(given, said):
     ],
 )
 def test_it_is_for_images_with_one_class_each(modality, problem, what):
-    check_task("image", "single_label_classification")
+    check_task(MODALITIES["image"], "single_label_classification")
     check_task(None, "single_label_classification")
     with pytest.raises(InputError, match=f"this is a task of {what}: leave ood out"):
-        check_task(modality, problem)
+        check_task(modality and MODALITIES[modality], problem)
 
 
 # ------------------------------------------------------------------------------------------------------------- labels
