@@ -133,9 +133,7 @@ class Start:
 
     def tower(self, kind: type[Tower] = Tower, **options: Any) -> Any:
         """A network around a copy of the source, under a fresh linear layer."""
-        return kind(
-            deepcopy(self.source), self.features, self.outputs, self.setting.task.problem_type, self.example, **options
-        )
+        return kind(deepcopy(self.source), self.features, self.outputs, self.setting.task.problem_type, **options)
 
     def probe(self, strengths: list[float]) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
         """The strength of the linear probe that is best on validation, and its layer: weight and bias."""

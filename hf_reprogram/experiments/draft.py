@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_text
+from ..modalities import MODALITIES
 from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
 from ..tasks.problems import PROBLEMS
@@ -86,13 +87,10 @@ def draft(data: str, source: str | None = None) -> tuple[str, list[str]]:
     doubts: list[str] = []
     known = known_task(options)
     if known is not None:
-        kind, problem = (
-            next(name for name in ("text", "image", "features") if getattr(known, name, None)),
-            known.problem,
-        )
+        kind, problem = MODALITIES[known.modality].column, known.problem
         task[0].why = "The package knows this task: its columns, labels and metrics."
         options, metrics = TaskOptions(**address), list(known.metrics)
-        first = next(iter(known.text)) if kind == "text" else None
+        first = known.columns[0]
         rows = train.select(range(min(LOOKED_AT, len(train))))
     else:
         rows = train.select(range(min(LOOKED_AT, len(train))))

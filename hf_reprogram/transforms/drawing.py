@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..figures import cut
-from ..modalities.pixels import to_rgb
+from ..modalities import modality_taking
 from ..sources.probe import Example
 
 STEPS = 8  # of grey on the test card
@@ -152,39 +148,13 @@ def ordinary_tokens(tokenizer: Any, most: int) -> list[int]:
     return [index for index in range(len(tokenizer)) if index not in special][:most]
 
 
-def read_image(processor: Any, given: str) -> Example:
-    """The image in a file.
+def read_given(takes: str, processor: Any, given: str) -> Example:
+    """The input that is written on a command line, for a transform that `takes` examples of a modality.
 
     Raises:
-        InputError: it is no image that can be read.
-    """
-    try:
-        with Image.open(given) as image:
-            picture = to_rgb(image)
-    except Exception as error:  # Pillow raises many types for what it cannot read, and none in common
-        raise InputError(f"The example {given!r} is no image that can be read: {str(error).rstrip('.')}.") from error
-    return Example(processor(picture, return_tensors="pt")["pixel_values"], Path(given).name)
+        InputError: what is given is no example of that modality.
 
-
-def read_numbers(_processor: Any, given: str) -> Example:
-    """Numbers separated by commas.
-
-    Raises:
-        InputError: one of them is no number.
-
-    >>> read_numbers(None, "0.5, 100").name
+    >>> read_given("table_values", None, "0.5, 100").name
     'a row of 2 numbers'
     """
-    try:
-        numbers = [float(number) for number in given.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"The example {given!r} is no row of numbers separated by commas, which this adapter takes."
-        ) from error
-    return Example(torch.tensor([numbers]), f"a row of {len(numbers)} numbers")
-
-
-def read_text(processor: Any, given: str) -> Example:
-    """A text, or a text and its pair with a tab between them."""
-    tokens = processor(*given.split("\t", 1), truncation=True, return_tensors="pt")
-    return Example(tokens["input_ids"], repr(cut(" ".join(given.split()), 100)))
+    return Example(*modality_taking(takes).example(given, processor))

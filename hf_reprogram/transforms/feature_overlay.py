@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..sources.probe import Example
-from .drawing import read_numbers
+from .drawing import read_given
 from .program import Program, ProgramTransform, check_whole, near_square
 
 
@@ -147,7 +147,7 @@ class FeatureOverlay(ProgramTransform):
 
     def read_example(self, processor: Any, given: str) -> Example:
         """Numbers separated by commas."""
-        return read_numbers(processor, given)
+        return read_given(self.takes, processor, given)
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Features (batch, F) drawn on the canvas, with or without the program: (batch, 3, height, width)."""

@@ -26,7 +26,7 @@ from ..errors import InputError, unknown
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
 from .base import InputTransform, Kept, check_same_options
-from .drawing import Views, by, describe_program, grey_card, program_lines, read_image
+from .drawing import Views, by, describe_program, grey_card, program_lines, read_given
 
 SQUASHES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -157,7 +157,7 @@ class ProgramTransform(InputTransform):
 
     def read_example(self, processor: Any, given: str) -> Example:
         """The image in a file."""
-        return read_image(processor, given)
+        return read_given(self.takes, processor, given)
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The column that it `takes` to `pixels` (batch, 3, height, width) from 0 to 1.

@@ -36,7 +36,7 @@ from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
 from .base import InputTransform, Kept, check_same_options
-from .drawing import Views, describe_program, ordinary_tokens, program_lines, read_text
+from .drawing import Views, describe_program, ordinary_tokens, program_lines, read_given
 
 GREY = 0.5
 DRAWN = 10  # tokens whose patches are drawn
@@ -233,7 +233,7 @@ class TokenPatches(InputTransform):
 
     def read_example(self, processor: Any, given: str) -> Example:
         """A text, or a text and its pair with a tab between them."""
-        return read_text(processor, given)
+        return read_given(self.takes, processor, given)
 
     def folded(self, source: Source) -> Tensor:
         """F (V_T, width), computed once and kept until theta changes; without gradients."""
