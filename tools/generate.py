@@ -4,7 +4,7 @@
     python tools/generate.py --check     fail if something is out of date (CI does this)
 
 Tables stand in hand-written files, README.md and those of docs/, between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. They
-are committed, so that they can be read without the site, and checked. Whole pages (`tools/pages.py`: papers, keys, API, tutorials)
+are committed, so that they can be read without the site, and checked. Whole pages (`tools/pages.py`: papers, keys, API and so on)
 are written into folders of docs/ that git ignores, each time that the site is built, so that they cannot be out of date.
 """
 
@@ -103,7 +103,9 @@ def plots() -> str:
     """The plots of data efficiency, side by side."""
     found = sorted(runs(ROOT / "results" / "efficiency").items())
     return "\n".join(
-        f'<img src="../plots/{task}.png" class="third" width="32%" alt="{task}">' for task, sizes in found if len(sizes) > 1
+        f'<img src="../plots/{task}.png" class="third" width="32%" alt="{task}">'
+        for task, sizes in found
+        if len(sizes) > 1
     )
 
 

@@ -1,6 +1,6 @@
 """The pages of the site that are written whole: papers, keys, API and tutorials.
 
-    python tools/pages.py                write them into docs/, into folders that git ignores; then `mkdocs build --strict`
+python tools/pages.py                write them into docs/, into folders that git ignores; then `mkdocs build --strict`
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import yaml
@@ -40,9 +41,12 @@ def left(rows: list[dict[str, str]]) -> str:
 
 
 def attributes(cls: type) -> dict[str, str]:
-    """The `Attributes:` section of a class's docstring, with those of the classes that it extends."""
+    """The `Attributes:` section of a class's docstring, with those of the classes that it extends or refers to."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
+        named = re.search(r"as in `([\w.]+)`", base.__dict__.get("__doc__") or "")
+        if named and isinstance(other := locate(named[1]), type):
+            found |= attributes(other)
         section = (inspect.cleandoc(base.__dict__.get("__doc__") or "") + "\n").partition("Attributes:\n")[2]
         section = re.split(r"\n(?=\S)", section)[0]
         for names, text in re.findall(r"(?m)^    (\w[\w, ]*): (.*(?:\n      .*)*)", section):
@@ -102,7 +106,7 @@ def method_of(recipe: dict[str, Any]) -> str:
 
 
 def measured(name: str, kept: list[tuple[str, dict[str, Any]]]) -> str:
-    """A row per kept run of a method, without studies of a single choice; of the runs with few labels, those of the overview."""
+    """A row per kept run of a method, without studies of one choice; of the runs with few labels only those of the overview."""
     studies = ("ablation", "mappings", "reads", "standardized", "untrained")
     rows = []
     for where, found in kept:
