@@ -1,11 +1,11 @@
-"""Write what the documentation can be generated from: tables, the model cards, and pages of the site.
+"""Write what can be generated into the documentation: tables, plots and model cards.
 
     python tools/generate.py             write
     python tools/generate.py --check     fail if something is out of date (CI does this)
 
 Tables stand in hand-written files, README.md and those of docs/, between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. They
-are committed, so that they can be read without the site, and checked. Whole pages (`tools/pages.py`: papers, keys, API and so on)
-are written into folders of docs/ that git ignores, each time that the site is built, so that they cannot be out of date.
+are committed, so that they can be read without the site, and checked. Whole pages (papers, keys, API, tutorials) are written by
+`tools/pages.py` into folders of docs/ that git ignores, each time that the site is built: they cannot be out of date.
 """
 
 from __future__ import annotations

@@ -22,12 +22,13 @@ from tables import OVERVIEW
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.experiments.recipe import Recipe
 from hf_reprogram.methods import METHODS
+from hf_reprogram.modalities import MODALITIES
 from hf_reprogram.ood.report import LOGIT_SCORES
 from hf_reprogram.reports.results import markdown, plus_minus
 from hf_reprogram.sources.base import SourceSpec
 from hf_reprogram.tasks.corruptions import KINDS
 from hf_reprogram.tasks.metrics import METRICS
-from hf_reprogram.tasks.options import TaskOptions
+from hf_reprogram.tasks.options import TaskSection
 from hf_reprogram.tasks.problems import PROBLEMS
 from hf_reprogram.tasks.shifts import CorruptionOptions, SetOptions, ShiftOptions
 
@@ -87,9 +88,9 @@ def first_paragraphs(module: Any) -> tuple[str, str, str]:
 def results() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every kept result with its name."""
     for path in sorted((ROOT / "results").glob("**/*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if "method" in found and "adapter_bytes" in found:
-            yield path.relative_to(ROOT / "results").with_suffix("").as_posix(), found
+        name = path.relative_to(ROOT / "results").with_suffix("").as_posix()
+        if not name.startswith(("history/", "untrained/")):
+            yield name, json.loads(path.read_text(encoding="utf-8"))
 
 
 def recipes() -> dict[str, dict[str, Any]]:
@@ -107,7 +108,7 @@ def method_of(recipe: dict[str, Any]) -> str:
 
 def measured(name: str, kept: list[tuple[str, dict[str, Any]]]) -> str:
     """A row per kept run of a method, without studies of one choice; of the runs with few labels only those of the overview."""
-    studies = ("ablation", "mappings", "reads", "standardized", "untrained")
+    studies = ("ablation", "mappings", "reads", "standardized")
     rows = []
     for where, found in kept:
         folder = where.partition("/")[0]
@@ -142,11 +143,10 @@ def papers() -> Iterator[tuple[str, str]]:
             f"# {title.partition(':')[0].partition(' (')[0]}: `{name}`\n\n"
             f"**{info.title}**, {info.authors} {info.year}, {where}.\n\n"
             f"{equation}{rest}\n\n"
-            "| | |\n|---|---|\n"
-            f"| source | {info.source} |\n"
-            f"| input transform | `{info.transform}` |\n"
-            f"| output mapping | `{info.mapping}` |\n"
-            f"| problems | {problems} |\n\n"
+            f"- Source: {info.source}\n"
+            f"- Input transform: `{info.transform}`\n"
+            f"- Output mapping: `{info.mapping}`\n"
+            f"- Problems: {problems}\n\n"
             f"## What differs from the paper\n\n{_sentence(info.differs or 'nothing')}\n\n"
             f"## Options\n\nIn a recipe they stand under `method`, in Python they are arguments of `reprogram`.\n\n"
             f"{keys(method.Options)}\n\n"
@@ -185,7 +185,9 @@ def key_pages() -> Iterator[tuple[str, str]]:
     )
     yield (
         "keys/task.md",
-        f"# Keys of a task\n\n{keys(TaskOptions)}\n\n## Problems\n\n{_names(PROBLEMS)}\n\n## Metrics\n\n{_names(METRICS)}\n",
+        "# Keys of a task\n\n## The examples\n\nA task names its examples by one of these keys, or the data set is known.\n\n"
+        f"{examples()}\n\n## All other keys\n\n{keys(TaskSection)}\n\n## Problems\n\n{_names(PROBLEMS)}\n\n"
+        f"## Metrics\n\n{_names(METRICS)}\n",
     )
     yield (
         "keys/ood.md",
@@ -223,6 +225,14 @@ def key_pages() -> Iterator[tuple[str, str]]:
         text = inspect.cleandoc(baseline.__doc__ or "").partition("\n\n")[0]
         parts.append(f"## `{name}`\n\n{text}\n\n{keys(baseline.Options)}\n")
     yield "keys/baselines.md", "\n".join(parts)
+
+
+def examples() -> str:
+    """The keys of a task that name the columns of its examples, one per modality."""
+    modalities = [MODALITIES[name] for name in MODALITIES.names()]
+    return left(
+        [{"key": f"`{kind.column}`", "examples": kind.noun, "meaning": kind.column_help} for kind in modalities]
+    )
 
 
 def _names(registry: Any) -> str:
