@@ -92,7 +92,7 @@ class Method(ABC):
     """
 
     info: ClassVar[MethodInfo]
-    Options: ClassVar[type]
+    Options: ClassVar[type[Any]]
     problem_types: ClassVar[tuple[str, ...]] = ("single_label_classification", "regression")
     training: ClassVar[dict[str, Any]] = {}
 

@@ -22,7 +22,7 @@ class BLMOptions(ILMVPOptions):
     label_mapping: str = "blm_plus"
     labels_per_class: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.mapping == "label_map" and self.label_mapping not in ("blm", "blm_plus"):
             raise unknown("label_mapping of BLM", self.label_mapping, ("blm", "blm_plus"))

@@ -52,7 +52,7 @@ class OutputOptions:
     reads: str = "features"
     further: ClassVar[tuple[str, ...]] = ()  # label mappings of a method's own
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, choices in (("mapping", ("label_map", "rvp", "dense")), ("reads", READS)):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)

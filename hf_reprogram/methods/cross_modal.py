@@ -2,8 +2,8 @@
 
     image = clip(base + unpatch(eps * tanh(theta[tokens])), 0, 1)         logit_t = max over s in B_t of f(image)_s
 
-theta: a patch of pixels for every token of the target's tokenizer, laid out in reading order as an image.  omega: m of an
-image classifier's own labels for each class, those that the source answers the base with, or a dense layer.
+theta: a patch of pixels per token of the target's tokenizer; the patches of a text are an image, in reading order.  omega: for
+each class, m of the source's most likely labels for the base image; or a dense layer.
 
 A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a canvas of 224, 576 on one of 384.
 """
@@ -68,7 +68,7 @@ class CrossModalOptions(OutputOptions):
     l2: float = 1e-4
     further: ClassVar[tuple[str, ...]] = ("response",)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
@@ -176,4 +176,5 @@ def response_sets(source: Source, base: Tensor, num_labels: int, each: int) -> l
     """For each class `each` source labels: those most likely for a base image (3, height, width), dealt in turn."""
     logits = source({"pixels": base[None].to(source.device)}, "logits")[0]
     most_likely = logits.argsort(descending=True)[: num_labels * each]
-    return most_likely.view(each, num_labels).T.tolist()
+    sets: list[list[int]] = most_likely.view(each, num_labels).T.tolist()
+    return sets

@@ -41,7 +41,7 @@ class NeekharaOptions:
     label_mapping: str = "identity"
     labels_per_class: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         ContextualVocabularyOptions(2, 2, {}, self.kernel_size, self.temperature, self.temperature_epochs)  # refuses
         self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # YAML has lists
         if isinstance(self.alphabet, str):

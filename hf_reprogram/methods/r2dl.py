@@ -29,9 +29,8 @@ class R2DLOptions:
         tokenizer: "residues", "characters", "kmers", "smiles", "words" (`hf_reprogram.transforms.target_tokenizers`), or the
             Hub id or folder of any fast tokenizer.
         k: length of the k-mers.
-        overlapping: whether k-mers begin at every letter (a token a letter, its row that of the k letters from there on)
-            instead of at every k-th.
-        alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
+        overlapping: one token per letter, which embeds the k-mer that starts there. Otherwise k-mers do not overlap.
+        alphabet: letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for "kmers".
         sparsity: s, source tokens a target token may combine; null for a free table.
         init: the initial table: "tokens" (the rows of as many source tokens, drawn at random) or "random" (mean and
             deviation of the source's table).
@@ -66,7 +65,7 @@ class R2DLOptions:
     dropout: float = 0.0
     standardize: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
         for name in ("k", "num_atoms"):

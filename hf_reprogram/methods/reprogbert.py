@@ -32,7 +32,7 @@ class ReprogBERTOptions:
     atoms: str = "tokens"
     num_atoms: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         R2DLOptions(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 

@@ -58,7 +58,7 @@ class ReprogrammerOptions:
     learn_alpha: bool = False
     loss: str = "cross_entropy"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.image_program not in ("border", "full", "none"):
             raise unknown("image_program", self.image_program, ("border", "full", "none"))
         if self.text_program not in TEXT_PROGRAMS:
@@ -183,6 +183,7 @@ def tokenized(
 
 @torch.no_grad()
 def zero_shot_head(model: Any) -> Tensor:
-    """Rows (classes, width) of the linear layer on a dual source's features that a model's class texts are."""
+    """The zero-shot classifier's weights (classes, width), computed from the model's class texts."""
     features = model.source.text_features(model.transform.texts(model.source))
-    return model.source.scale * torch.nn.functional.normalize(features.mean(1), dim=-1)
+    weights: Tensor = model.source.scale * torch.nn.functional.normalize(features.mean(1), dim=-1)
+    return weights

@@ -21,12 +21,12 @@ from ..sources.loading import load_source
 from . import METHODS
 from .base import Target
 
-# A config of transformers knows three problem types; a class a token is told by the logits' shape.
+# A config of transformers knows three problem types; the logits' shape says whether there is one class per token.
 _CONFIG_TYPES = {"token_classification": "single_label_classification", "infilling": "single_label_classification"}
 
 
 def reprogram(
-    source: str | os.PathLike | nn.Module,
+    source: str | os.PathLike[str] | nn.Module,
     method: str = "warp",
     labels: Sequence[str] | int | None = None,
     *,
@@ -36,7 +36,7 @@ def reprogram(
     processor: Any = None,
     source_kind: str | None = None,
     source_kwargs: dict[str, Any] | None = None,
-    init_from: str | os.PathLike | None = None,
+    init_from: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> tuple[ReprogrammedModel, Any]:
     """Wrap a frozen source for a new task.
@@ -68,7 +68,7 @@ def reprogram(
             f"The method {method!r} is not for a {problem_type.replace('_', ' ')}: it does {', '.join(chosen.problem_types)}."
         )
     names = _label_names(labels, problem_type)
-    values = from_dict(chosen.Options, options, f"option of {method}")
+    values: Any = from_dict(chosen.Options, options, f"option of {method}")
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
     if processor is None:
@@ -97,7 +97,7 @@ def reprogram(
 
 
 @torch.no_grad()
-def start_from(model: ReprogrammedModel, adapter: str | os.PathLike, processor: Any = None) -> list[str]:
+def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], processor: Any = None) -> list[str]:
     """Copy theta, and omega's rows for labels of the same name, from a trained adapter on the same source.
 
     Args:

@@ -85,7 +85,8 @@ def initialize_vocabulary(options: Any, model: Any) -> float:
         target = every.mean(0) + every.std(0) * torch.randn(count, every.shape[1]).to(table.device)
     if transform.options.num_atoms is not None:
         transform.atoms.copy_(learned_atoms(every, transform.options.num_atoms, options.sparsity))
-    return transform.fit_table(target, source)
+    error: float = transform.fit_table(target, source)
+    return error
 
 
 def learned_atoms(table: torch.Tensor, count: int, sparsity: int, most: int = 4096) -> torch.Tensor:
@@ -93,5 +94,5 @@ def learned_atoms(table: torch.Tensor, count: int, sparsity: int, most: int = 40
     from ..dictionary import KSVD
 
     rows = table[torch.randperm(len(table))[:most].to(table.device)].cpu().numpy()
-    found = KSVD(n_components=count, n_nonzero_coefs=min(sparsity, count), random_state=0).fit(rows)
-    return torch.as_tensor(found.components_, dtype=torch.float32, device=table.device)
+    learned = KSVD(n_components=count, n_nonzero_coefs=min(sparsity, count), random_state=0).fit(rows)
+    return torch.as_tensor(learned.components_, dtype=torch.float32, device=table.device)

@@ -47,7 +47,7 @@ class WarpOptions:
     verbalizer: dict[str, str] | None = None
     reads: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.num_prompts, int) or self.num_prompts < 0:
             raise InputError(f"num_prompts is {self.num_prompts!r}: give a whole number, 0 or more.")
         if self.template is not None:
@@ -148,7 +148,8 @@ class Warp(Method):
         how = self.options.prompt_init or ("normal" if processor.mask_token is None else "mask")
         if how == "normal":
             rows = table.float()
-            return rows.mean(0) + rows.std(0) * torch.randn(count, table.shape[1]).to(table.device)
+            start: torch.Tensor = rows.mean(0) + rows.std(0) * torch.randn(count, table.shape[1]).to(table.device)
+            return start
         if how == "mask":
             if processor.mask_token is None:
                 raise InputError(
@@ -184,4 +185,4 @@ def _first_token(processor: Any, word: str) -> int:
     if len(ids) > 1:
         pieces = processor.convert_ids_to_tokens(ids)
         warnings.warn(f"The word {word!r} is {len(ids)} tokens ({' '.join(pieces)}): using the first.", stacklevel=2)
-    return ids[0]
+    return int(ids[0])
