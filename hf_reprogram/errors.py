@@ -11,7 +11,11 @@ class InputError(ValueError):
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
-    """The error for a name that is not one of `choices`, with the nearest valid one when there is one."""
+    """The error for a name that is not one of `choices`, with the nearest valid one when there is one.
+
+    >>> unknown("colour", "rde", ["red", "blue"])
+    InputError("Unknown colour 'rde': did you mean 'red'?")
+    """
     choices = sorted(choices)
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, choices))}."

@@ -55,5 +55,9 @@ def drawable() -> Callable[[str], str]:
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most `most` letters."""
+    """A text of at most `most` letters.
+
+    >>> cut("a long title", 8)
+    'a lon...'
+    """
     return text if len(text) <= most else f"{text[: most - 3]}..."

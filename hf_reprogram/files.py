@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` to `path`; a crash leaves the old file or the new one, never a part."""
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path`; a crash leaves the old file or the new one, never a part.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "note.txt", "kept")
+    ...     (Path(folder) / "note.txt").read_text()
+    'kept'
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other computers may share the folder
@@ -25,14 +31,27 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as indented JSON with `write_text`; NaN is refused, since JSON has none."""
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON with `write_text`; NaN is refused, since JSON has none.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"a": 1})
+    ...     json.loads((Path(folder) / "a.json").read_text())
+    {'a': 1}
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
-def staged(folder: str | os.PathLike, last: str) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder` when the block ends well, the one named `last` at the end."""
+def staged(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` when the block ends well, the one named `last` at the end.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with staged(folder, last="config.json") as stage:
+    ...         _ = (stage / "config.json").write_text("{}")
+    ...     os.listdir(folder)
+    ['config.json']
+    """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))

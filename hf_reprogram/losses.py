@@ -1,12 +1,12 @@
 """The mean loss of a batch, for every kind of problem.
 
-Each is a mean over the sequences of the batch of something that a sequence alone decides, so that accumulating gradients
-over equal batches changes nothing:
+Each loss is a per-example loss, averaged over the batch. Gradient accumulation over batches of equal size therefore gives the
+gradient of one large batch:
 
-    a class a sequence     cross-entropy
-    a number               squared error
-    several labels         binary cross-entropy, averaged over all labels; a missing one (NaN) counts as zero
-    a class a token        cross-entropy averaged over the sequence's scored tokens (`IGNORE` is not scored)
+    one class per sequence     cross-entropy
+    one number per sequence    squared error
+    several labels             binary cross-entropy, averaged over all labels; a missing label (NaN) counts as zero
+    one class per token        cross-entropy, averaged over the sequence's scored tokens (`IGNORE` is not scored)
 
 A batch without any label has the loss 0 and a gradient of zeros.
 """
@@ -27,6 +27,10 @@ def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Ten
         logits: of the target's labels.
         labels: (batch,) class indices or numbers, (batch, labels) 0, 1 or NaN, or (batch, tokens) class indices.
         problem_type: as in a transformers config.
+
+    >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    >>> round(float(target_loss(logits, torch.tensor([0, 1]), "single_label_classification")), 4)
+    0.6931
     """
     logits = logits.float()
     if logits.dim() == 3:

@@ -27,6 +27,14 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         cls: a dataclass.
         values: its fields as plain data.
         where: how to call this set of options in an error message, for example "option of warp".
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Size:
+    ...     width: int
+    ...     height: int = 1
+    >>> from_dict(Size, {"width": 3}, "option of size")
+    Size(width=3, height=1)
     """
     known = {field.name: field for field in fields(cls) if field.init}  # type: ignore[arg-type]
     for key in values:

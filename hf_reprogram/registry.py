@@ -11,28 +11,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any
+from importlib.metadata import EntryPoints, entry_points
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import unknown
 
+T = TypeVar("T")
 
-class Registry:
-    """Names and where the objects live; each is imported when it is first asked for."""
+
+class Registry(Generic[T]):
+    """Objects by name. An object that is registered by its address is imported at its first use.
+
+    `T` is the type of the objects, for example `Registry[type[Method]]`.
+
+    >>> shapes: Registry[type] = Registry("shape", {"fraction": "fractions:Fraction"})
+    >>> shapes["fraction"](1, 2)
+    Fraction(1, 2)
+    >>> shapes.register("complex", complex)
+    <class 'complex'>
+    >>> shapes.names()
+    ['complex', 'fraction']
+    """
 
     def __init__(self, kind: str, builtin: dict[str, str]):
+        """Make a registry.
+
+        Args:
+            kind: the singular noun for messages and for the group of entry points.
+            builtin: the address `"module:attribute"` of each built-in object, by name.
+        """
         self.kind = kind
         self._entries: dict[str, Any] = dict(builtin)
 
-    def register(self, name: str, entry: Any) -> Any:
-        """Add `entry`, an object or its address `"module:attribute"`, under `name`; a taken name is refused."""
+    def register(self, name: str, entry: T) -> T:
+        """Add an object, or its address `"module:attribute"`, and return it.
+
+        Raises:
+            ValueError: the name is taken.
+        """
         if name in self._entries:
             raise ValueError(f"A {self.kind} named {name!r} is registered already: choose another name.")
         self._entries[name] = entry
         return entry
 
     def names(self) -> list[str]:
-        """All names, those of installed third parties included, sorted."""
+        """All names in alphabetical order, with those of installed third parties."""
         return sorted({*self._entries, *(point.name for point in self._entry_points())})
 
     def __iter__(self) -> Iterator[str]:
@@ -40,7 +63,12 @@ class Registry:
         points = (point.name for point in self._entry_points())
         return iter(list(dict.fromkeys((*self._entries, *points))))
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> T:
+        """The object of a name.
+
+        Raises:
+            InputError: nothing has this name.
+        """
         if name not in self._entries:
             for point in self._entry_points():
                 if point.name == name:
@@ -51,7 +79,7 @@ class Registry:
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")
             entry = self._entries[name] = getattr(import_module(module), attribute)
-        return entry
+        return cast(T, entry)
 
-    def _entry_points(self):
+    def _entry_points(self) -> EntryPoints:
         return entry_points(group=f"hf_reprogram.{self.kind}s")

@@ -1,8 +1,15 @@
 """What a method must be compared with, trained on the same data through the same recipe."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..registry import Registry
 
-BASELINES = Registry(
+if TYPE_CHECKING:
+    from .base import Baseline
+
+BASELINES: Registry[type[Baseline]] = Registry(
     "baseline",
     {
         "majority": "hf_reprogram.baselines.majority:Majority",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .omp import check_limits, orthogonal_matching_pursuit
 
+Array: TypeAlias = NDArray[Any]
 FLOATS = [np.float64, np.float32]  # computed as they come; everything else becomes float64
 
 
@@ -18,23 +20,24 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     """`transform` and its inverse for an estimator whose `fit` leaves `components_` (n_atoms, n_features)."""
 
     n_nonzero_coefs: int | None
-    components_: np.ndarray
+    components_: Array
     n_features_in_: int
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Codes (n_samples, n_atoms) of the samples (n_samples, n_features), zero but for the atoms chosen.
+    def transform(self, X: Any) -> Array:
+        """Codes (n_samples, n_atoms) of the samples (n_samples, n_features), zero except at the chosen atoms.
 
         For a dictionary of many thousand atoms `orthogonal_matching_pursuit` gives the same without the zeros.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=self.components_.dtype, order="C", reset=False)
-        found = orthogonal_matching_pursuit(tensor(self.components_), tensor(X), **self._limits(len(self.components_)))
-        return found.dense(len(self.components_)).numpy()
+        sparse = orthogonal_matching_pursuit(tensor(self.components_), tensor(X), **self._limits(len(self.components_)))
+        return sparse.dense(len(self.components_)).numpy()
 
-    def inverse_transform(self, X: Any) -> np.ndarray:
+    def inverse_transform(self, X: Any) -> Array:
         """Samples (n_samples, n_features) that the codes (n_samples, n_atoms) stand for."""
         check_is_fitted(self)
-        return np.asarray(X) @ self.components_
+        samples: Array = np.asarray(X) @ self.components_
+        return samples
 
     def _limits(self, n_atoms: int) -> dict[str, Any]:
         """When the pursuit of a sample ends; by default at a tenth as many atoms as there are features."""
@@ -71,6 +74,13 @@ class OMPCoder(SparseTransformer):
 
     Raises:
         InputError: (in `fit`) both or neither valid of the two, or more atoms asked for than there are.
+
+    >>> coder = OMPCoder(n_nonzero_coefs=1).fit([[1.0, 0.0], [0.0, 2.0]])
+    >>> codes = coder.transform([[0.0, 6.0]])
+    >>> codes.tolist()
+    [[0.0, 3.0]]
+    >>> coder.inverse_transform(codes).tolist()
+    [[0.0, 6.0]]
     """
 
     def __init__(self, n_nonzero_coefs: int | None = None, *, tol: float | None = None):
@@ -91,6 +101,6 @@ class OMPCoder(SparseTransformer):
         return limits
 
 
-def tensor(rows: np.ndarray) -> torch.Tensor:
+def tensor(rows: Array) -> torch.Tensor:
     """The same memory as a tensor, or a copy if it is read-only."""
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())

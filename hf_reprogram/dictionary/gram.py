@@ -28,6 +28,10 @@ def batch_omp(atoms: Tensor, samples: Tensor, k: int) -> tuple[Tensor, Tensor]:
         atoms: (n_atoms, width), each of norm one.
         samples: (n_samples, width).
         k: atoms for each sample.
+
+    >>> support, codes = batch_omp(torch.eye(3), torch.tensor([[0.0, 5.0, 1.0]]), k=2)
+    >>> support.tolist(), codes.tolist()
+    ([[1, 2]], [[5.0, 1.0]])
     """
     gram = atoms @ atoms.T
     rows = max(1, _BLOCK_NUMBERS // (k * len(atoms)))

@@ -54,6 +54,11 @@ class KSVD(SparseTransformer):
 
     Raises:
         InputError: (in `fit`) a parameter is out of range.
+
+    >>> samples = np.kron(np.eye(2), np.ones((8, 1)))
+    >>> ksvd = KSVD(n_components=2, n_nonzero_coefs=1, max_iter=5, random_state=0).fit(samples)
+    >>> ksvd.components_.shape, ksvd.transform(samples).shape
+    ((2, 2), (16, 2))
     """
 
     def __init__(
@@ -167,4 +172,5 @@ def _replace(atoms: Tensor, poor: Tensor, samples: Tensor, residual: Tensor) -> 
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / norms

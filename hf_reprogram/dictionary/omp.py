@@ -37,6 +37,12 @@ class SparseCodes(NamedTuple):
         support: (targets, k) int64, indices of atoms.
         codes: (targets, k), coefficients of the atoms as they were given, whatever their norms.
         errors: (targets,), Euclidean norm of target minus combination.
+
+    >>> sparse = SparseCodes(torch.tensor([[2, 0]]), torch.tensor([[0.5, 3.0]]), torch.zeros(1))
+    >>> sparse.dense(3).tolist()
+    [[3.0, 0.0, 0.5]]
+    >>> sparse.reconstruct(torch.eye(3)).tolist()
+    [[3.0, 0.0, 0.5]]
     """
 
     support: Tensor
@@ -76,16 +82,21 @@ def orthogonal_matching_pursuit(
     Raises:
         InputError: shapes, dtypes or devices do not fit; something is empty, NaN or infinite; not exactly one of
             `n_nonzero_coefs` and `tol` is given or it is out of range; codes do not fit into the dtype.
+
+    >>> atoms = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    >>> result = orthogonal_matching_pursuit(atoms, torch.tensor([[0.0, 6.0]]), n_nonzero_coefs=1)
+    >>> result.support.tolist(), result.codes.tolist(), result.errors.tolist()
+    ([[1]], [[3.0]], [0.0])
     """
     _check(atoms, targets, n_nonzero_coefs, tol)
-    dictionary, given = Rows.of(atoms, "atom"), Rows.of(targets, "target")
+    dictionary, signals = Rows.of(atoms, "atom"), Rows.of(targets, "target")
     coarse = dictionary.coarse()
     width = atoms.shape[1]
     steps = min(len(atoms), width, n_nonzero_coefs or width)  # more atoms than that are linearly dependent
     rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // (steps * width)))
     blocks = [
         _approximate(dictionary, coarse, Rows(*part), steps, tol)
-        for part in zip(*(values.split(rows) for values in given), strict=True)
+        for part in zip(*(values.split(rows) for values in signals), strict=True)
     ]
     support, codes, errors, used = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     if not (codes.isfinite().all() and errors.isfinite().all()):
@@ -173,7 +184,7 @@ def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: flo
     for what, rows in (("atoms", atoms), ("targets", targets)):
         if rows.ndim != 2 or not rows.numel():
             raise InputError(
-                f"The {what} have the shape {tuple(rows.shape)}: give a matrix with one of them a row, and at least one."
+                f"The {what} have the shape {tuple(rows.shape)}: give a matrix with one row each, and at least one row."
             )
         if rows.dtype not in (torch.float32, torch.float64):
             raise InputError(f"The {what} are {rows.dtype}: convert them to float32 or float64.")
@@ -188,7 +199,12 @@ def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: flo
 
 
 def check_limits(n_atoms: int, n_nonzero_coefs: int | None = None, tol: float | None = None) -> None:
-    """Refuse a way to stop that cannot be followed over so many atoms."""
+    """Raise `InputError` unless exactly one limit is given and it is in its range.
+
+    >>> check_limits(4, n_nonzero_coefs=5)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: n_nonzero_coefs=5 cannot be chosen from 4 atoms: give a whole number from 1 to 4.
+    """
     if (n_nonzero_coefs is None) == (tol is None):
         raise InputError(
             f"Got n_nonzero_coefs={n_nonzero_coefs} and tol={tol}: give one of them, the number of atoms for each target "

@@ -85,6 +85,11 @@ def nearest(atoms: Rows, coarse: Coarse | None, residuals: Tensor) -> tuple[Tens
         atoms: the dictionary.
         coarse: `atoms.coarse()`.
         residuals: (rows, width), none of them zero.
+
+    >>> atoms = Rows.of(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), "atom")
+    >>> index, correlation = nearest(atoms, None, torch.tensor([[0.0, -3.0]]))
+    >>> index.tolist(), correlation.tolist()
+    ([1], [3.0])
     """
     return _exactly(atoms, residuals) if coarse is None else _coarsely_first(atoms, coarse, residuals)
 
@@ -108,7 +113,7 @@ def _coarsely_first(atoms: Rows, coarse: Coarse, residuals: Tensor) -> tuple[Ten
     error = coarse.error * (1 + error) + error + unit.shape[1] * torch.finfo(torch.float32).eps
     top = residuals.new_zeros(len(residuals), 1)
     crowded = torch.zeros(len(residuals), dtype=torch.bool, device=residuals.device)
-    found = []
+    candidates = []
     for chunk in _chunks(coarse.values):
         scores = (rough @ coarse.values[chunk].T).abs_()
         groups = scores.unflatten(1, (-1, _GROUP))
@@ -121,8 +126,8 @@ def _coarsely_first(atoms: Rows, coarse: Coarse, residuals: Tensor) -> tuple[Ten
             row, group = row[~crowded[row]], group[~crowded[row]]
         member = groups[row, group]
         place, column = (member >= floor[row]).nonzero(as_tuple=True)
-        found.append((row[place], chunk.start + _GROUP * group[place] + column, member[place, column]))
-    row, atom, score = (torch.cat(parts) for parts in zip(*found, strict=True))
+        candidates.append((row[place], chunk.start + _GROUP * group[place] + column, member[place, column]))
+    row, atom, score = (torch.cat(parts) for parts in zip(*candidates, strict=True))
     close = (score >= floor[row, 0]) & (atom < len(atoms.values))
     row, atom = row[close], atom[close]
     correlations = (residuals[row] * atoms.values[atom]).sum(1).abs() * atoms.inverse_norms[atom]

@@ -1,8 +1,15 @@
 """Output mappings: omega. One file each; a new one is its file and its line here."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..registry import Registry
 
-MAPPINGS = Registry(
+if TYPE_CHECKING:
+    from .base import OutputMapping
+
+MAPPINGS: Registry[type[OutputMapping]] = Registry(
     "mapping",
     {
         "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",

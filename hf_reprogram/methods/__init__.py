@@ -1,8 +1,15 @@
 """Methods: one file a paper, which says which transform, which mapping and which defaults. A new one is a line here."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..registry import Registry
 
-METHODS = Registry(
+if TYPE_CHECKING:
+    from .base import Method
+
+METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "blm": "hf_reprogram.methods.blm:BLM",

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..registry import Registry
 from .base import Modality
 
-MODALITIES = Registry(
+MODALITIES: Registry[Modality] = Registry(
     "modality",
     {
         "text": "hf_reprogram.modalities.text:TEXT",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .inputs import array, finite, matrix, same, whole
+from .inputs import Array, array, finite, matrix, same, whole
 
 _ROUNDING = 0.02  # by how much probabilities may miss a sum of 1, in bfloat16
 
@@ -26,6 +26,9 @@ def ece(probabilities: Any, labels: Any, bins: int = 15) -> float:
 
     Raises:
         InputError: shapes do not fit, a row is no distribution, a label is no class, something is empty or not finite.
+
+    >>> ece([[0.75, 0.25], [0.25, 0.75]], [0, 1])
+    0.25
     """
     rows, classes = matrix(probabilities, "probabilities"), _classes(labels, "labels")
     same(len(classes), len(rows), "The number of labels", "that of rows of probabilities")
@@ -46,6 +49,9 @@ def accuracy(predictions: Any, labels: Any) -> float:
 
     Raises:
         InputError: lengths differ, or either is empty or no class indices.
+
+    >>> accuracy([0, 1, 1, 0], [0, 1, 0, 0])
+    0.75
     """
     predicted, classes = _classes(predictions, "predictions"), _classes(labels, "labels")
     same(len(predicted), len(classes), "The number of predictions", "that of labels")
@@ -67,11 +73,15 @@ def accuracy_under_shift(
 
     Raises:
         InputError: as for `accuracy`; there are no shifts or one has a reserved name.
+
+    >>> table = accuracy_under_shift(([0, 1], [0, 1]), {"sketches": ([0, 1], [0, 0])})
+    >>> table["sketches"]
+    {'accuracy': 0.5, 'samples': 2, 'drop': 0.5}
     """
     reserved = sorted({"id", "mean"} & set(shifts))
     if reserved or not shifts:
-        found = f"is named {reserved[0]!r}" if reserved else "is missing"
-        raise InputError(f'A shifted data set {found}: give at least one, named other than "id" and "mean".')
+        problem = f"is named {reserved[0]!r}" if reserved else "is missing"
+        raise InputError(f'A shifted data set {problem}: give at least one, named other than "id" and "mean".')
     table = {"id": {"accuracy": accuracy(*reference), "samples": len(reference[1])}}
     for name, (predictions, labels) in shifts.items():
         table[name] = {"accuracy": accuracy(predictions, labels), "samples": len(labels)}
@@ -82,8 +92,8 @@ def accuracy_under_shift(
     return {name: {**row, "drop": table["id"]["accuracy"] - row["accuracy"]} for name, row in table.items()}
 
 
-def _classes(values: Any, what: str) -> np.ndarray:
-    found = finite(array(values, what, 1), what)
-    if (found != np.floor(found)).any() if found.dtype.kind == "f" else False:
+def _classes(values: Any, what: str) -> Array:
+    classes = finite(array(values, what, 1), what)
+    if (classes != np.floor(classes)).any() if classes.dtype.kind == "f" else False:
         raise InputError(f"The {what} are no class indices but numbers between them: take the argmax of the logits.")
-    return found.astype(np.int64)
+    return classes.astype(np.int64)

@@ -15,14 +15,14 @@ import numpy as np
 
 from ..errors import InputError
 from . import scores
-from .inputs import linear, matrix, number, same, vector, whole
+from .inputs import Array, linear, matrix, number, same, vector, whole
 
 
 def _fitted(detector: Any, attribute: str) -> Any:
-    found = getattr(detector, attribute, None)
-    if found is None:
+    value = getattr(detector, attribute, None)
+    if value is None:
         raise InputError(f"{type(detector).__name__} has not been fitted: call fit(features) with ID samples first.")
-    return found
+    return value
 
 
 class KNN:
@@ -30,6 +30,9 @@ class KNN:
 
     Attributes:
         features_: (n_train, width), as given.
+
+    >>> KNN(k=1).fit([[1.0, 0.0], [0.0, 1.0]]).score([[2.0, 0.0]]).tolist()
+    [0.0]
     """
 
     def __init__(self, k: int = 50):
@@ -38,12 +41,12 @@ class KNN:
 
     def fit(self, features: Any, labels: Any = None) -> KNN:
         """Keep the training features (n_train, width); labels are ignored."""
-        found = matrix(features, "training features")
-        whole(self.k, "k", 1, len(found))
-        self.features_ = found
+        rows = matrix(features, "training features")
+        whole(self.k, "k", 1, len(rows))
+        self.features_ = rows
         return self
 
-    def score(self, features: Any) -> np.ndarray:
+    def score(self, features: Any) -> Array:
         """(n,) distances of features (n, width)."""
         return scores.knn(features, _fitted(self, "features_"), self.k)
 
@@ -58,6 +61,10 @@ class Mahalanobis:
     Attributes:
         means_: (classes, width).
         precision_: (width, width).
+
+    >>> detector = Mahalanobis().fit([[0.0], [2.0], [4.0], [6.0]], ["a", "a", "b", "b"])
+    >>> detector.score([[1.0], [8.0]]).tolist()
+    [0.0, 9.0]
     """
 
     def __init__(self, shrinkage: float = 0.0):
@@ -66,18 +73,18 @@ class Mahalanobis:
 
     def fit(self, features: Any, labels: Any = None) -> Mahalanobis:
         """Means and shared covariance of features (n_train, width) by label (n_train,); without labels, of one class."""
-        found = matrix(features, "training features")
-        groups = _groups(labels, len(found))
-        means = np.stack([found[groups == group].mean(0) for group in range(groups.max() + 1)])
-        covariance = np.zeros((found.shape[1], found.shape[1]))
+        rows = matrix(features, "training features")
+        groups = _groups(labels, len(rows))
+        means = np.stack([rows[groups == group].mean(0) for group in range(groups.max() + 1)])
+        covariance = np.zeros((rows.shape[1], rows.shape[1]))
         for group, mean in enumerate(means):
-            centred = found[groups == group] - mean
+            centred = rows[groups == group] - mean
             covariance += centred.T @ centred
-        self.precision_ = _inverse(covariance / len(found), number(self.shrinkage, "shrinkage", 0, 1))
+        self.precision_ = _inverse(covariance / len(rows), number(self.shrinkage, "shrinkage", 0, 1))
         self.means_ = means
         return self
 
-    def score(self, features: Any) -> np.ndarray:
+    def score(self, features: Any) -> Array:
         """(n,) squared distances of features (n, width)."""
         return scores.mahalanobis(features, _fitted(self, "means_"), self.precision_)
 
@@ -88,6 +95,10 @@ class RelativeMahalanobis:
     Attributes:
         classes_: `Mahalanobis` fitted with the labels.
         background_: `Mahalanobis` fitted without.
+
+    >>> detector = RelativeMahalanobis().fit([[0.0], [2.0], [4.0], [6.0]], ["a", "a", "b", "b"])
+    >>> detector.score([[1.0]]).round(3).tolist()
+    [-0.8]
     """
 
     def __init__(self, shrinkage: float = 0.0):
@@ -102,7 +113,7 @@ class RelativeMahalanobis:
         self.background_ = Mahalanobis(self.shrinkage).fit(features)
         return self
 
-    def score(self, features: Any) -> np.ndarray:
+    def score(self, features: Any) -> Array:
         """(n,) scores of features (n, width)."""
         classes: Mahalanobis = _fitted(self, "classes_")
         mean, precision = self.background_.means_[0], self.background_.precision_
@@ -120,6 +131,12 @@ class ViM:
         origin_: (width,).
         residual_: (width, width - dim).
         alpha_: a number.
+
+    >>> features = [[1.0, 0.1], [2.0, -0.1], [3.0, 0.1]]
+    >>> detector = ViM(weight=[[1.0, 0.0], [0.5, 0.0]], dim=1).fit(features)
+    >>> typical, unusual = detector.score([[2.0, 0.0], [2.0, 5.0]])
+    >>> bool(unusual > typical)
+    True
     """
 
     def __init__(self, weight: Any, bias: Any = None, dim: int | None = None):
@@ -136,13 +153,13 @@ class ViM:
 
     def fit(self, features: Any, labels: Any = None) -> ViM:
         """Fit to features (n_train, width); labels are ignored."""
-        found, weight = matrix(features, "training features"), matrix(self.weight, "weight")
-        width = found.shape[1]
-        logits = linear(found, weight, self.bias)
+        rows, weight = matrix(features, "training features"), matrix(self.weight, "weight")
+        width = rows.shape[1]
+        logits = linear(rows, weight, self.bias)
         dim = whole(_usual_dim(width) if self.dim is None else self.dim, "dim", 0, width - 1)
         bias = np.zeros(len(weight)) if self.bias is None else vector(self.bias, "bias")
         origin = -np.linalg.pinv(weight) @ bias
-        centred = found - origin
+        centred = rows - origin
         values, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
         residual = vectors[:, : width - dim]
         if values[: width - dim].sum() <= _noise(values):
@@ -155,7 +172,7 @@ class ViM:
         self.origin_, self.residual_, self.alpha_ = origin, residual, float(alpha)
         return self
 
-    def score(self, features: Any) -> np.ndarray:
+    def score(self, features: Any) -> Array:
         """(n,) scores of features (n, width)."""
         residual = _fitted(self, "residual_")
         return scores.vim(features, self.weight, self.bias, self.origin_, residual, self.alpha_)
@@ -166,6 +183,11 @@ class ReAct:
 
     Attributes:
         threshold_: c, the percentile over all activations of all training samples.
+
+    >>> detector = ReAct(weight=[[1.0], [0.0]], percentile=100).fit([[1.0], [2.0]])
+    >>> low, high = detector.score([[2.0], [50.0]])
+    >>> bool(low == high)
+    True
     """
 
     def __init__(self, weight: Any, bias: Any = None, percentile: float = 90.0, temperature: float = 1.0):
@@ -181,12 +203,12 @@ class ReAct:
 
     def fit(self, features: Any, labels: Any = None) -> ReAct:
         """Fit to features (n_train, width), the activations that the last layer takes; labels are ignored."""
-        found = matrix(features, "training features")
-        linear(found[:1], self.weight, self.bias)  # refuses what does not fit before it is used
-        self.threshold_ = float(np.percentile(found, number(self.percentile, "percentile", 0, 100)))
+        rows = matrix(features, "training features")
+        linear(rows[:1], self.weight, self.bias)  # refuses what does not fit before it is used
+        self.threshold_ = float(np.percentile(rows, number(self.percentile, "percentile", 0, 100)))
         return self
 
-    def score(self, features: Any) -> np.ndarray:
+    def score(self, features: Any) -> Array:
         """(n,) energies of features (n, width)."""
         return scores.react(features, self.weight, self.bias, _fitted(self, "threshold_"), self.temperature)
 
@@ -195,27 +217,27 @@ def _usual_dim(width: int) -> int:
     return 1000 if width >= 2048 else 512 if width > 512 else width // 2
 
 
-def _plain(labels: Any) -> np.ndarray:
+def _plain(labels: Any) -> Array:
     return np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
 
 
-def _groups(labels: Any, count: int) -> np.ndarray:
+def _groups(labels: Any, count: int) -> Array:
     """Class (count,) of each sample, from 0."""
     if labels is None:
         return np.zeros(count, dtype=np.int64)
-    found = _plain(labels)
-    if found.ndim != 1 or (found.dtype.kind == "f" and not np.isfinite(found).all()):
-        raise InputError(f"The labels, of shape {found.shape}, must be one class for each sample and none NaN.")
-    same(len(found), count, "The number of labels", "that of training features")
-    return np.unique(found, return_inverse=True)[1]
+    classes = _plain(labels)
+    if classes.ndim != 1 or (classes.dtype.kind == "f" and not np.isfinite(classes).all()):
+        raise InputError(f"The labels have the shape {classes.shape} or hold NaN: give one class per sample.")
+    same(len(classes), count, "The number of labels", "that of training features")
+    return np.unique(classes, return_inverse=True)[1]
 
 
-def _noise(eigenvalues: np.ndarray) -> float:
+def _noise(eigenvalues: Array) -> float:
     """What rounding leaves of a zero eigenvalue."""
     return float(np.abs(eigenvalues).max() * len(eigenvalues) * np.finfo(np.float64).eps)
 
 
-def _inverse(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
+def _inverse(covariance: Array, shrinkage: float) -> Array:
     """Pseudo-inverse of a covariance (width, width), shrunk towards a multiple of the identity."""
     width = len(covariance)
     shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / width * np.eye(width)
@@ -223,4 +245,5 @@ def _inverse(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
     if values[-1] <= 0:
         raise InputError("The training features do not vary within their classes: give more samples of each class.")
     kept = values > _noise(values)
-    return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
+    inverse: Array = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
+    return inverse

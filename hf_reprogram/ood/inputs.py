@@ -6,17 +6,20 @@ from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
 from numbers import Integral, Real
-from typing import Any, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 
 P = ParamSpec("P")
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
 BLOCK = 2**21  # numbers in a block
 
 
-def array(values: Any, what: str, ndim: int) -> np.ndarray:
+def array(values: Any, what: str, ndim: int) -> Array:
     """Numbers as an array of their own dtype: anything `np.asarray` takes, and tensors of any dtype and device.
 
     Args:
@@ -26,6 +29,9 @@ def array(values: Any, what: str, ndim: int) -> np.ndarray:
 
     Raises:
         InputError: not numbers, another number of dimensions, or empty.
+
+    >>> array([1, 2], "scores", 1)
+    array([1, 2])
     """
     if hasattr(values, "detach"):  # a torch tensor, without importing torch
         values = values.detach().cpu()
@@ -44,11 +50,15 @@ def array(values: Any, what: str, ndim: int) -> np.ndarray:
     return found
 
 
-def finite(values: np.ndarray, what: str) -> np.ndarray:
+def finite(values: Array, what: str) -> Array:
     """The same numbers, all of them finite.
 
     Raises:
         InputError: some are NaN or infinite.
+
+    >>> finite(np.array([1.0, np.nan]), "scores")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: There is nan among the scores: find out why, or leave that sample out.
     """
     good = np.isfinite(values)
     if not good.all():
@@ -56,18 +66,31 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def matrix(values: Any, what: str) -> np.ndarray:
-    """Finite float64 numbers (n, width), n and width at least 1."""
+def matrix(values: Any, what: str) -> Array:
+    """Finite float64 numbers (n, width), n and width at least 1.
+
+    >>> matrix([[1, 2]], "logits")
+    array([[1., 2.]])
+    """
     return finite(array(values, what, 2), what).astype(np.float64, copy=False)
 
 
-def vector(values: Any, what: str) -> np.ndarray:
-    """Finite float64 numbers (n,), n at least 1."""
+def vector(values: Any, what: str) -> Array:
+    """Finite float64 numbers (n,), n at least 1.
+
+    >>> vector([1, 2], "bias")
+    array([1., 2.])
+    """
     return finite(array(values, what, 1), what).astype(np.float64, copy=False)
 
 
 def same(found: int, expected: int, what: str, like: str) -> None:
-    """Raise unless two lengths or widths agree."""
+    """Raise unless two lengths or widths agree.
+
+    >>> same(2, 3, "The number of labels", "that of logits")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The number of labels is 2 but that of logits is 3: both must be the same.
+    """
     if found != expected:
         raise InputError(f"{what} is {found} but {like} is {expected}: both must be the same.")
 
@@ -77,6 +100,9 @@ def number(value: Any, what: str, low: float, high: float = float("inf"), open_l
 
     Raises:
         InputError: it is something else.
+
+    >>> number(1, "temperature", 0, open_low=True)
+    1.0
     """
     found = float(value) if isinstance(value, Real) else np.nan
     if not (np.isfinite(found) and low <= found <= high) or (open_low and found == low):
@@ -91,6 +117,9 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:
 
     Raises:
         InputError: it is something else.
+
+    >>> whole(3, "bins", 1)
+    3
     """
     found = int(value) if isinstance(value, Integral) else low - 1
     if found < low or (high is not None and found > high):
@@ -99,18 +128,25 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:
     return found
 
 
-def in_blocks(what: str) -> Callable[[Callable[P, np.ndarray]], Callable[P, np.ndarray]]:
-    """Let a function of finite float64 rows take its first argument whole, in any dtype; `what` names it in messages."""
+def in_blocks(what: str) -> Callable[[Callable[Concatenate[Any, P], Floats]], Callable[Concatenate[Any, P], Floats]]:
+    """Let a function of finite float64 rows take its first argument whole, in any dtype; `what` names it in messages.
 
-    def of(function: Callable[P, np.ndarray]) -> Callable[P, np.ndarray]:
+    >>> @in_blocks("logits")
+    ... def largest(logits):
+    ...     return logits.max(1)
+    >>> largest([[1, 3], [2, 0]])
+    array([3., 2.])
+    """
+
+    def of(function: Callable[Concatenate[Any, P], Floats]) -> Callable[Concatenate[Any, P], Floats]:
         bound = signature(function)
         first = next(iter(bound.parameters))
 
         @wraps(function)
-        def score(*args: P.args, **kwargs: P.kwargs) -> np.ndarray:
-            given = bound.bind(*args, **kwargs).arguments
-            rows = array(given.pop(first), what, 2)
-            call = partial(cast("Callable[..., np.ndarray]", function), **given)
+        def score(*args: Any, **kwargs: Any) -> Floats:
+            options = bound.bind(*args, **kwargs).arguments
+            rows = array(options.pop(first), what, 2)
+            call: Callable[..., Floats] = partial(function, **options)
             size = max(1, BLOCK // rows.shape[1])
             blocks = (rows[start : start + size] for start in range(0, len(rows), size))
             return np.concatenate([call(**{first: finite(block, what).astype(np.float64)}) for block in blocks])
@@ -120,21 +156,32 @@ def in_blocks(what: str) -> Callable[[Callable[P, np.ndarray]], Callable[P, np.n
     return of
 
 
-def linear(features: np.ndarray, weight: Any, bias: Any = None) -> np.ndarray:
-    """Logits W x + b (n, classes) of features (n, width)."""
+def linear(features: Array, weight: Any, bias: Any = None) -> Array:
+    """Logits W x + b (n, classes) of features (n, width).
+
+    >>> linear(np.array([[1.0, 2.0]]), [[1.0, 1.0]], [0.5])
+    array([[3.5]])
+    """
     rows = matrix(weight, "weight")
     same(rows.shape[1], features.shape[1], "The width of the weight", "that of features")
     if bias is None:
-        return features @ rows.T
+        logits: Floats = features @ rows.T
+        return logits
     offset = vector(bias, "bias")
     same(len(offset), len(rows), "The length of the bias", "the number of rows of the weight")
-    return features @ rows.T + offset
+    shifted: Floats = features @ rows.T + offset
+    return shifted
 
 
-def unit(rows: np.ndarray, what: str) -> np.ndarray:
-    """Rows of norm one."""
+def unit(rows: Array, what: str) -> Array:
+    """Rows of norm one.
+
+    >>> unit(np.array([[3.0, 4.0]]), "features")
+    array([[0.6, 0.8]])
+    """
     largest = np.abs(rows).max(1, keepdims=True)  # so that squares neither overflow nor vanish
     if not largest.all():
         raise InputError(f"There is a row of zeros among the {what}, which has no direction: leave it out.")
     rows = rows / largest
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    directions: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return directions

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import number, whole
+from .inputs import Array, number, whole
 from .metrics import METRICS, Counts, count, every, rate
 
 _BLOCK = 2**20  # numbers drawn at a time
@@ -38,6 +38,9 @@ def bootstrap_intervals(
 
     Raises:
         InputError: as for `detection_metrics`, or an option is out of range.
+
+    >>> bootstrap_intervals([0.1, 0.2, 0.3], [0.7, 0.8], resamples=20)["auroc"]
+    (1.0, 1.0)
     """
     tpr, confidence = rate(tpr), number(confidence, "confidence", 0, 1, open_low=True)
     counts = count(id_scores, ood_scores)
@@ -50,7 +53,7 @@ def bootstrap_intervals(
     return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
 
 
-def _draws(counts: Counts, resamples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _draws(counts: Counts, resamples: int, seed: int) -> Iterator[tuple[Array, Array]]:
     """Arguments of `Counts.resampled`, so many draws at a time as fit into a block."""
     of_id, of_ood = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     block = max(1, _BLOCK // (counts.num_id + counts.num_ood))
@@ -59,7 +62,7 @@ def _draws(counts: Counts, resamples: int, seed: int) -> Iterator[tuple[np.ndarr
         yield _totals(of_id, rows, counts.num_id), _totals(of_ood, rows, counts.num_ood)
 
 
-def _totals(random: np.random.Generator, rows: int, size: int) -> np.ndarray:
+def _totals(random: np.random.Generator, rows: int, size: int) -> Array:
     """How often the first 0, 1, ..., `size` of as many samples are drawn, for `rows` draws: (rows, size + 1)."""
     drawn = random.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
     totals = np.zeros((rows, size + 1), dtype=np.int64)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .inputs import array, finite, number
+from .inputs import Array, array, finite, number
 
 METRICS = ("auroc", "aupr_in", "aupr_out", "fpr", "detection_error")
 
@@ -28,19 +28,23 @@ class Counts(NamedTuple):
     """Numbers of samples at the distinct scores of each side, ascending; a leading axis holds resamples if there are any.
 
     `ood_*` are at the distinct OOD scores, (..., distinct OOD), `id_*` at the distinct ID scores, (..., distinct ID).
+
+    >>> counts = count([0.1, 0.2], [0.2, 0.9])
+    >>> counts.ood_id_below.tolist(), counts.ood_id_upto.tolist()
+    ([1, 2], [2, 2])
     """
 
     num_id: int
     num_ood: int
-    ood_id_below: np.ndarray  # ID samples below each distinct OOD score
-    ood_id_upto: np.ndarray  # ID samples below or equal
-    ood_below: np.ndarray  # OOD samples below
-    ood_upto: np.ndarray
-    id_below: np.ndarray  # ID samples below each distinct ID score
-    id_upto: np.ndarray
-    id_ood_upto: np.ndarray  # OOD samples below or equal
+    ood_id_below: Array  # ID samples below each distinct OOD score
+    ood_id_upto: Array  # ID samples below or equal
+    ood_below: Array  # OOD samples below
+    ood_upto: Array
+    id_below: Array  # ID samples below each distinct ID score
+    id_upto: Array
+    id_ood_upto: Array  # OOD samples below or equal
 
-    def resampled(self, id_totals: np.ndarray, ood_totals: np.ndarray) -> Counts:
+    def resampled(self, id_totals: Array, ood_totals: Array) -> Counts:
         """The same where the sorted samples occur several times or never.
 
         Args:
@@ -70,6 +74,9 @@ def count(id_scores: Any, ood_scores: Any) -> Counts:
 
     Raises:
         InputError: a side is empty, not one finite number a sample.
+
+    >>> count([1, 2, 3], [4]).num_id
+    3
     """
     inside, outside = _sorted(id_scores, ood_scores)
     id_below, id_upto = _runs(inside)
@@ -89,7 +96,7 @@ def count(id_scores: Any, ood_scores: Any) -> Counts:
     )
 
 
-def _sorted(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(id_scores: Any, ood_scores: Any) -> tuple[Array, Array]:
     """Both sides ascending and of one dtype."""
     sides = [array(id_scores, "ID scores", 1), array(ood_scores, "OOD scores", 1)]
     dtype = np.result_type(*sides, np.float32)
@@ -100,7 +107,7 @@ def _sorted(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray]:
     return ordered[0], ordered[1]
 
 
-def _runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _runs(ordered: Array) -> tuple[Array, Array]:
     """Where each run of equal numbers starts and where it has ended, both (distinct,)."""
     last = np.flatnonzero(ordered[1:] != ordered[:-1])
     upto = np.append(last, len(ordered) - 1) + 1
@@ -124,6 +131,10 @@ def detection_metrics(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> dic
 
     Raises:
         InputError: a side is empty, has NaN or infinities or is not one number a sample; `tpr` is out of range.
+
+    >>> values = detection_metrics([0.1, 0.2, 0.3], [0.8, 0.9])
+    >>> values["auroc"], values["fpr"]
+    (1.0, 0.0)
     """
     return {name: float(value) for name, value in every(count(id_scores, ood_scores), rate(tpr)).items()}
 
@@ -132,6 +143,9 @@ def auroc(id_scores: Any, ood_scores: Any) -> float:
     """Area under the ROC curve: the chance that an OOD sample scores above an ID one, where ties count half.
 
     AUROC = sum over OOD scores b of (#{a < b} + #{a <= b}) / (2 m n). Arguments and errors as for `detection_metrics`.
+
+    >>> auroc([0.1, 0.5], [0.5, 0.9])
+    0.875
     """
     return float(_auroc(count(id_scores, ood_scores)))
 
@@ -142,6 +156,9 @@ def aupr_out(id_scores: Any, ood_scores: Any) -> float:
     The mean over OOD scores b of the precision at threshold b, #{b' >= b} / (#{b' >= b} + #{a >= b}): sum of precision times
     the step in recall, as `average_precision_score` has it. The trapezoidal rule, which others use,
     interpolates where no threshold is (Davis & Goadrich 2006).
+
+    >>> aupr_out([0.1, 0.6], [0.5, 0.9])
+    0.8333333333333333
     """
     return float(_aupr_out(count(id_scores, ood_scores)))
 
@@ -150,6 +167,9 @@ def aupr_in(id_scores: Any, ood_scores: Any) -> float:
     """Average precision with ID as the positive class and scores negated; arguments as for `detection_metrics`.
 
     The mean over ID scores a of #{a' <= a} / (#{a' <= a} + #{b <= a}).
+
+    >>> aupr_in([0.1, 0.6], [0.5, 0.9])
+    0.8333333333333333
     """
     return float(_aupr_in(count(id_scores, ood_scores)))
 
@@ -158,6 +178,9 @@ def fpr_at_tpr(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> float:
     """The smallest FPR of a threshold whose TPR is at least `tpr`: the first such point of the ROC curve, not interpolated.
 
     Arguments and errors as for `detection_metrics`. For `tpr=0` it is 0, as nothing need be detected.
+
+    >>> fpr_at_tpr([0.1, 0.6], [0.5, 0.9], tpr=1.0)
+    0.5
     """
     return float(_fpr(count(id_scores, ood_scores), rate(tpr)))
 
@@ -168,14 +191,21 @@ def detection_error(id_scores: Any, ood_scores: Any) -> float:
     min over t of (1 - TPR(t)) / 2 + FPR(t) / 2, at most 1/2: one minus the detection accuracy of Lee et al. 2018 (arXiv
     1807.03888), and what the code of ODIN computes (Liang et al. 2018, arXiv 1706.02690). ODIN's text takes it at TPR = 95 %
     instead, which says no more than the FPR there: (1 - 0.95) / 2 + FPR / 2.
+
+    >>> detection_error([0.1, 0.6], [0.5, 0.9])
+    0.25
     """
     return float(_detection_error(count(id_scores, ood_scores)))
 
 
-def roc_curve(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def roc_curve(id_scores: Any, ood_scores: Any) -> tuple[Array, Array, Array]:
     """The ROC curve, for plots: FPR, TPR and threshold, each (distinct scores + 1,), from (0, 0, infinity) to (1, 1, lowest).
 
     As `sklearn.metrics.roc_curve(..., drop_intermediate=False)`. Arguments and errors as for `detection_metrics`.
+
+    >>> fpr, tpr, thresholds = roc_curve([0.1], [0.9])
+    >>> fpr.tolist(), tpr.tolist(), thresholds.tolist()
+    ([0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [inf, 0.9, 0.1])
     """
     inside, outside = _sorted(id_scores, ood_scores)
     thresholds = np.unique(np.concatenate([inside, outside]))[::-1]
@@ -184,43 +214,57 @@ def roc_curve(id_scores: Any, ood_scores: Any) -> tuple[np.ndarray, np.ndarray, 
 
 
 def rate(tpr: float) -> float:
-    """A share in [0, 1], or `InputError`."""
+    """A share in [0, 1], or `InputError`.
+
+    >>> rate(0.95)
+    0.95
+    """
     return number(tpr, "tpr", 0, 1)
 
 
-def every(counts: Counts, tpr: float) -> dict[str, np.ndarray]:
-    """All metrics, numbers or one for each resample (resamples,)."""
-    found = _auroc(counts), _aupr_in(counts), _aupr_out(counts), _fpr(counts, tpr), _detection_error(counts)
-    return dict(zip(METRICS, found, strict=True))
+def every(counts: Counts, tpr: float) -> dict[str, Array]:
+    """All metrics, numbers or one for each resample (resamples,).
+
+    >>> float(every(count([1, 2], [3, 4]), tpr=0.95)["auroc"])
+    1.0
+    """
+    values = _auroc(counts), _aupr_in(counts), _aupr_out(counts), _fpr(counts, tpr), _detection_error(counts)
+    return dict(zip(METRICS, values, strict=True))
 
 
-def _auroc(counts: Counts) -> np.ndarray:
+def _auroc(counts: Counts) -> Array:
     weights = counts.ood_upto - counts.ood_below
     twice = (weights * (counts.ood_id_below + counts.ood_id_upto)).sum(-1)
-    return twice / (2 * counts.num_id * counts.num_ood)
+    area: Array = twice / (2 * counts.num_id * counts.num_ood)
+    return area
 
 
-def _aupr_out(counts: Counts) -> np.ndarray:
+def _aupr_out(counts: Counts) -> Array:
     true, false = counts.num_ood - counts.ood_below, counts.num_id - counts.ood_id_below
     return _average_precision(true, false, counts.ood_upto - counts.ood_below, counts.num_ood)
 
 
-def _aupr_in(counts: Counts) -> np.ndarray:
+def _aupr_in(counts: Counts) -> Array:
     return _average_precision(counts.id_upto, counts.id_ood_upto, counts.id_upto - counts.id_below, counts.num_id)
 
 
-def _average_precision(true: np.ndarray, false: np.ndarray, weights: np.ndarray, positives: int) -> np.ndarray:
-    return (weights * (true / np.maximum(true + false, 1))).sum(-1) / positives  # a resample may have none, of weight 0
+def _average_precision(true: Array, false: Array, weights: Array, positives: int) -> Array:
+    precision = true / np.maximum(true + false, 1)  # a resample may have no sample here, and the weight is then 0
+    average: Array = (weights * precision).sum(-1) / positives
+    return average
 
 
-def _fpr(counts: Counts, tpr: float) -> np.ndarray:
+def _fpr(counts: Counts, tpr: float) -> Array:
     if tpr == 0:
         return np.zeros(counts.ood_below.shape[:-1])
     enough = (counts.num_ood - counts.ood_below) / counts.num_ood >= tpr  # at low thresholds; always at the lowest
     highest = enough.sum(-1, keepdims=True) - 1
-    return (counts.num_id - np.take_along_axis(counts.ood_id_below, highest, -1)[..., 0]) / counts.num_id
+    below = np.take_along_axis(counts.ood_id_below, highest, -1)[..., 0]
+    share: Array = (counts.num_id - below) / counts.num_id
+    return share
 
 
-def _detection_error(counts: Counts) -> np.ndarray:
+def _detection_error(counts: Counts) -> Array:
     missed, alarms = counts.ood_below / counts.num_ood, 1 - counts.ood_id_below / counts.num_id
-    return np.minimum(0.5, ((missed + alarms) / 2).min(-1))  # 0.5 where nothing is detected
+    lowest: Array = ((missed + alarms) / 2).min(-1)
+    return np.minimum(0.5, lowest)  # 0.5 where nothing is detected

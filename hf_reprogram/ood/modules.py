@@ -27,7 +27,11 @@ NAMES = (*DETECTION, "accuracy", "ece")
 
 
 def labelled_metrics(scores: Any, is_ood: Any, tpr: float = 0.95) -> dict[str, float]:
-    """`detection_metrics` of scores (n,) of which some are OOD: `is_ood` (n,) is 1 there and 0 where a sample is ID."""
+    """`detection_metrics` of scores (n,) of which some are OOD: `is_ood` (n,) is 1 there and 0 where a sample is ID.
+
+    >>> labelled_metrics([0.1, 0.9], [0, 1])["auroc"]
+    1.0
+    """
     values, labels = array(scores, "scores", 1), array(is_ood, "references", 1)
     same(len(values), len(labels), "The number of scores", "that of references")
     if not np.isin(labels, (0, 1)).all():
@@ -47,7 +51,7 @@ def _module_class(name: str) -> Callable[..., Any]:
     import evaluate
 
     class OODMetric(evaluate.Metric):
-        def _info(self):
+        def _info(self) -> Any:
             number, index = datasets.Value("float64"), datasets.Value("int64")
             taken = {"accuracy": index, "ece": datasets.Sequence(number)}.get(name, number)
             return evaluate.MetricInfo(
@@ -56,13 +60,13 @@ def _module_class(name: str) -> Callable[..., Any]:
                 features=datasets.Features({"predictions": taken, "references": index}),
             )
 
-        def _compute(self, predictions, references, **options):
+        def _compute(self, predictions: Any, references: Any, **options: Any) -> dict[str, float]:
             if name == "accuracy":
                 return {name: accuracy(predictions, references, **options)}
             if name == "ece":
                 return {name: ece(predictions, references, **options)}
-            found = labelled_metrics(predictions, references, **options)
-            return found if name == "ood_detection" else {name: found[name]}
+            values = labelled_metrics(predictions, references, **options)
+            return values if name == "ood_detection" else {name: values[name]}
 
     OODMetric.__name__ = name.title().replace("_", "")
     return OODMetric
@@ -75,6 +79,9 @@ def load_metric(name: str, **kwargs: Any) -> Any:
 
     Raises:
         InputError: there is no such metric.
+
+    >>> load_metric("auroc").compute(predictions=[0.1, 0.9], references=[0, 1])
+    {'auroc': 1.0}
     """
     if name not in NAMES:
         raise unknown("metric", name, NAMES)

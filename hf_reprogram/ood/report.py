@@ -4,7 +4,7 @@
 
 A report is plain data, numbers between 0 and 1:
 
-    score, tpr                        how OOD was told, in words, and where FPR is read off
+    score, tpr                        name of the score, and the TPR at which FPR is read
     images                            how many images each set has, nested as the numbers
     id                                accuracy in distribution
     covariate    {name: ...}          accuracy on other images of the same classes
@@ -30,11 +30,11 @@ import numpy as np
 from ..errors import InputError, unknown
 from . import scores
 from .calibration import accuracy
-from .inputs import array, number
+from .inputs import Array, array, number
 from .metrics import METRICS, detection_metrics, rate, roc_curve
 
-LogitScore = Callable[[Any], np.ndarray]  # logits (n, classes) to scores (n,)
-TEMPERED: dict[str, Callable[..., np.ndarray]] = {"msp": scores.msp, "energy": scores.energy}
+LogitScore = Callable[[Any], Array]  # logits (n, classes) to scores (n,)
+TEMPERED: dict[str, Callable[..., Array]] = {"msp": scores.msp, "energy": scores.energy}
 LOGIT_SCORES: dict[str, LogitScore] = {
     **TEMPERED,
     "max_logit": scores.max_logit,
@@ -56,6 +56,9 @@ def score_of(name: str, temperature: float = 1.0) -> LogitScore:
 
     Raises:
         InputError: there is none of this name, or it has no temperature.
+
+    >>> score_of("max_logit")([[1.0, 3.0]]).tolist()
+    [-3.0]
     """
     if name == "mcm":
         raise InputError(
@@ -79,7 +82,11 @@ def score_of(name: str, temperature: float = 1.0) -> LogitScore:
 
 
 def title_of(name: str, temperature: float = 1.0) -> str:
-    """What tables call a score: "msp", or "msp at temperature 100"."""
+    """What tables call a score: "msp", or "msp at temperature 100".
+
+    >>> title_of("msp", 100)
+    'msp at temperature 100'
+    """
     return name if temperature == 1 else f"{name} at temperature {temperature:g}"
 
 
@@ -91,12 +98,16 @@ class Scored(NamedTuple):
         accuracy: share of right answers; None of a set without labels.
     """
 
-    scores: np.ndarray
+    scores: Array
     accuracy: float | None
 
 
 def scored(logits: Any, labels: Any | None, score: LogitScore) -> Scored:
-    """Logits (n, classes) and, where there are some, labels (n,) in short."""
+    """Logits (n, classes) and, where there are some, labels (n,) in short.
+
+    >>> scored([[1.0, 3.0], [2.0, 0.0]], [1, 1], score_of("max_logit"))
+    Scored(scores=array([-3., -2.]), accuracy=0.5)
+    """
     return Scored(score(logits), None if labels is None else accuracy(array(logits, "logits", 2).argmax(1), labels))
 
 
@@ -122,16 +133,20 @@ def ood_report(
 
     Raises:
         InputError: there is no set at all, something is empty, NaN or infinite, or shapes do not fit.
+
+    >>> logits, labels = [[9.0, 0.0], [0.0, 9.0]], [0, 1]
+    >>> ood_report(logits, labels, semantic={"textures": [[0.1, 0.0], [0.0, 0.2]]})["mean"]["auroc"]
+    1.0
     """
-    told = score_of(score, temperature)
+    function = score_of(score, temperature)
     return report_of_scored(
-        scored(id_logits, id_labels, told),
-        {name: scored(*given, told) for name, given in (covariate or {}).items()},
+        scored(id_logits, id_labels, function),
+        {name: scored(*pair, function) for name, pair in (covariate or {}).items()},
         {
-            kind: {level: scored(*given, told) for level, given in levels.items()}
+            kind: {level: scored(*pair, function) for level, pair in levels.items()}
             for kind, levels in (corruptions or {}).items()
         },
-        {name: scored(logits, None, told) for name, logits in (semantic or {}).items()},
+        {name: scored(logits, None, function) for name, logits in (semantic or {}).items()},
         title_of(score, temperature),
         tpr,
     )
@@ -155,6 +170,10 @@ def report_of_scored(
 
     Raises:
         InputError: there is no set at all, or `tpr` is no rate.
+
+    >>> inside, outside = Scored(np.array([0.1, 0.2]), 0.9), Scored(np.array([0.7, 0.8]), None)
+    >>> report_of_scored(inside, {}, {}, {"textures": outside})["semantic"]["textures"]["fpr"]
+    0.0
     """
     if not (covariate or corruptions or semantic):
         raise InputError("There is nothing to compare with: give a covariate set, a corruption or a semantic set.")
@@ -194,7 +213,7 @@ def _mean(values: Any) -> float:
     return float(np.mean([*values]))
 
 
-def curves(inside: np.ndarray, outside: Mapping[str, np.ndarray], points: int = 200, bins: int = 40) -> dict[str, Any]:
+def curves(inside: Array, outside: Mapping[str, Array], points: int = 200, bins: int = 40) -> dict[str, Any]:
     """What plots of detection are drawn from, as plain data: the ROC curve of each set, and histograms of the scores.
 
     Args:
@@ -206,6 +225,10 @@ def curves(inside: np.ndarray, outside: Mapping[str, np.ndarray], points: int = 
     Returns:
         `roc`: by set, `fpr` and `tpr`. `scores`: `edges` (bins + 1,) and by set, "id" included, the share of its images in
         each bin (bins,).
+
+    >>> data = curves(np.array([0.0, 0.0]), {"textures": np.array([1.0])}, bins=2)
+    >>> data["scores"]["shares"]
+    {'id': [1.0, 0.0], 'textures': [0.0, 1.0]}
     """
     roc = {}
     for name, found in outside.items():
@@ -219,7 +242,13 @@ def curves(inside: np.ndarray, outside: Mapping[str, np.ndarray], points: int = 
 
 
 def average(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One report of several of the same sets; each number is {"mean": ..., "std": ..., "n": ...}, std 0 of a single one."""
+    """One report of several of the same sets; each number is {"mean": ..., "std": ..., "n": ...}, std 0 of a single one.
+
+    >>> inside = Scored(np.array([0.1, 0.2]), 0.5)
+    >>> one = report_of_scored(inside, {"sketches": Scored(inside.scores, 0.25)}, {}, {})
+    >>> average([one, one])["id"]
+    {'mean': 0.5, 'std': 0.0, 'n': 2}
+    """
     numbers = {key: _average([report[key] for report in reports]) for key in NUMBERS}
     return {**{key: reports[0][key] for key in ("score", "tpr", "images")}, **numbers}
 
@@ -289,7 +318,11 @@ def _detection(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cell(value: Any) -> str:
-    """A number or a mean and a deviation in percent, such as "71.2 ± 0.8"."""
+    """A number or a mean and a deviation in percent, such as "71.2 ± 0.8".
+
+    >>> cell(0.5), cell({"mean": 0.5, "std": 0.01, "n": 3})
+    ('50.0', '50.0 ± 1.0')
+    """
     entry = value if isinstance(value, Mapping) else {"mean": value, "n": 1}
     spread = f" ± {100 * entry['std']:.1f}" if entry["n"] > 1 else ""
     return f"{100 * entry['mean']:.1f}{spread}"

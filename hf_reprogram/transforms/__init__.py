@@ -1,8 +1,15 @@
 """Input transforms: theta. One file each; a new one is its file and its line here."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..registry import Registry
 
-TRANSFORMS = Registry(
+if TYPE_CHECKING:
+    from .base import InputTransform
+
+TRANSFORMS: Registry[type[InputTransform]] = Registry(
     "transform",
     {
         "vocabulary": "hf_reprogram.transforms.vocabulary:Vocabulary",

@@ -196,7 +196,7 @@ REFUSED = {
     "shrinkage=2 is out of range": lambda rows: Mahalanobis(2).fit(rows),
     "do not vary within their classes": lambda rows: Mahalanobis().fit(rows, [0, 1, 2]),
     "The number of labels is 2 but that of training features is 3": lambda rows: Mahalanobis().fit(rows, [0, 1]),
-    "must be one class for each sample and none NaN": lambda rows: Mahalanobis().fit(rows, [0, 1, np.nan]),
+    "or hold NaN: give one class per sample": lambda rows: Mahalanobis().fit(rows, [0, 1, np.nan]),
     "give labels of at least two classes": lambda rows: RelativeMahalanobis().fit(rows),
     "compares classes with all data": lambda rows: RelativeMahalanobis().fit(rows, [1, 1, 1]),
     "dim=2 is out of range": lambda rows: ViM(np.eye(2), dim=2).fit(rows),
