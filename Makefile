@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
-.PHONY: help venv demo test test-all wheel-test lint docs measure clean
+.PHONY: help venv demo test test-all wheel-test lint docs site measure clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## List the targets
 $(BIN)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet '$(TORCH)'
-	$(BIN)/pip install --quiet --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --editable '.[demo,dev,docs]'
 	touch $@
 
 venv: $(BIN)/.installed ## Create .venv and install the package with its development tools
@@ -39,11 +39,17 @@ lint: venv ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: venv ## Write the generated tables into README.md
+docs: venv ## Write what is generated, and build the documentation into site/
 	$(BIN)/python tools/generate.py
+	$(MAKE) --no-print-directory site
+
+site: venv ## Build the documentation into site/, strictly; it needs no network to be read
+	$(BIN)/python tools/pages.py
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tools/links.py site
 
 measure: venv ## Run every recipe behind the README's tables; SOURCES=DIR holds a folder of each source
 	$(BIN)/python tools/measure.py --sources '$(SOURCES)' results
 
 clean: ## Remove what make created
-	rm -rf $(VENV) demo_output build dist *.egg-info
+	rm -rf $(VENV) demo_output build dist site *.egg-info

@@ -1,9 +1,11 @@
-"""Write what the documentation can be generated from: tables in README.md, and the model cards.
+"""Write what can be generated into the documentation: tables, plots and model cards.
 
     python tools/generate.py             write
     python tools/generate.py --check     fail if something is out of date (CI does this)
 
-A block in README.md stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`.
+Tables stand in hand-written files, README.md and those of docs/, between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. They
+are committed, so that they can be read without the site, and checked. Whole pages (papers, keys, API, tutorials) are written by
+`tools/pages.py` into folders of docs/ that git ignores, each time that the site is built: they cannot be out of date.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pages
 import yaml
 from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
 
@@ -44,7 +47,7 @@ def methods() -> str:
         where = f"[{info.arxiv}](https://arxiv.org/abs/{info.arxiv})" if info.arxiv else info.venue
         rows.append(
             {
-                "method": f"`{name}`",
+                "method": f"[`{name}`](papers/{name}.md)",
                 "paper": f"{info.title}, {info.authors} {info.year}, {where}",
                 "source": info.source,
                 "input transform": f"`{info.transform}`",
@@ -52,7 +55,7 @@ def methods() -> str:
                 "what differs": info.differs or "nothing",
             }
         )
-    return left(rows)
+    return pages.left(rows)
 
 
 def recipes() -> str:
@@ -63,7 +66,7 @@ def recipes() -> str:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         source = values["source"] if isinstance(values["source"], str) else values["source"]["name"]
         rows.append({"recipe": f"`{path.relative_to(ROOT)}`", "source": source, "what it does": first.lstrip("# ")})
-    return left(rows)
+    return pages.left(rows)
 
 
 def results(folder: str) -> str:
@@ -96,16 +99,13 @@ def benchmarks() -> str:
     return tables[0].strip() if tables else ""
 
 
-def left(rows: list[dict[str, str]]) -> str:
-    """A Markdown table with its columns aligned to the left."""
-    return re.sub(r"-+:\|", "---|", markdown(rows))
-
-
 def plots() -> str:
     """The plots of data efficiency, side by side."""
     found = sorted(runs(ROOT / "results" / "efficiency").items())
     return "\n".join(
-        f'<img src="docs/plots/{task}.png" width="32%" alt="{task}">' for task, sizes in found if len(sizes) > 1
+        f'<img src="../plots/{task}.png" class="third" width="32%" alt="{task}">'
+        for task, sizes in found
+        if len(sizes) > 1
     )
 
 
@@ -113,7 +113,7 @@ def ood() -> str:
     """The tables of each run in and out of distribution, and under them the curves over alpha."""
     tables = out_of_distribution(ROOT / "results" / "ood")
     curves = [
-        f'<img src="docs/plots/alpha_{name}.png" width="80%" alt="accuracy and detection over alpha, {name}">'
+        f'<img src="../plots/alpha_{name}.png" width="80%" alt="accuracy and detection over alpha, {name}">'
         for name in swept_alphas(ROOT / "results" / "ood")
     ]
     return "\n\n".join([tables, *curves])
@@ -139,16 +139,31 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
+def written() -> list[Path]:
+    """The hand-written files that may hold blocks."""
+    ours = [path for path in (ROOT / "docs").glob("**/*.md") if not _generated(path)]
+    return [ROOT / "README.md", *sorted(ours)]
+
+
+def _generated(path: Path) -> bool:
+    return path.relative_to(ROOT / "docs").as_posix().startswith(tuple(f"{folder}/" for folder in pages.FOLDERS))
+
+
 def generated() -> dict[Path, str]:
-    """Every generated file with its content."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
-        if not pattern.search(readme):
-            sys.exit(f"README.md has no block {name!r}.")
-        body = make()
-        readme = pattern.sub(lambda match: f"{match[1]}{body}\n{match[2]}", readme)  # noqa: B023
-    files = {ROOT / "README.md": readme}
+    """Every committed file that holds something generated, with its content."""
+    pattern = re.compile(r"(<!-- begin: (.+?) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+    files, made = {}, {name: make() for name, make in BLOCKS.items()}
+    placed: set[str] = set()
+    for path in written():
+        text = path.read_text(encoding="utf-8")
+        names = [match[2] for match in pattern.finditer(text)]
+        if strange := set(names) - set(made):
+            sys.exit(f"{path.relative_to(ROOT)} has the unknown blocks {sorted(strange)}.")
+        placed |= set(names)
+        if names:
+            files[path] = pattern.sub(lambda match: f"{match[1]}{made[match[2]]}\n{match[3]}", text)
+    if missing := set(made) - placed:
+        sys.exit(f"No file has the blocks {sorted(missing)}.")
     for result in CARDS:
         found = json.loads((ROOT / "results" / f"{result}.json").read_text(encoding="utf-8"))
         name = result.replace("/", "-")
