@@ -81,3 +81,20 @@ def _words(hint: Any, several: bool = False) -> str:
         what = f" of {_words(inner[0], several=True)}" if inner else ""
         return f"lists{what}" if several else f"a list{what}"
     return _WORDS.get(kind, ("a mapping of keys to values", "mappings"))[several]
+
+
+def check_whole(least: int = 1, of: str = "", /, **values: Any) -> None:
+    """Raise `InputError` if a value is not a whole number of at least `least`.
+
+    Args:
+        least: the smallest that is allowed.
+        of: what is counted, for the message, such as " of pixels".
+        values: by the name of the option.
+
+    >>> check_whole(layers=5, channels=0)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: channels is 0: give a whole number, 1 or more.
+    """
+    for name, value in values.items():
+        if type(value) is not int or value < least:
+            raise InputError(f"{name} is {value!r}: give a whole number{of}, {least} or more.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..tasks.labels import problem_of
 from ..tasks.problems import IGNORE
 from .base import Baseline, Outcome, Run, Setting
@@ -60,10 +61,8 @@ class CountsOptions:
             raise unknown("features", self.features, TITLES)
         if not isinstance(self.k, list) or not self.k or any(type(k) is not int or k < 1 for k in self.k):
             raise InputError(f"k is {self.k!r}: give a list of whole numbers from 1, such as [1, 2, 3].")
-        for name, least in (("radius", 0), ("bits", 1), ("window", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"{name} is {value!r}: give a whole number, {least} or more.")
+        check_whole(0, radius=self.radius, window=self.window)
+        check_whole(bits=self.bits)
         known = isinstance(self.strengths, list) and all(isinstance(value, int | float) for value in self.strengths)
         if not known or not self.strengths or any(not strength > 0 for strength in self.strengths):
             raise InputError(f"strengths is {self.strengths!r}: give a list of numbers above 0.")

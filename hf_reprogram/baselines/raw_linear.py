@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..options import check_whole
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting, check_choices
 from .linear import best_linear
@@ -27,8 +27,7 @@ class RawLinearOptions:
     strengths: list[float] = field(default_factory=lambda: [0.001, 0.01, 0.1, 1.0, 10.0])
 
     def __post_init__(self):
-        if type(self.side) is not int or self.side < 1:
-            raise InputError(f"side is {self.side!r}: give a whole number of pixels, 1 or more.")
+        check_whole(1, " of pixels", side=self.side)
         check_choices("raw_linear", strengths=self.strengths)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
+from ..options import check_whole
 
 
 def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> int:
@@ -24,8 +25,8 @@ def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> i
     Raises:
         InputError: there are fewer source labels than that takes.
     """
-    if asked is not None and (type(asked) is not int or asked < 1):
-        raise InputError(f"labels_per_class is {asked!r}: give a whole number, 1 or more.")
+    if asked is not None:
+        check_whole(labels_per_class=asked)
     each = min(10, width // num_labels) if asked is None else asked
     if each < 1 or num_labels * each > width:
         raise InputError(

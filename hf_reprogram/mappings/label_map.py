@@ -27,10 +27,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from . import assignment
 from .base import OutputMapping
+from .label_table import describe_map, map_lines, table
 
 DECIDED = ("given", "random", "identity")
 SETS = (*DECIDED, "frequency", "optimal", "iterative", "similarity")
@@ -39,8 +41,8 @@ AGGREGATES = ("mean_probability", "sum_probability", "max_logit", "mean_logit")
 
 
 @dataclass
-class LabelMapOptions:
-    """Options of `label_map`.
+class SetOptions:
+    """Which source labels stand for which class: the options that every mapping of source labels has.
 
     Attributes:
         num_labels: target classes.
@@ -49,10 +51,6 @@ class LabelMapOptions:
         how: "given"; "random", drawn with `seed`; "identity", in order; "frequency", greedily by mean probability; "optimal",
             the largest total of it; "iterative", frequency before every epoch; "similarity", by features; "blm" or "blm_plus".
         labels_per_class: m; by default min(10, width // num_labels), 1 for "identity", and at most 3 for "similarity".
-        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM. By default
-            the first, for BLM the last and for "similarity" the second, as in the papers.
-        refit_every: epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for the others.
-        share: of the number of classes, which is how many of an example's most probable labels BLM+ counts, at least one.
         seed: of the draw.
         reads: "logits".
     """
@@ -62,33 +60,16 @@ class LabelMapOptions:
     assignment: list[list[int]] = field(default_factory=list)
     how: str = "given"
     labels_per_class: int | None = None
-    aggregate: str | None = None
-    refit_every: int | None = None
-    share: float = 0.15
     seed: int = 0
     reads: str = "logits"
 
-    def __post_init__(self):
-        aggregates = AGGREGATES if self.how in SETS else ("mean_probability", "mean_logit")
-        if self.how not in (*SETS, *WEIGHTS):
-            raise unknown("label mapping", self.how, (*SETS, *WEIGHTS))
-        if self.aggregate is None:
-            own = "mean_logit" if self.how in WEIGHTS else "sum_probability" if self.how == "similarity" else None
-            self.aggregate = own or "mean_probability"
-        if self.aggregate not in aggregates:
-            raise unknown(f"aggregate of how={self.how!r}", self.aggregate, aggregates)
+    def __post_init__(self) -> None:
         if self.reads != "logits":
             raise InputError(f"A label map reads the source's logits, not {self.reads!r}: use a dense mapping.")
         if self.assignment and self.how != "given":
             raise InputError(f"assignment gives the sets, but how={self.how!r} finds them: leave one of the two out.")
         if self.labels_per_class is not None and self.how in ("given", *WEIGHTS):
             raise InputError(f"labels_per_class is for sets that are found, not for how={self.how!r}: leave it out.")
-        if self.refit_every is not None and not self.is_fitted:
-            raise InputError(f"refit_every is for maps that are fitted, not for how={self.how!r}: leave it out.")
-        if self.refit_every is not None and (type(self.refit_every) is not int or self.refit_every < 1):
-            raise InputError(f"refit_every is {self.refit_every!r}: give a whole number of epochs, 1 or more.")
-        if not 0 < self.share <= 1:
-            raise InputError(f"share is {self.share!r}: give more than 0 and at most 1.")
         if self.how == "given":
             assignment.check_sets(self.assignment, self.num_labels, self.width)
         else:
@@ -98,11 +79,6 @@ class LabelMapOptions:
     def is_fitted(self) -> bool:
         """Whether the map is fitted to what the source answers."""
         return self.how not in DECIDED
-
-    @property
-    def period(self) -> int | None:
-        """Epochs from one fit to the next; None for a single fit."""
-        return self.refit_every or (1 if self.how in ("iterative", *WEIGHTS) else None)
 
     def set_size(self) -> int:
         """The largest number of source labels that a class has.
@@ -119,6 +95,44 @@ class LabelMapOptions:
         if asked is None and self.how in ("identity", *WEIGHTS):
             asked = 1
         return assignment.labels_per_class(self.num_labels, self.width, asked)
+
+
+@dataclass
+class LabelMapOptions(SetOptions):
+    """Options of `label_map`, beside those of `SetOptions`.
+
+    Attributes:
+        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM. By default
+            the first, for BLM the last and for "similarity" the second, as in the papers.
+        refit_every: epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for the others.
+        share: of the number of classes, which is how many of an example's most probable labels BLM+ counts, at least one.
+    """
+
+    aggregate: str | None = None
+    refit_every: int | None = None
+    share: float = 0.15
+
+    def __post_init__(self) -> None:
+        aggregates = AGGREGATES if self.how in SETS else ("mean_probability", "mean_logit")
+        if self.how not in (*SETS, *WEIGHTS):
+            raise unknown("label mapping", self.how, (*SETS, *WEIGHTS))
+        if self.aggregate is None:
+            own = "mean_logit" if self.how in WEIGHTS else "sum_probability" if self.how == "similarity" else None
+            self.aggregate = own or "mean_probability"
+        if self.aggregate not in aggregates:
+            raise unknown(f"aggregate of how={self.how!r}", self.aggregate, aggregates)
+        if self.refit_every is not None and not self.is_fitted:
+            raise InputError(f"refit_every is for maps that are fitted, not for how={self.how!r}: leave it out.")
+        if self.refit_every is not None:
+            check_whole(1, " of epochs", refit_every=self.refit_every)
+        if not 0 < self.share <= 1:
+            raise InputError(f"share is {self.share!r}: give more than 0 and at most 1.")
+        super().__post_init__()
+
+    @property
+    def period(self) -> int | None:
+        """Epochs from one fit to the next; None for a single fit."""
+        return self.refit_every or (1 if self.how in ("iterative", *WEIGHTS) else None)
 
 
 class LabelMap(OutputMapping):
@@ -285,74 +299,6 @@ def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
     heaviest, labels = weight.topk(most, -1)
     chosen = logits.log_softmax(-1).index_select(-1, labels.flatten()).unflatten(-1, labels.shape)
     return torch.logsumexp(chosen + heaviest.log(), -1)  # a product of probabilities could underflow
-
-
-def table(
-    weights: Tensor, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
-) -> list[tuple[str, str, float]]:
-    """The source labels that count for each class, as rows (class, source label, weight), heaviest first.
-
-    Args:
-        weights: (classes, K_S).
-        source_labels: names of the source's labels; empty if it has none, which leaves their numbers.
-        target_labels: names of the classes.
-        most: rows a class.
-
-    Raises:
-        InputError: there are other numbers of names.
-    """
-    names = list(source_labels) or [str(label) for label in range(weights.shape[1])]
-    if weights.shape != (len(target_labels), len(names)):
-        raise InputError(
-            f"The map takes {weights.shape[1]} source labels to {weights.shape[0]} classes, but {len(names)} and "
-            f"{len(target_labels)} names are given: name each of them."
-        )
-    rows = []
-    for target, row in zip(target_labels, weights.detach().cpu(), strict=True):
-        heaviest = row.abs().argsort(descending=True, stable=True)[:most].tolist()
-        rows += [(target, names[label], float(row[label])) for label in heaviest if row[label] != 0]
-    return rows
-
-
-def describe_map(weights: Callable[[], Tensor], how: str, probe: Probe) -> dict[str, Any]:
-    """The source labels that stand for each class.
-
-    Args:
-        weights: gives (classes, source labels), or raises `InputError` where the map is still to be fitted.
-        how: the sets or the weights are found.
-        probe: names the labels and the classes.
-
-    Returns:
-        `label_mapping`: how. `label_map`: {class: {"number": how many source labels count for it, "labels": [(name, weight),
-        ...]}}, with the `probe.top` heaviest ones, the heaviest first; where the source does not name its labels the names are
-        their numbers. None if the map is still to be fitted.
-    """
-    try:
-        matrix = weights()
-    except InputError:  # there is nothing to map with yet
-        return {"label_mapping": how, "label_map": None}
-    rows: dict[str, list[tuple[str, float]]] = {name: [] for name in probe.labels}
-    for name, label, weight in table(matrix, probe.source.spec.labels, probe.labels, most=matrix.shape[1]):
-        rows[name].append((label, round(weight, 3)))
-    told = {name: {"number": len(labels), "labels": labels[: probe.top]} for name, labels in rows.items()}
-    return {"label_mapping": how, "label_map": told}
-
-
-def map_lines(found: dict[str, Any]) -> list[str]:
-    """What `describe_map` found, a line per class.
-
-    >>> map_lines({"label_mapping": "identity", "label_map": {"cat": {"number": 3, "labels": [("tench", 0.333)]}}})
-    ['source labels of each class, with their weights (identity):', '  cat          0.33 tench; 2 more']
-    """
-    if found["label_map"] is None:
-        return [f"label map ({found['label_mapping']}): still to be fitted, which training does"]
-    width = min(24, max(12, *map(len, found["label_map"])))
-    lines = [f"source labels of each class, with their weights ({found['label_mapping']}):"]
-    for name, entry in found["label_map"].items():
-        labels = "; ".join(f"{weight:.2f} {label}" for label, weight in entry["labels"])
-        more = entry["number"] - len(entry["labels"])
-        lines.append(f"  {name:<{width}} {labels}{f'; {more} more' if more else ''}")
-    return lines
 
 
 def assign(

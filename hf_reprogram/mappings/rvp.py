@@ -12,7 +12,7 @@ Known from a manuscript that we could not verify; the formula is all that is tak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -23,27 +23,20 @@ from ..errors import unknown
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from .base import OutputMapping
-from .label_map import SETS, LabelMap, LabelMapOptions, describe_map, map_lines, table
+from .label_map import SETS, LabelMap, LabelMapOptions, SetOptions
+from .label_table import describe_map, map_lines, table
 
 HOW = tuple(how for how in SETS if how != "iterative")
 
 
 @dataclass
-class ReweightedMapOptions:
-    """Options of `rvp`: as for `label_map`; sets alone, and fitted once, since the weights belong to their labels."""
+class ReweightedMapOptions(SetOptions):
+    """Options of `rvp`: sets alone, not BLM's weights, and fitted once, since the trained weights belong to their labels."""
 
-    num_labels: int
-    width: int
-    assignment: list[list[int]] = field(default_factory=list)
-    how: str = "given"
-    labels_per_class: int | None = None
-    seed: int = 0
-    reads: str = "logits"
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.how not in HOW:
             raise unknown("label mapping of rvp", self.how, HOW)
-        LabelMapOptions(**asdict(self))  # refuses
+        super().__post_init__()
 
 
 class ReweightedMap(OutputMapping):
@@ -87,12 +80,12 @@ class ReweightedMap(OutputMapping):
     def table(
         self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
     ) -> list[tuple[str, str, float]]:
-        """What stands for each class; see `hf_reprogram.mappings.label_map.table`."""
+        """What stands for each class; see `hf_reprogram.mappings.label_table.table`."""
         return table(self.matrix(), source_labels, target_labels, most)
 
     @torch.no_grad()
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """See `hf_reprogram.mappings.label_map.describe_map`."""
+        """See `hf_reprogram.mappings.label_table.describe_map`."""
         return describe_map(self.matrix, self.options.how, probe)
 
     def lines(self, found: dict[str, Any]) -> Lines:

@@ -59,11 +59,16 @@ class SimilarityOptions:
     loss: str = "cross_entropy"
 
     def __post_init__(self):
-        if self.loss not in LOSSES:
-            raise unknown("loss", self.loss, LOSSES)
-        _share(self.alpha)
-        if self.learn_alpha and self.alpha in (0, 1):
-            raise InputError(f"alpha is {self.alpha} and is to be trained: start between 0 and 1, such as at 0.4.")
+        check_blend(self.alpha, self.learn_alpha, self.loss)
+
+
+def check_blend(alpha: float, learn_alpha: bool, loss: str) -> None:
+    """Raise `InputError` if these are no values of `SimilarityOptions`."""
+    if loss not in LOSSES:
+        raise unknown("loss", loss, LOSSES)
+    _share(alpha)
+    if learn_alpha and alpha in (0, 1):
+        raise InputError(f"alpha is {alpha} and is to be trained: start between 0 and 1, such as at 0.4.")
 
 
 def _share(alpha: Any) -> float:

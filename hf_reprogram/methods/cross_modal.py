@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..mappings.assignment import labels_per_class
 from ..mappings.label_map import WEIGHTS
 from ..modalities.pixels import read_base
+from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
@@ -76,8 +77,7 @@ class CrossModalOptions(OutputOptions):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise InputError(f"{name} is {value!r}: give a whole number, 1 or more, or null.")
-        if type(self.k) is not int or self.k < 1:
-            raise InputError(f"k is {self.k!r}: give a whole number, 1 or more.")
+        check_whole(k=self.k)
         if self.base_image is not None and not self.bounded:
             raise InputError("base_image is for bounded=True: an unbounded program leaves nothing of it.")
         if not self.eps > 0:

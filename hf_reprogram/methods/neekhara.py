@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError, unknown
 from ..mappings.label_map import assign
 from ..sources.base import Source
-from ..transforms.contextual_vocabulary import ContextualVocabularyOptions
+from ..transforms.contextual_vocabulary import check_convolution
 from .base import Method, MethodInfo, Parts, Target
 from .vocabulary import make_tokenizer
 
@@ -42,7 +42,7 @@ class NeekharaOptions:
     labels_per_class: int | None = None
 
     def __post_init__(self) -> None:
-        ContextualVocabularyOptions(2, 2, {}, self.kernel_size, self.temperature, self.temperature_epochs)  # refuses
+        check_convolution(self.kernel_size, self.temperature, self.temperature_epochs)
         self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # YAML has lists
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)

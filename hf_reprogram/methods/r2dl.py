@@ -18,7 +18,7 @@ from ..errors import InputError, unknown
 from ..mappings.label_map import assign
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .vocabulary import initialize_vocabulary, make_tokenizer, vocabulary
+from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
 
 
 @dataclass
@@ -68,26 +68,11 @@ class R2DLOptions:
     def __post_init__(self) -> None:
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
-        for name in ("k", "num_atoms"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}: give a whole number, 1 or more.")
-        if type(self.warmup_epochs) is not int or self.warmup_epochs < 0:
-            raise InputError(f"warmup_epochs is {self.warmup_epochs!r}: give a whole number, 0 or more.")
-        for name, choices in (
-            ("init", ("random", "tokens")),
-            ("atoms", ("tokens", "ksvd")),
-            ("mapping", ("dense", "positions", "label_map")),
-        ):
-            if getattr(self, name) not in choices:
-                raise unknown(name, getattr(self, name), choices)
-        if self.sparsity is not None and (not isinstance(self.sparsity, int) or self.sparsity < 1):
-            raise InputError(f"sparsity is {self.sparsity!r}: give at least 1 atom a token, or null for a free table.")
+        check_vocabulary(self)
+        if self.mapping not in ("dense", "positions", "label_map"):
+            raise unknown("mapping", self.mapping, ("dense", "positions", "label_map"))
         if self.overlapping and self.tokenizer != "kmers":
             raise InputError(f"overlapping is for tokenizer='kmers', not for {self.tokenizer!r}: leave it out.")
-        if self.sparsity is None and (self.alternating or self.warmup_epochs):
-            raise InputError(
-                "A free table has nothing to re-sparsify: give a sparsity, or leave warm-up and alternation out."
-            )
 
 
 class R2DL(Method):

@@ -8,14 +8,13 @@ The adapter's tokenizer has a mask, `processor.mask_token`; `hf_reprogram.traini
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
 from ..sources.base import Source
 from .base import Method, MethodInfo, Parts, Target
-from .r2dl import R2DLOptions
-from .vocabulary import initialize_vocabulary, make_tokenizer, vocabulary
+from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
 
 
 @dataclass
@@ -33,7 +32,7 @@ class ReprogBERTOptions:
     num_atoms: int = 256
 
     def __post_init__(self) -> None:
-        R2DLOptions(**{field.name: getattr(self, field.name) for field in fields(self)})
+        check_vocabulary(self)
 
 
 class ReprogBERT(Method):

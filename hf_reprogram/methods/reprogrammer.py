@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
-from ..mappings.similarity import SimilarityOptions
+from ..mappings.similarity import check_blend
 from ..modalities.pixels import image_processor
+from ..options import check_whole
 from ..sources.base import Source
 from ..sources.dual import DualSource
-from ..transforms.program import check_whole
-from ..transforms.text_programs import TextProgramOptions
+from ..transforms.text_programs import check_size
 from .base import Method, MethodInfo, Parts, Target
 
 TEXT_PROGRAMS = ("low_rank", "context", "table", "none")
@@ -74,10 +74,11 @@ class ReprogrammerOptions:
             raise InputError(f"size is {self.size}, but a text program {self.text_program!r} has none: leave it out.")
         if self.border is not None and self.image_program != "border":
             raise InputError(f"border is {self.border}, but image_program is {self.image_program!r}: leave it out.")
-        check_whole(self, *(name for name in ("border", "resolution") if getattr(self, name) is not None))
+        given = {"border": self.border, "resolution": self.resolution}
+        check_whole(**{name: value for name, value in given.items() if value is not None})
         if self.size is not None:
-            TextProgramOptions(self.text_program, width=1, size=self.size)
-        SimilarityOptions(2, width=1, alpha=self.alpha, learn_alpha=self.learn_alpha, loss=self.loss)
+            check_size(self.text_program, self.size)
+        check_blend(self.alpha, self.learn_alpha, self.loss)
 
 
 class Reprogrammer(Method):

@@ -8,9 +8,29 @@ from typing import Any
 import torch
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.target_tokenizers import KINDS, framed_tokenizer, target_tokenizer
 from .base import Target
+
+
+def check_vocabulary(options: Any) -> None:
+    """Raise `InputError` if options are out of range: `k`, `sparsity`, `init`, `warmup_epochs`, `alternating` and atoms.
+
+    They are those of `hf_reprogram.methods.r2dl.R2DLOptions`.
+    """
+    check_whole(k=options.k, num_atoms=options.num_atoms)
+    check_whole(0, warmup_epochs=options.warmup_epochs)
+    if options.init not in ("random", "tokens"):
+        raise unknown("init", options.init, ("random", "tokens"))
+    if options.atoms not in ("tokens", "ksvd"):
+        raise unknown("atoms", options.atoms, ("tokens", "ksvd"))
+    if options.sparsity is not None and (not isinstance(options.sparsity, int) or options.sparsity < 1):
+        raise InputError(f"sparsity is {options.sparsity!r}: give at least 1 atom a token, or null for a free table.")
+    if options.sparsity is None and (options.alternating or options.warmup_epochs):
+        raise InputError(
+            "A free table has nothing to re-sparsify: give a sparsity, or leave warm-up and alternation out."
+        )
 
 
 def make_tokenizer(

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.template import Template, apply_template
 from .base import Method, MethodInfo, Parts, Target
@@ -48,8 +49,7 @@ class WarpOptions:
     reads: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_prompts, int) or self.num_prompts < 0:
-            raise InputError(f"num_prompts is {self.num_prompts!r}: give a whole number, 0 or more.")
+        check_whole(0, num_prompts=self.num_prompts)
         if self.template is not None:
             self.num_prompts = Template.parse(self.template).num_prompts
         if self.prompt_init not in (None, "mask", "words", "normal"):

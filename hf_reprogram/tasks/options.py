@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, unknown
 from ..modalities import every_modality
+from ..options import check_whole
 from .metrics import METRICS
 from .problems import PROBLEMS
 
@@ -84,8 +85,8 @@ class TaskSection:
             raise unknown("task.problem", self.problem, PROBLEMS)
         for key in ("max_train", "max_test", "max_length", "validation_max", "train_size"):
             value = getattr(self, key)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"task.{key} is {value!r}: give a whole number, 1 or more.")
+            if value is not None:
+                check_whole(**{f"task.{key}": value})
         if not 0 < self.validation_share < 1:
             raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
         for name in self.labels or ():

@@ -22,7 +22,7 @@ from ..modalities.image import IMAGE
 from ..modalities.pixels import read_image
 from ..ood.metrics import rate
 from ..ood.report import LogitScore, score_of
-from ..options import from_dict
+from ..options import check_whole, from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
 from .inputs import prepare_inputs
 from .labels import known_task
@@ -90,7 +90,7 @@ class CorruptionOptions:
         for kind in self.kinds:
             for level in self.levels:
                 check(kind, level)
-        _whole("ood.corruptions.images", self.images)
+        check_whole(**{"ood.corruptions.images": self.images})
 
 
 @dataclass
@@ -132,7 +132,7 @@ class ShiftOptions:
         if not (self.covariate or self.corruptions or self.semantic):
             raise InputError("ood names nothing to compare with: give ood.covariate, ood.corruptions or ood.semantic.")
         if self.max_images is not None:
-            _whole("ood.max_images", self.max_images)
+            check_whole(**{"ood.max_images": self.max_images})
         self.told()
         rate(self.tpr)
         for alpha in self.alphas:
@@ -160,11 +160,6 @@ def _section(given: Any, where: str, form: str) -> Mapping[Any, Any]:
     if not isinstance(given, Mapping):
         raise InputError(f"{where} is {given!r}: write {form}.")
     return given
-
-
-def _whole(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{key} is {value!r}: give a whole number, 1 or more.")
 
 
 def check_task(modality: Modality | None, problem: str) -> None:

@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..sources.probe import Example
 from .drawing import by, grey_card
-from .program import Program, ProgramTransform, check_whole, near_square, prepared
+from .program import Program, ProgramTransform, near_square, prepared
 
 MASKS = ("surround", "border", "full", "given")
 
@@ -73,7 +74,13 @@ class CanvasOptions:
     l2: float = 0.0
 
     def __post_init__(self):
-        check_whole(self, "height", "width", "image_height", "image_width", "copies")
+        check_whole(
+            height=self.height,
+            width=self.width,
+            image_height=self.image_height,
+            image_width=self.image_width,
+            copies=self.copies,
+        )
         if self.mask not in MASKS:
             raise unknown("mask", self.mask, MASKS)
         self._check_place()

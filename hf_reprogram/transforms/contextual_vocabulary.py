@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import InputTransform
 from .vocabulary import check_special_ids, ids_and_mask
@@ -45,21 +46,20 @@ class ContextualVocabularyOptions:
     temperature: tuple[float, float] = (2.0, 0.01)
     temperature_epochs: int = 15
 
-    def __post_init__(self):
-        if type(self.kernel_size) is not int or self.kernel_size % 2 == 0 or self.kernel_size < 1:
-            raise InputError(
-                f"kernel_size is {self.kernel_size!r}: give an odd number, so that a token stands in the middle."
-            )
-        given = self.temperature
-        if (
-            not isinstance(given, list | tuple)
-            or len(given) != 2
-            or not all(type(t) in (int, float) and t > 0 for t in given)
-        ):
-            raise InputError(f"temperature is {given!r}: give two numbers above 0, the first and the last.")
-        self.temperature = tuple(given)  # type: ignore[assignment]  # JSON has lists
-        if type(self.temperature_epochs) is not int or self.temperature_epochs < 1:
-            raise InputError(f"temperature_epochs is {self.temperature_epochs!r}: give a whole number, 1 or more.")
+    def __post_init__(self) -> None:
+        check_convolution(self.kernel_size, self.temperature, self.temperature_epochs)
+        first, last = self.temperature  # JSON has lists
+        self.temperature = (first, last)
+
+
+def check_convolution(kernel_size: int, temperature: tuple[float, float], temperature_epochs: int) -> None:
+    """Raise `InputError` if these are no values of `ContextualVocabularyOptions`."""
+    if type(kernel_size) is not int or kernel_size % 2 == 0 or kernel_size < 1:
+        raise InputError(f"kernel_size is {kernel_size!r}: give an odd number, so that a token stands in the middle.")
+    pair = isinstance(temperature, list | tuple) and len(temperature) == 2
+    if not pair or not all(type(t) in (int, float) and t > 0 for t in temperature):
+        raise InputError(f"temperature is {temperature!r}: give two numbers above 0, the first and the last.")
+    check_whole(temperature_epochs=temperature_epochs)
 
 
 class ContextualVocabulary(InputTransform):

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..options import from_dict
+from ..options import check_whole, from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
 from ..sources.probe import Example, Lines, Probe
@@ -31,7 +31,7 @@ from ..sources.reading import constant
 from .base import InputTransform, Kept, check_same_options
 from .canvas import Canvas, CanvasOptions
 from .drawing import Views, program_lines
-from .program import check_whole, prepared
+from .program import prepared
 from .text_programs import make_text_program
 
 
@@ -57,9 +57,11 @@ class DualOptions:
     resolution: int | None = None
 
     def __post_init__(self):
-        check_whole(self, "height", "width", "classes", "templates", "tokens")
+        check_whole(
+            height=self.height, width=self.width, classes=self.classes, templates=self.templates, tokens=self.tokens
+        )
         if self.resolution is not None:
-            check_whole(self, "resolution")
+            check_whole(resolution=self.resolution)
             if self.resolution > min(self.height, self.width):
                 raise InputError(
                     f"resolution is {self.resolution}, but the source's image has {self.height} x {self.width} pixels: give "

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.probe import Example
 from .drawing import read_given
-from .program import Program, ProgramTransform, check_whole, near_square
+from .program import Program, ProgramTransform, near_square
 
 
 @dataclass
@@ -50,11 +51,11 @@ class FeatureOverlayOptions:
     l2: float = 0.0
 
     def __post_init__(self):
-        check_whole(self, "height", "width", "num_features")
+        check_whole(height=self.height, width=self.width, num_features=self.num_features)
         rows, columns = near_square(self.num_features)
         if self.side is None:
             self.side = max(1, min(self.height // 2 // rows, self.width // 2 // columns))
-        check_whole(self, "side")
+        check_whole(side=self.side)
         if rows * self.side > self.height or columns * self.side > self.width:
             raise InputError(
                 f"{self.num_features} features in {rows} x {columns} squares of {self.side} x {self.side} pixels do not fit on "

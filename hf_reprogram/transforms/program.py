@@ -197,10 +197,3 @@ def near_square(count: int) -> tuple[int, int]:
     """Rows and columns of a grid for `count` things, as many columns as rows or one more."""
     columns = isqrt(count - 1) + 1
     return ceil(count / columns), columns
-
-
-def check_whole(options: Any, *names: str, least: int = 1) -> None:
-    """Raise `InputError` if one of these options is not a whole number of at least `least`."""
-    for name in names:
-        if type(value := getattr(options, name)) is not int or value < least:
-            raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")

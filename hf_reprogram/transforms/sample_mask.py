@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.probe import Probe
 from .drawing import Views
-from .program import Program, ProgramTransform, check_whole, prepared
+from .program import Program, ProgramTransform, prepared
 
 
 @dataclass
@@ -52,8 +53,8 @@ class SampleMaskOptions:
     l2: float = 0.0
 
     def __post_init__(self):
-        check_whole(self, "height", "width", "layers", "channels")
-        check_whole(self, "poolings", least=0)
+        check_whole(height=self.height, width=self.width, layers=self.layers, channels=self.channels)
+        check_whole(0, poolings=self.poolings)
         if self.poolings >= self.layers or self.patch > min(self.height, self.width):
             raise InputError(
                 f"poolings is {self.poolings}: give fewer than the {self.layers} layers, and patches of 2 ** poolings pixels "

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
+from ..options import check_whole
 from ..sources.base import Source
 from ..sources.dual import Texts
 from .base import check_same_options
@@ -46,12 +47,14 @@ class TextProgramOptions:
     def __post_init__(self):
         if self.type not in TEXT_PROGRAMS:
             raise unknown("text program", self.type, TEXT_PROGRAMS)
-        if type(self.size) is not int or self.size < 1:
-            raise InputError(
-                f"The size of a {self.type} text program is {self.size!r}: give a whole number, 1 or more."
-            )
+        check_size(self.type, self.size)
         if not self.unit > 0:
             raise InputError(f"unit is {self.unit!r}: give more than 0.")
+
+
+def check_size(program: str, size: int) -> None:
+    """Raise `InputError` if a text program cannot be of this size."""
+    check_whole(**{f"The size of a {program} text program": size})
 
 
 class TextProgram(nn.Module, ABC):

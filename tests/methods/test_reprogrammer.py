@@ -157,7 +157,7 @@ def test_bad_options_get_one_sentence(options, sentence, clip):
         ({"learn_alpha": True}, "alpha is 0.0 and is to be trained: start between 0 and 1"),
         ({"learn_alpha": True, "alpha": 1}, "alpha is 1 and is to be trained"),
         ({"loss": "focal"}, "loss 'focal'"),
-        ({"resolution": 0}, "resolution is 0: give a whole number of at least 1"),
+        ({"resolution": 0}, "resolution is 0: give a whole number, 1 or more"),
         ({"resolution": 64.0}, "resolution is 64.0"),
         ({"border": 0}, "border is 0"),
         ({"size": 0}, "size of a low_rank text program is 0"),

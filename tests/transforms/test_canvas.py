@@ -259,7 +259,7 @@ REFUSED = [
     ({"image_height": 7}, "7 x 4 is larger than 6 x 8"),
     ({"copies": 5}, "5 copies of the image do not fit: 2 x 4 is larger than 3 x 2"),
     ({"copies": 2, "learn_scale": True}, "learn_scale is for one image"),
-    ({"copies": 0}, "copies is 0: give a whole number of at least 1"),
+    ({"copies": 0}, "copies is 0: give a whole number, 1 or more"),
     ({"height": 6.0}, "height is 6.0: give a whole number"),
     ({"place": "middle"}, "place is 'middle': give 'center'"),
     ({"place": [1, 2], "copies": 2}, "of a single copy"),

@@ -109,7 +109,7 @@ def test_the_program_is_bounded_kept_and_the_only_parameter():
     ("options", "message"),
     [
         ({"num_features": 0}, "num_features is 0"),
-        ({"side": 0}, "side is 0: give a whole number of at least 1"),
+        ({"side": 0}, "side is 0: give a whole number, 1 or more"),
         ({"side": 7}, "5 features in 2 x 3 squares of 7 x 7 pixels do not fit on a canvas of 12 x 16"),
         ({"num_features": 193}, "193 features in 14 x 14 squares of 1 x 1 pixels do not fit"),
         ({"num_features": 1, "side": 12, "width": 12}, "The mask leaves no pixel"),

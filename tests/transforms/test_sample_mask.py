@@ -108,8 +108,8 @@ def test_a_large_program_never_leaves_the_range():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": 0}, "layers is 0: give a whole number of at least 1"),
-        ({"poolings": -1}, "poolings is -1: give a whole number of at least 0"),
+        ({"layers": 0}, "layers is 0: give a whole number, 1 or more"),
+        ({"poolings": -1}, "poolings is -1: give a whole number, 0 or more"),
         ({"poolings": 3}, "poolings is 3: give fewer than the 3 layers"),
         ({"poolings": 4, "layers": 6}, "fit on a canvas of 8 x 12"),
         ({"l2": -0.1}, "l2 is -0.1"),
