@@ -88,9 +88,12 @@ def fit(
         "metric_for_best_model": task.metrics[0],
         "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
     }
-    lengths = {} if task.modality.letters else {"train_sampling_strategy": "random"}  # there are none to group by
+    fixed_size = {  # there are no lengths to group by, and every column is one that the model takes
+        "train_sampling_strategy": "random",
+        "remove_unused_columns": False,
+    }
     no_bars = quiet or not in_terminal()
-    settings = {**DEFAULTS, **on_cpu, **select, **lengths, **arguments}
+    settings = {**DEFAULTS, **on_cpu, **select, **({} if task.modality.letters else fixed_size), **arguments}
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=no_bars, **settings)
     except (ValueError, TypeError) as error:

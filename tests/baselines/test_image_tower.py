@@ -67,7 +67,7 @@ def pixels(made, split="test"):
 
 def logits(network, images):
     with torch.no_grad():
-        return network.eval()(images).logits.numpy()
+        return network.eval()(pixel_values=images).logits.numpy()
 
 
 def moved(first, last):
@@ -166,7 +166,7 @@ def test_the_source_that_towers_start_from_keeps_its_bytes(setting):
     start = Start(setting("resnet"))
     before = bytes_of(start.source)
     tower = start.tower()
-    tower(pixels(start.setting), torch.zeros(12)).loss.backward()
+    tower(pixel_values=pixels(start.setting), labels=torch.zeros(12)).loss.backward()
     torch.optim.SGD(tower.parameters(), 1.0).step()
     assert not any(p.requires_grad for p in start.source.parameters())
     assert bytes_of(start.source) == before != bytes_of(tower.source)
@@ -304,7 +304,7 @@ def test_the_gradient_of_l2_sp_pulls_weights_to_their_start_and_the_layer_to_zer
     found = {}
     for training in (True, False):  # outside of training there is no penalty
         tower.train(training).zero_grad()
-        tower(*batch).loss.backward()
+        tower(pixel_values=batch[0], labels=batch[1]).loss.backward()
         found[training] = {name: p.grad.clone() for name, p in tower.named_parameters() if p.grad is not None}
     assert found[True].keys() == found[False].keys()
     for name, p in tower.named_parameters():

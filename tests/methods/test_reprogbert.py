@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
-from hf_reprogram.training.encode import tokenize
+from hf_reprogram.modalities.text import tokenize
 from hf_reprogram.training.infilling import infill
 from hf_reprogram.training.predict import predict_logits
 from tests.support import tiny

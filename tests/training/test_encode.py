@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_reprogram import InputError
+from hf_reprogram.modalities.text import tokenize
 from hf_reprogram.tasks.problems import IGNORE
-from hf_reprogram.training.encode import collator, labels_of, tokenize
+from hf_reprogram.training.encode import collator, labels_of
 from hf_reprogram.transforms.target_tokenizers import target_tokenizer
 from tests.support import tiny, words
 
