@@ -26,6 +26,7 @@ test: venv ## Check style, types and generated docs, then run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 

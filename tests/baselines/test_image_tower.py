@@ -139,10 +139,10 @@ def test_normalisation_keeps_the_pretrained_statistics(setting, fits):
 def test_numbers_and_several_labels_have_losses_of_their_own():
     features = np.random.default_rng(0).normal(size=(9, 32)).astype(np.float32)
     images, numbers = torch.rand(3, 3, 32, 32), torch.tensor([0.5, 1.0, 2.0])
-    found = Tower(tiny_vision.make_source("vit"), features, 1, "regression")(images, numbers)
+    found = Tower(tiny_vision.make_source("vit"), features, 1, "regression")(pixel_values=images, labels=numbers)
     torch.testing.assert_close(found.loss, (found.logits[:, 0] - numbers).square().mean())
     several = Tower(tiny_vision.make_source("vit"), features, 2, "multi_label_classification")
-    found = several(images, torch.tensor([[0.0, 1.0]] * 3))
+    found = several(pixel_values=images, labels=torch.tensor([[0.0, 1.0]] * 3))
     torch.testing.assert_close(
         found.loss, (F.softplus(found.logits[:, 0]) + F.softplus(-found.logits[:, 1])).mean() / 2
     )
