@@ -182,7 +182,8 @@ def similarity_sets(target: np.ndarray, source: np.ndarray, most: int) -> list[l
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def weights_of(sets: np.ndarray | list[list[int]], width: int) -> np.ndarray:

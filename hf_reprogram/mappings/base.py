@@ -22,14 +22,15 @@ class OutputMapping(nn.Module):
     Options: ClassVar[type]
     row_per_class: ClassVar[bool] = True  # whether a parameter with a row per class may be taken over row by row
 
-    def __init__(self, options: Any):
+    def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
 
     @property
     def reads(self) -> str:
         """Which output of the source it needs; see `hf_reprogram.sources.base`."""
-        return self.options.reads
+        reads: str = self.options.reads
+        return reads
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if the source does not offer what this mapping reads, or offers it in another width."""

@@ -47,7 +47,7 @@ class DenseOptions:
     probabilities: bool = False
     standardize: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.probabilities and self.reads != "logits":
             raise InputError(f"probabilities are the soft-max of logits, not of {self.reads!r}: set reads='logits'.")
 
@@ -56,10 +56,11 @@ class Dense(OutputMapping):
     """`linear` of shape (labels, width) after dropout; `mean` and `deviation` (width,) are 0 and 1 until they are fitted."""
 
     Options = DenseOptions
+    options: DenseOptions
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, options: DenseOptions):
+    def __init__(self, options: DenseOptions) -> None:
         super().__init__(options)
         self.dropout = nn.Dropout(options.dropout)
         self.linear = nn.Linear(options.width, options.num_labels)

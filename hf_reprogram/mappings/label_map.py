@@ -143,13 +143,13 @@ class LabelMap(OutputMapping):
     """
 
     Options = LabelMapOptions
-    row_per_class = False  # a row belongs to a set that was found
     options: LabelMapOptions
+    row_per_class = False  # a row belongs to a set that was found
     sets: Tensor
     weight: Tensor
     fitted: Tensor
 
-    def __init__(self, options: LabelMapOptions):
+    def __init__(self, options: LabelMapOptions) -> None:
         super().__init__(options)
         if options.how in WEIGHTS:
             self.register_buffer("weight", torch.zeros(options.num_labels, options.width))
@@ -279,7 +279,7 @@ class LabelMap(OutputMapping):
 def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
     """Logits (batch, classes) from the source's (batch, K_S), for sets (classes, m) of labels padded with -1."""
     values = logits.log_softmax(-1) if aggregate.endswith("probability") else logits
-    chosen = values.index_select(-1, sets.clamp(min=0).flatten()).unflatten(-1, sets.shape)
+    chosen: Tensor = values.index_select(-1, sets.clamp(min=0).flatten()).unflatten(-1, sets.shape)
     beyond = sets < 0
     count = sets.shape[-1] - beyond.sum(-1)
     if aggregate == "mean_logit":
@@ -287,7 +287,7 @@ def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
     chosen = chosen.masked_fill(beyond, -torch.inf)
     if aggregate == "max_logit":
         return chosen.amax(-1)
-    total = chosen.logsumexp(-1)
+    total: Tensor = chosen.logsumexp(-1)
     return total - count.log() if aggregate == "mean_probability" else total
 
 
@@ -326,8 +326,10 @@ def _decided(options: LabelMapOptions) -> list[list[int]]:
         return options.assignment
     size = options.num_labels, options.width, options.set_size()
     if options.how == "identity":
-        return assignment.identity_sets(*size).tolist()
-    return np.sort(assignment.random_sets(*size, options.seed)).tolist()
+        sets = assignment.identity_sets(*size)
+    else:
+        sets = np.sort(assignment.random_sets(*size, options.seed))
+    return [[int(label) for label in row] for row in sets]
 
 
 _FOUND: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]] = {

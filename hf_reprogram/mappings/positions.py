@@ -41,7 +41,7 @@ class PositionsOptions:
     unit: float = 1.0
     reads: str = "tokens"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.heads < 1 or self.max_tokens < 1:
             raise InputError(f"heads is {self.heads} and max_tokens {self.max_tokens}: give at least 1 of each.")
 
@@ -50,8 +50,9 @@ class Positions(OutputMapping):
     """`weights` (R, positions) over the tokens, and a `dense` layer on the R means."""
 
     Options = PositionsOptions
+    options: PositionsOptions
 
-    def __init__(self, options: PositionsOptions):
+    def __init__(self, options: PositionsOptions) -> None:
         super().__init__(options)
         self.weights = nn.Parameter(torch.zeros(options.heads, options.max_tokens))
         self.dense = Dense(DenseOptions(options.num_labels, options.heads * options.width, unit=options.unit))
@@ -70,4 +71,5 @@ class Positions(OutputMapping):
         weights = 1 + self.weights[:, place.clamp(max=self.options.max_tokens - 1)] * weighed
         count = attended.sum(1).clamp(min=1)
         means = torch.einsum("rbt,btw->brw", weights, states) / count[:, None, None]
-        return self.dense(means.flatten(1), source)
+        logits: Tensor = self.dense(means.flatten(1), source)
+        return logits

@@ -43,9 +43,10 @@ class ReweightedMap(OutputMapping):
     """`within` (classes, m), the weights w before the soft-max, and `between` (classes, classes), which is E."""
 
     Options = ReweightedMapOptions
+    options: ReweightedMapOptions
     row_per_class = False  # a row belongs to a set that was found
 
-    def __init__(self, options: ReweightedMapOptions):
+    def __init__(self, options: ReweightedMapOptions) -> None:
         super().__init__(options)
         self.label_map = LabelMap(LabelMapOptions(**asdict(options)))
         self.within = nn.Parameter(torch.zeros(self.label_map.sets.shape))

@@ -58,7 +58,7 @@ class SimilarityOptions:
     learn_alpha: bool = False
     loss: str = "cross_entropy"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_blend(self.alpha, self.learn_alpha, self.loss)
 
 
@@ -81,8 +81,9 @@ class Similarity(OutputMapping):
     """Scaled cosine similarities; omega is `alpha_logit` (1,) if alpha is trained, and nothing else."""
 
     Options = SimilarityOptions
+    options: SimilarityOptions
 
-    def __init__(self, options: SimilarityOptions):
+    def __init__(self, options: SimilarityOptions) -> None:
         super().__init__(options)
         if options.learn_alpha:
             self.alpha_logit = nn.Parameter(torch.zeros(1))
@@ -137,7 +138,8 @@ class Similarity(OutputMapping):
                 alpha = self.alpha()
                 image = (1 - alpha) * image + alpha * outputs.plain_image.float()
                 text = (1 - alpha) * text + alpha * _ensemble(outputs.plain_text.float())
-            return outputs.scale.float() * image @ text.T
+            logits: Tensor = outputs.scale.float() * image @ text.T
+            return logits
 
     def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
         """Cross-entropy over the classes, or the focal contrastive loss of the batch."""

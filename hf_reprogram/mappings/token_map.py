@@ -38,15 +38,17 @@ class TokenMap(OutputMapping):
     """`weight` of shape (source vocabulary, target tokens), which is Gamma in its unit."""
 
     Options = TokenMapOptions
+    options: TokenMapOptions
 
-    def __init__(self, options: TokenMapOptions):
+    def __init__(self, options: TokenMapOptions) -> None:
         super().__init__(options)
         self.weight = nn.Parameter(torch.zeros(options.vocab_size, options.num_labels))
 
     @property
     def gamma(self) -> Tensor:
         """Gamma (source vocabulary, target tokens)."""
-        return self.weight * self.options.vocab_size**-0.5
+        gamma: Tensor = self.weight * self.options.vocab_size**-0.5
+        return gamma
 
     def check(self, spec: SourceSpec) -> None:
         """The source must have a masked-LM decoder over as many tokens."""

@@ -36,8 +36,9 @@ class Verbalizer(OutputMapping):
     """Class vectors `weight` (C, width) and biases `bias` (C,)."""
 
     Options = VerbalizerOptions
+    options: VerbalizerOptions
 
-    def __init__(self, options: VerbalizerOptions):
+    def __init__(self, options: VerbalizerOptions) -> None:
         super().__init__(options)
         self.weight = nn.Parameter(torch.zeros(options.num_labels, options.width))
         self.bias = nn.Parameter(torch.zeros(options.num_labels))

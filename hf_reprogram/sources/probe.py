@@ -101,7 +101,7 @@ class Numbered:
     '#17'
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int) -> None:
         self.size = size
 
     def __len__(self) -> int:

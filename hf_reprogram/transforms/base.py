@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
 from .drawing import HeatMap, Views
+
+T = TypeVar("T")
 
 
 class InputTransform(nn.Module):
@@ -28,7 +30,7 @@ class InputTransform(nn.Module):
     per_token: ClassVar[bool] = False  # whether theta stands for the tokens of the adapter's own tokenizer, one by one
     num_prompts: int = 0  # trained vectors that take places beside the text's tokens
 
-    def __init__(self, options: Any):
+    def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
 
@@ -115,21 +117,21 @@ class TokenTable(Protocol):
         """The row of every position (batch, tokens) of token ids (batch, tokens)."""
 
 
-class Kept:
+class Kept(Generic[T]):
     """What a module makes of its parameters alone, kept while they stay the same.
 
     A fused optimizer's step leaves no trace in a tensor's version, so a module forgets wherever gradients flow. The copies
     that `torch.nn.DataParallel` makes of it for one call share this object: what they train it forgets, and they keep nothing.
     """
 
-    def __init__(self):
-        self._found: tuple[Any, Any] | None = None
+    def __init__(self) -> None:
+        self._found: tuple[Any, T] | None = None
 
     def forget(self) -> None:
         """Make it anew the next time."""
         self._found = None
 
-    def get(self, owner: nn.Module, key: Any, make: Callable[[], Any]) -> Any:
+    def get(self, owner: nn.Module, key: Any, make: Callable[[], T]) -> T:
         """What `make` gives, or gave for the same key.
 
         Args:

@@ -73,7 +73,7 @@ class CanvasOptions:
     background: float = 0.0
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(
             height=self.height,
             width=self.width,
@@ -187,8 +187,9 @@ class Canvas(ProgramTransform):
     """Puts images on the canvas, with a program around or over them; theta is `program` and, if trained, `log_scale`."""
 
     Options = CanvasOptions
+    options: CanvasOptions
 
-    def __init__(self, options: CanvasOptions):
+    def __init__(self, options: CanvasOptions) -> None:
         super().__init__(options)
         mask = mask_of(options)
         self.program = Program(mask, options.squash, options.amplitude, options.background, options.l2)
@@ -234,4 +235,5 @@ class Canvas(ProgramTransform):
 def _from_middle(side: int, span: slice, scale: Tensor) -> Tensor:
     """For every pixel of a side, where it lies in an image that covers `span` times `scale`: -1 to 1 between its edges."""
     centres = torch.arange(side, device=scale.device, dtype=scale.dtype) + 0.5
-    return (2 * centres - span.start - span.stop) / ((span.stop - span.start) * scale)
+    places: Tensor = (2 * centres - span.start - span.stop) / ((span.stop - span.start) * scale)
+    return places

@@ -66,11 +66,12 @@ class ContextualVocabulary(InputTransform):
     """The convolution, and the temperature of the epoch."""
 
     Options = ContextualVocabularyOptions
+    options: ContextualVocabularyOptions
     per_token = True
 
     special: Tensor
 
-    def __init__(self, options: ContextualVocabularyOptions):
+    def __init__(self, options: ContextualVocabularyOptions) -> None:
         super().__init__(options)
         self.weight = nn.Parameter(torch.zeros(options.vocab_size, options.num_tokens, options.kernel_size))
         self.bias = nn.Parameter(torch.zeros(options.vocab_size))

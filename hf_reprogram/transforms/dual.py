@@ -56,7 +56,7 @@ class DualOptions:
     text: dict[str, Any] | None = None
     resolution: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(
             height=self.height, width=self.width, classes=self.classes, templates=self.templates, tokens=self.tokens
         )
@@ -73,11 +73,12 @@ class Dual(InputTransform):
     """Theta is `canvas.program` and `text`; the class texts are the buffers `ids` and `mask` (classes, templates, tokens)."""
 
     Options = DualOptions
+    options: DualOptions
     takes = "pixel_values"
     ids: Tensor
     mask: Tensor
 
-    def __init__(self, options: DualOptions):
+    def __init__(self, options: DualOptions) -> None:
         super().__init__(options)
         self.canvas = (
             None if options.image is None else Canvas(from_dict(CanvasOptions, options.image, "option of image"))
@@ -93,7 +94,8 @@ class Dual(InputTransform):
         shape = (options.classes, options.templates, options.tokens)
         self.register_buffer("ids", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("mask", torch.zeros(shape, dtype=torch.bool))
-        self._programmed_texts, self._plain_texts = Kept(), Kept()
+        self._programmed_texts: Kept[Texts] = Kept()
+        self._plain_texts: Kept[Texts] = Kept()
 
     def check(self, spec: SourceSpec) -> None:
         """The source must take images and texts of these sizes."""
@@ -183,9 +185,11 @@ class Dual(InputTransform):
         plain = self.plain_texts
         if self.text is None:
             return plain
-        if torch.is_grad_enabled() and (trained := self.text(plain, source)).embeds.requires_grad:
-            self._programmed_texts.forget()
-            return trained
+        if torch.is_grad_enabled():
+            trained: Texts = self.text(plain, source)
+            if trained.embeds is not None and trained.embeds.requires_grad:
+                self._programmed_texts.forget()
+                return trained
         theta = ((id(p), p._version, p.device, p.dtype) for p in self.text.parameters())
         return self._programmed_texts.get(
             self, (id(plain), source.embedding.weight.dtype, *theta), lambda: self._constant_texts(plain, source)
@@ -194,7 +198,8 @@ class Dual(InputTransform):
     def _constant_texts(self, plain: Texts, source: Source) -> Texts:
         assert self.text is not None
         with constant():
-            return self.text(plain, source)
+            texts: Texts = self.text(plain, source)
+        return texts
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Images (batch, 3, h, w) from 0 to 1 as the source sees them, or as they are: (batch, 3, height, width)."""

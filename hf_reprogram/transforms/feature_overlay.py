@@ -50,7 +50,7 @@ class FeatureOverlayOptions:
     amplitude: float = 0.5
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(height=self.height, width=self.width, num_features=self.num_features)
         rows, columns = near_square(self.num_features)
         if self.side is None:
@@ -70,6 +70,7 @@ class FeatureOverlay(ProgramTransform):
     """
 
     Options = FeatureOverlayOptions
+    options: FeatureOverlayOptions
     takes = "table_values"
 
     low: Tensor
@@ -77,7 +78,7 @@ class FeatureOverlay(ProgramTransform):
     squares: Tensor
     base_image: Tensor
 
-    def __init__(self, options: FeatureOverlayOptions):
+    def __init__(self, options: FeatureOverlayOptions) -> None:
         super().__init__(options)
         squares = squares_of(options)
         mask = torch.ones(options.height * options.width, dtype=torch.bool)

@@ -52,7 +52,7 @@ class Program(nn.Module):
 
     def __init__(
         self, mask: Tensor, squash: str = "tanh", amplitude: float = 1.0, background: float = 0.0, l2: float = 0.0
-    ):
+    ) -> None:
         super().__init__()
         if squash not in SQUASHES:
             raise unknown("squash", squash, SQUASHES)
@@ -70,7 +70,7 @@ class Program(nn.Module):
         self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
         self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
         self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
-        self._kept = Kept()
+        self._kept: Kept[tuple[Tensor, Tensor]] = Kept()
 
     def forward(self, source: Source | None = None) -> Tensor:
         """What is added to the canvas, (3, height, width), in units of pixels from 0 to 1; it needs no source."""

@@ -42,7 +42,7 @@ class PromptSlotsOptions:
     first_slot_id: int
     mask_token_id: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if Template.parse(self.template).has_mask and self.mask_token_id is None:
             raise InputError(f"The template {self.template!r} has a [MASK], so mask_token_id must be given.")
 
@@ -51,8 +51,9 @@ class PromptSlots(InputTransform):
     """Replaces the embeddings of the slots by theta, `self.prompts` (K, width)."""
 
     Options = PromptSlotsOptions
+    options: PromptSlotsOptions
 
-    def __init__(self, options: PromptSlotsOptions):
+    def __init__(self, options: PromptSlotsOptions) -> None:
         super().__init__(options)
         self.template = Template.parse(options.template)
         self.num_prompts = self.template.num_prompts
@@ -118,7 +119,8 @@ class PromptSlots(InputTransform):
         return lines
 
     def _mask_position(self, ids: Tensor) -> Tensor:
-        is_mask = ids == self.options.mask_token_id
+        assert self.options.mask_token_id is not None  # the options refuse a template with a mask and without its id
+        is_mask = ids.eq(self.options.mask_token_id)
         count = is_mask.sum(1)
         if not bool((count == 1).all()):
             row = int((count != 1).nonzero()[0])

@@ -52,7 +52,7 @@ class SampleMaskOptions:
     channels: int = 8
     l2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(height=self.height, width=self.width, layers=self.layers, channels=self.channels)
         check_whole(0, poolings=self.poolings)
         if self.poolings >= self.layers or self.patch > min(self.height, self.width):
@@ -64,7 +64,8 @@ class SampleMaskOptions:
     @property
     def patch(self) -> int:
         """Side in pixels of the patches on which a mask is constant."""
-        return 2**self.poolings
+        side: int = 2**self.poolings
+        return side
 
 
 def mask_network(layers: int, poolings: int, channels: int) -> nn.Sequential:
@@ -84,8 +85,9 @@ class SampleMask(ProgramTransform):
     """Adds the program through a mask of each image's own; theta is `program` and `network`."""
 
     Options = SampleMaskOptions
+    options: SampleMaskOptions
 
-    def __init__(self, options: SampleMaskOptions):
+    def __init__(self, options: SampleMaskOptions) -> None:
         super().__init__(options)
         everywhere = torch.ones(options.height, options.width, dtype=torch.bool)
         self.program = Program(everywhere, squash="none", l2=options.l2)

@@ -44,7 +44,7 @@ class TextProgramOptions:
     size: int
     unit: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.type not in TEXT_PROGRAMS:
             raise unknown("text program", self.type, TEXT_PROGRAMS)
         check_size(self.type, self.size)
@@ -60,7 +60,7 @@ def check_size(program: str, size: int) -> None:
 class TextProgram(nn.Module, ABC):
     """Theta of the texts; its parameters start at zero."""
 
-    def __init__(self, options: TextProgramOptions):
+    def __init__(self, options: TextProgramOptions) -> None:
         super().__init__()
         self.options = options
 
@@ -85,7 +85,7 @@ class TextProgram(nn.Module, ABC):
 class LowRank(TextProgram):
     """An affine map of low rank, the same for every token."""
 
-    def __init__(self, options: TextProgramOptions):
+    def __init__(self, options: TextProgramOptions) -> None:
         super().__init__(options)
         self.down = nn.Parameter(torch.zeros(options.size, options.width))
         self.up = nn.Parameter(torch.zeros(options.width, options.size))
@@ -107,7 +107,7 @@ class LowRank(TextProgram):
 class Context(TextProgram):
     """Vectors between a text's start token and the rest; before it, where texts have none (SigLIP's)."""
 
-    def __init__(self, options: TextProgramOptions):
+    def __init__(self, options: TextProgramOptions) -> None:
         super().__init__(options)
         self.vectors = nn.Parameter(torch.zeros(options.size, options.width))
 
@@ -136,7 +136,7 @@ class Table(TextProgram):
 
     tokens: Tensor
 
-    def __init__(self, options: TextProgramOptions):
+    def __init__(self, options: TextProgramOptions) -> None:
         super().__init__(options)
         self.rows = nn.Parameter(torch.zeros(options.size, options.width))
         self.register_buffer("tokens", torch.zeros(options.size, dtype=torch.long))

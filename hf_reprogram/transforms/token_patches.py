@@ -67,7 +67,7 @@ class TokenPatchesOptions:
     l2: float = 0.0
     frequent: list[int] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sides = (self.height, self.width)
         if self.patch_size < 1 or any(side % self.patch_size for side in sides):
             common = [p for p in range(1, min(sides) + 1) if not any(side % p for side in sides)]
@@ -94,12 +94,13 @@ class TokenPatches(InputTransform):
     """Draws tokens as patches; theta is `table` (V_T, 3, p, p), and a base image is a buffer of bytes (3, height, width)."""
 
     Options = TokenPatchesOptions
+    options: TokenPatchesOptions
     per_token = True
 
     eps: Tensor
     base_image: Tensor
 
-    def __init__(self, options: TokenPatchesOptions):
+    def __init__(self, options: TokenPatchesOptions) -> None:
         super().__init__(options)
         side = options.patch_size
         self.table = nn.Parameter(torch.zeros(options.num_tokens, 3, side, side))
@@ -108,7 +109,7 @@ class TokenPatches(InputTransform):
             shape = (3, options.height, options.width)
             self.register_buffer("base_image", torch.zeros(shape, dtype=torch.uint8))
         self._tokens: Tensor | None = None  # of the last batch, which the penalty is about
-        self._folded = Kept()
+        self._folded: Kept[Tensor] = Kept()
 
     @torch.no_grad()
     def reset(self, std: float = 0.1) -> None:

@@ -64,7 +64,7 @@ class VocabularyOptions:
     warmup_epochs: int = 0
     alternating: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.sparsity is not None and self.sparsity < 1:
             raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom a token, or null for a free table.")
         if self.window < 1 or (self.window > 1 and self.unknown_id is None):
@@ -77,13 +77,15 @@ class VocabularyOptions:
     @property
     def num_rows(self) -> int:
         """Rows of V_T."""
-        return self.num_tokens**self.window
+        rows: int = self.num_tokens**self.window
+        return rows
 
 
 class Vocabulary(InputTransform):
     """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
 
     Options = VocabularyOptions
+    options: VocabularyOptions
     per_token = True
     passing = ("offset", "scale")  # of the dense phase: gone when training has ended
 
@@ -92,7 +94,7 @@ class Vocabulary(InputTransform):
     scale: Tensor | None
     offset: nn.Parameter | None
 
-    def __init__(self, options: VocabularyOptions):
+    def __init__(self, options: VocabularyOptions) -> None:
         super().__init__(options)
         n, s = options.num_rows, options.sparsity
         if s is not None:
@@ -104,7 +106,7 @@ class Vocabulary(InputTransform):
         self.register_buffer("scale", torch.ones(()) if dense else None)
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
-        self._folded = Kept()
+        self._folded: Kept[Tensor] = Kept()
 
     def check(self, spec: SourceSpec) -> None:
         """The source must take tokens, embed as wide as the table is, and have the special tokens and atoms it stands on."""
