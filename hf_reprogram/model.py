@@ -67,6 +67,8 @@ class ReprogrammedModel(PreTrainedModel):
         self.transform.to(device)
         self.mapping.to(device)
         self.register_state_dict_post_hook(_drop_source)
+        self._place = ""  # of this module's entries in a state that is being loaded
+        self.register_load_state_dict_pre_hook(_remember_place)
         self.register_load_state_dict_post_hook(_forgive_missing_source)
 
     def forward(
@@ -235,8 +237,13 @@ def _drop_source(_module, state: dict[str, Tensor], prefix: str, _metadata) -> N
         del state[name]
 
 
-def _forgive_missing_source(_module, incompatible) -> None:
-    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith("source.")]
+def _remember_place(module: ReprogrammedModel, _state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    module._place = prefix
+
+
+def _forgive_missing_source(module: ReprogrammedModel, incompatible: Any) -> None:
+    source = f"{module._place}source."
+    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(source)]
 
 
 def adapter_bytes(folder: str | os.PathLike) -> int:

@@ -27,3 +27,18 @@ class Classifier(Recurrent):
     def forward(self, ids):
         """See `Recurrent.forward`."""
         return self.head(super().forward(ids)[0][:, -1])
+
+
+class Convolutions(nn.Module):
+    """Logits (batch, outputs) of images, from one convolution with running statistics."""
+
+    def __init__(self, outputs=5, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, outputs)
+
+    def forward(self, values):
+        """Logits for pixels (batch, 3, height, width)."""
+        return self.head(self.norm(self.convolution(values)).relu().mean((2, 3)))
