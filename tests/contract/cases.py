@@ -33,6 +33,13 @@ def _convolutions(_: Path) -> Source:
     return VisionSource(modules.Convolutions(), tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
 
 
+FAMILIES = {  # a source of every registered family, by which the family is covered
+    "text": "bert",
+    "module": "lstm",
+    "vision": "vit",
+    "vision_module": "convolutions",
+    "dual": "clip",
+}
 SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what `load_source` takes
     **{name: partial(tiny.save_source, family=name) for name in (*tiny.FAMILIES, *tiny.CLASSIFIERS)},
     "lstm": lambda _: modules.Recurrent(),
@@ -58,7 +65,7 @@ def _images(processor: Any, count: int) -> tuple[list[dict[str, Any]], list[int]
 
 def _table(_: Any, count: int) -> tuple[list[dict[str, Any]], list[int]]:
     rows = FEATURES[:count]
-    return [{"input_features": row} for row in rows], [int(row[0] > 0) for row in rows]
+    return [{"table_values": row} for row in rows], [int(row[0] > 0) for row in rows]
 
 
 MODALITIES: dict[str, Callable[[Any, int], tuple[list[dict[str, Any]], list[int]]]] = {

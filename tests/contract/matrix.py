@@ -17,9 +17,9 @@ from transformers import AutoTokenizer
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel, reprogram
 from hf_reprogram.mappings import MAPPINGS
 from hf_reprogram.methods import METHODS
+from hf_reprogram.modalities import modality_taking
 from hf_reprogram.registry import Registry
 from hf_reprogram.sources import Source, SourceSpec, load_source
-from hf_reprogram.tasks.inputs import MODALITIES
 from hf_reprogram.training.encode import collator
 from hf_reprogram.transforms import TRANSFORMS
 from tests.contract import cases
@@ -82,7 +82,7 @@ class Case(NamedTuple):
 
 def _by_method(case: Case, source: Source, tokenizer: Any) -> tuple[ReprogrammedModel, Any]:
     takes = TRANSFORMS[METHODS[case.method].info.transform].takes
-    given = {"input_ids": {"texts": cases.TEXTS}, "input_features": {"features": cases.FEATURES}}.get(takes, {})
+    given = {"input_ids": {"texts": cases.TEXTS}, "table_values": {"features": cases.FEATURES}}.get(takes, {})
     options = {"labels": cases.LABELS, **given, **dict(case.options)}
     return reprogram(source, method=case.method, processor=tokenizer, **options)
 
@@ -122,7 +122,7 @@ def inputs_of(name: str, transform: str, reads: str) -> tuple[str, ...]:
     start = cases.TRANSFORMS[transform](on.source, on.tokenizer, reads)
     part = part_of(TRANSFORMS, start.options).eval()
     part.check(on.source.spec)
-    if part.takes == "input_features":
+    if part.takes == "table_values":
         part.fit(cases.FEATURES)
     batch, _ = batch_of(part.takes, start.processor, 2)
     with torch.no_grad():
@@ -131,8 +131,7 @@ def inputs_of(name: str, transform: str, reads: str) -> tuple[str, ...]:
 
 def rows(takes: str, processor: Any, count: int = 16, per_token: bool = False) -> list[dict[str, Any]]:
     """Labelled examples as the Trainer takes them."""
-    modality = next(name for name, modality in MODALITIES.items() if modality.takes == takes)
-    inputs, labels = cases.MODALITIES[modality](processor, count)
+    inputs, labels = cases.MODALITIES[modality_taking(takes).name](processor, count)
     targets: list[Any] = list(labels)
     if per_token:
         targets = [

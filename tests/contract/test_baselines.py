@@ -18,7 +18,7 @@ from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from tests.contract.baseline_cases import BASELINE_CASES
 from tests.contract.matrix import loaded
-from tests.support import runs, tiny_vision
+from tests.support import runs, tiny_vision, toys
 
 RECIPES = sorted({case.recipe for case in BASELINE_CASES.values()})
 REFUSED = [(name, case.refused) for name, case in BASELINE_CASES.items() if case.refused is not None]
@@ -74,6 +74,7 @@ def beside(request, recipes, tmp_path_factory):
 
 def test_every_baseline_is_scored_as_the_method_is(beside):
     expected = [name for name, case in BASELINE_CASES.items() if case.recipe == beside.recipe]
+    assert "failed_baselines" not in beside.results, beside.results["failed_baselines"]
     assert list(beside.results["baselines"]) == expected
     for name, record in beside.results["baselines"].items():
         assert record["title"] == BASELINES[name].title
@@ -96,3 +97,51 @@ def test_what_it_cannot_stand_beside_is_refused_before_anything_is_trained(
         train(make(recipes[refused], tmp_path, [{name: dict(BASELINE_CASES[name].options)}]), quiet=True)
     assert "\n" not in str(error.value)
     assert BASELINES[name].title in str(error.value) or name in str(error.value)
+
+
+class Reader(toys.AlwaysFirst):
+    """Notes which baselines results.json holds when it is run."""
+
+    seen: list[Any] = []
+
+    def run(self, setting):
+        """See `Baseline.run`."""
+        on_disk = json.loads(Path(setting.recipe.output, "results.json").read_text())
+        self.seen.append((set(on_disk["test"]), sorted(on_disk["baselines"])))
+        return super().run(setting)
+
+
+class Late(toys.AlwaysFirst):
+    """Fails after the method was trained and tested."""
+
+    def run(self, setting):
+        """See `Baseline.run`."""
+        raise RuntimeError("The disk is full.\nA second line.")
+
+
+@pytest.fixture
+def with_toys(monkeypatch):
+    """Three baselines of a third party, two of which look and one of which fails."""
+    for name, kind in (("toy_first", Reader), ("toy_late", Late), ("toy_second", Reader)):
+        monkeypatch.setitem(BASELINES._entries, name, kind)
+    monkeypatch.setattr(Reader, "seen", [])
+    return ["toy_first", "toy_late", "toy_second"]
+
+
+def test_results_are_on_disk_before_the_first_baseline_and_after_each(with_toys, recipes, tmp_path):
+    recipe = make(recipes["texts"], tmp_path, with_toys)
+    results = train(recipe, quiet=True)
+    assert Reader.seen == [({*results["test"]}, []), ({*results["test"]}, ["toy_first"])]
+
+
+@pytest.mark.filterwarnings("ignore:Training ended at one answer")
+def test_a_baseline_that_fails_late_costs_neither_the_run_nor_the_others(with_toys, recipes, tmp_path):
+    recipe = make(recipes["texts"], tmp_path, with_toys)
+    with pytest.warns(UserWarning, match=r"The baseline toy_late failed and is left out: The disk is full\."):
+        results = train(recipe)
+    assert results["failed_baselines"] == {"toy_late": "The disk is full."}
+    assert sorted(results["baselines"]) == ["toy_first", "toy_second"]
+    on_disk = json.loads(Path(recipe.output, "results.json").read_text())
+    assert on_disk["failed_baselines"] == results["failed_baselines"]
+    assert on_disk["test"] == results["test"]
+    assert Path(recipe.output, "README.md").exists()

@@ -12,8 +12,9 @@ from hf_reprogram.baselines import BASELINES
 from hf_reprogram.mappings import MAPPINGS
 from hf_reprogram.mappings.dense import Dense
 from hf_reprogram.methods import METHODS
+from hf_reprogram.modalities import MODALITIES, every_modality
 from hf_reprogram.registry import Registry
-from hf_reprogram.tasks.inputs import MODALITIES
+from hf_reprogram.sources.families import SOURCE_FAMILIES, family_of
 from hf_reprogram.transforms import TRANSFORMS
 from tests.contract import baseline_cases, cases
 from tests.contract.matrix import CASES, loaded, ours
@@ -22,6 +23,8 @@ TABLES = [
     (TRANSFORMS, cases.TRANSFORMS, "TRANSFORMS in tests/contract/cases.py"),
     (MAPPINGS, cases.MAPPINGS, "MAPPINGS in tests/contract/cases.py"),
     (METHODS, cases.METHOD_CASES, "METHOD_CASES in tests/contract/cases.py"),
+    (MODALITIES, cases.MODALITIES, "MODALITIES in tests/contract/cases.py"),
+    (SOURCE_FAMILIES, cases.FAMILIES, "FAMILIES in tests/contract/cases.py"),
     (BASELINES, baseline_cases.BASELINE_CASES, "BASELINE_CASES in tests/contract/baseline_cases.py"),
 ]
 BY_KIND = pytest.mark.parametrize(("registry", "table", "where"), TABLES, ids=[table[0].kind for table in TABLES])
@@ -58,7 +61,7 @@ def test_every_part_stands_in_the_matrix():
     assert {case.transform for case in CASES} >= {*ours(TRANSFORMS)}
     assert {case.mapping for case in CASES} >= {*ours(MAPPINGS)}
     assert {case.method for case in CASES} >= {*ours(METHODS)}
-    assert {case.source for case in CASES} == {*cases.SOURCES}
+    assert {case.source for case in CASES} == {*cases.SOURCES} >= {*cases.FAMILIES.values()}
     assert len({str(case) for case in CASES}) == len(CASES)
 
 
@@ -69,16 +72,19 @@ def test_every_kind_of_source_and_all_that_it_offers_is_read():
         assert {*spec.widths} - {"residual"} <= {case.reads for case in same}, name
 
 
-def test_every_modality_has_rows():
-    assert {*cases.MODALITIES} == {*MODALITIES}, "add the modality to MODALITIES in tests/contract/cases.py"
+def test_every_family_has_a_source_of_each_of_its_kinds():
+    kinds = {loaded(name).source.spec.kind for name in cases.SOURCES}
+    for family, source in cases.FAMILIES.items():
+        assert isinstance(family_of(loaded(source).source.spec.kind), SOURCE_FAMILIES[family])
+        assert {*SOURCE_FAMILIES[family].kinds} <= kinds, f"add a source of each kind of {family} to SOURCES"
 
 
 def test_the_models_forward_takes_every_modality_by_name():
     """The Trainer drops the columns that the signature does not hold."""
     named = inspect.signature(ReprogrammedModel.forward).parameters
-    assert {modality.takes for modality in MODALITIES.values()} <= {*named}
+    assert {modality.takes for modality in every_modality()} <= {*named}
 
 
 @pytest.mark.parametrize("name", TRANSFORMS.names())
 def test_what_a_transform_takes_is_some_modality(name):
-    assert TRANSFORMS[name].takes in {modality.takes for modality in MODALITIES.values()}
+    assert TRANSFORMS[name].takes in {modality.takes for modality in every_modality()}
