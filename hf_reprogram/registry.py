@@ -42,6 +42,7 @@ class Registry(Generic[T]):
         """
         self.kind = kind
         self._entries: dict[str, Any] = dict(builtin)
+        self._points: EntryPoints | None = None
 
     def register(self, name: str, entry: T) -> T:
         """Add an object, or its address `"module:attribute"`, and return it.
@@ -82,4 +83,6 @@ class Registry(Generic[T]):
         return cast(T, entry)
 
     def _entry_points(self) -> EntryPoints:
-        return entry_points(group=f"hf_reprogram.{self.kind}s")
+        if self._points is None:  # a look at every installed package, which takes 20 ms
+            self._points = entry_points(group=f"hf_reprogram.{self.kind}s")
+        return self._points
