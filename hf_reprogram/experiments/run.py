@@ -74,7 +74,8 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     def keep() -> None:
         """Write what is known by now, so that nothing which comes later can lose it."""
         if process.is_main_process:
-            write_json(output / "results.json", {**results, "wall_seconds": time.perf_counter() - started})
+            results["wall_seconds"] = time.perf_counter() - started
+            write_json(output / "results.json", results)
 
     if process.is_main_process:
         _publish(best.folder, output)
@@ -95,7 +96,6 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         results["ood"] = summarize_ood([*records.values()], shifts, task)
         keep()
         record = records[best.seed]
-    results["wall_seconds"] = time.perf_counter() - started
     _finish(output, results, record, quiet)
     return results
 
