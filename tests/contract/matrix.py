@@ -157,12 +157,13 @@ def on_source(name: str) -> list[Case]:
     ]
 
 
-def cover(*fields: str, among: Iterable[Case]) -> list[Case]:
-    """The first cases in which each value of these fields is seen."""
-    seen: set[tuple[str, str]] = set()
+def cover(*fields: str | tuple[str, ...], among: Iterable[Case]) -> list[Case]:
+    """The first cases in which each value of these fields is seen; of several fields each combination of their values."""
+    seen: set[tuple[Any, ...]] = set()
     kept = []
     for case in among:
-        values = {(field, getattr(case, field)) for field in fields if getattr(case, field)}
+        groups = [(field,) if isinstance(field, str) else field for field in fields]
+        values = {(group, *found) for group in groups if all(found := [getattr(case, name) for name in group])}
         if values - seen:
             kept.append(case)
             seen |= values
@@ -170,13 +171,17 @@ def cover(*fields: str, among: Iterable[Case]) -> list[Case]:
 
 
 def matrix() -> Iterator[Case]:
-    """All that fits the first source of what offers the same; on the others each transform, mapping and reading once."""
-    seen = set()
+    """Every transform x mapping on the first source of what offers the same, with each of its readings; see `cover`.
+
+    On the other sources of that kind each transform, mapping and reading is seen once.
+    """
+    pairs = (("transform", "mapping"), ("transform", "reads"), ("mapping", "reads"))
+    offered = set()
     for name in cases.SOURCES:
-        spec, fit = loaded(name).source.spec, on_source(name)
+        spec = loaded(name).source.spec
         offers = (spec.kind, *spec.widths)
-        yield from cover("transform", "mapping", "reads", among=fit) if offers in seen else fit
-        seen.add(offers)
+        yield from cover(*(("transform", "mapping", "reads") if offers in offered else pairs), among=on_source(name))
+        offered.add(offers)
 
 
 def by_method() -> Iterator[Case]:

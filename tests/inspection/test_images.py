@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from math import tanh
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from hf_reprogram import InputError, reprogram
-from hf_reprogram.cli import main
-from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model, probe_of
+from hf_reprogram.inspection.adapter import describe, inspect_model
 from hf_reprogram.sources import VisionSource
 from hf_reprogram.transforms.drawing import grey_card
-from tests.support import tiny, tiny_vision, words
-
-LABELS = ["above", "below"]
-ROWS = np.stack([np.linspace(0, 1, 101), np.linspace(-10, 10, 101), np.linspace(3, 5, 101)], 1)
-TEXTS = ["the film was good , the film was long", "the film was dull and the plot was thin and bad"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(tiny_vision.save_source(tmp_path_factory.mktemp("vision") / "vit", "vit"))
-
-
-def make(source, method, labels=LABELS, fill=None, **options):
-    """A model and its processor, the program's weights all `fill`, or random."""
-    torch.manual_seed(0)
-    model, processor = reprogram(source, method, labels, **options)
-    with torch.no_grad():
-        for parameter in model.transform.parameters():
-            if parameter.dim() and fill is None:
-                parameter.normal_()
-            elif parameter.dim():
-                parameter.fill_(fill)
-    return model, processor
-
-
-def look(model, processor, example=None):
-    """The example with the program and without it."""
-    return model.transform.picture(probe_of(model, processor, example=example))
-
-
-def label_table(model, top=5):
-    """The source labels of each class."""
-    return model.mapping.inspect(probe_of(model, None, top))["label_map"]
-
-
-def picture(path, value, side=9):
-    """A file of a plain picture."""
-    Image.fromarray(np.full((side, side, 3), value, np.uint8)).save(path)
-    return str(path)
-
-
-def command(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
-
+from tests.support import tiny, tiny_vision
+from tests.support.inspecting import KINDS, LABELS, ROWS, TEXTS, label_table, look, make, picture
 
 # ------------------------------------------------------------------------------------------------------ in numbers
 
@@ -250,16 +203,6 @@ def test_labels_without_names_are_numbered():
 
 # --------------------------------------------------------------------------------------------------------- the text
 
-KINDS = {
-    "elsayed": {},
-    "ilm_vp": {"learn_scale": True},
-    "blm": {"copies": 2},
-    "kloberdanz": {},
-    "smm": {},
-    "fraud": {"features": ROWS},
-    "cross_modal": {"texts": TEXTS},
-}
-
 
 @pytest.mark.parametrize("method", KINDS)
 def test_every_kind_of_image_adapter_can_be_inspected_and_stays_as_it_is(folder, method):
@@ -285,129 +228,3 @@ def test_the_text_says_where_and_how_far(folder):
     text = describe(inspect_model(*make(folder, "elsayed", image_size=6, copies=5)))
     assert "; 5 images, each of 6 x 6, the first 5 from the top and 2 from the left\n" in text
     assert "32 x 32 pixels, which the image fills\n" in describe(inspect_model(*make(folder, "smm")))
-
-
-# -------------------------------------------------------------------------------------------------------- pictures
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """What is drawn: pictures by their titles."""
-    from matplotlib.axes import Axes
-
-    pictures, imshow = {}, Axes.imshow
-
-    def record(self, values, **options):
-        pictures[self.get_title()] = np.array(values)
-        return imshow(self, values, **options)
-
-    monkeypatch.setattr(Axes, "imshow", record)
-    return pictures
-
-
-def is_whole_image(path):
-    with Image.open(path) as image:
-        image.load()
-        return image.format == "PNG" and len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10
-
-
-def hwc(picture):
-    return picture.permute(1, 2, 0).numpy()
-
-
-def test_the_file_is_written_whole_and_alone(folder, tmp_path):
-    path = plot_model(*make(folder, "smm"), tmp_path / "new" / "plot.png", "$title")
-    assert is_whole_image(path)
-    assert [file.name for file in path.parent.iterdir()] == ["plot.png"]
-
-
-def test_the_pictures_are_the_program_and_the_canvas_before_and_after(folder, tmp_path, drawn):
-    model, processor = make(folder, "elsayed", amplitude=0.1)
-    plot_model(model, processor, tmp_path / "plot.png", "title")
-    views, program = look(model, processor), model.transform.program().detach()
-    factor = 0.5 / float(program.abs().max())
-    assert list(drawn) == [f"what the program adds, x {factor:.2g}", "before", "after"]
-    np.testing.assert_allclose(next(iter(drawn.values())), hwc(0.5 + factor * program), atol=1e-6)
-    np.testing.assert_array_equal(drawn["before"], hwc(views.before))
-    np.testing.assert_array_equal(drawn["after"], hwc(views.after))
-    assert (drawn["before"] != drawn["after"]).any()
-
-
-def test_an_untrained_program_is_plain_grey(folder, tmp_path, drawn):
-    model, processor = make(folder, "elsayed", fill=0.0)
-    plot_model(model, processor, tmp_path / "plot.png", "title")
-    assert (drawn["what the program adds"] == 0.5).all()
-
-
-def test_a_mask_is_drawn_beside_its_program(folder, tmp_path, drawn):
-    plot_model(*make(folder, "smm"), tmp_path / "plot.png", "title")
-    assert [title.split(",")[0] for title in drawn] == [
-        "what the program adds", "its mask for the example", "before", "after",
-    ]  # fmt: skip
-
-
-def test_tokens_are_drawn_under_their_names(folder, tmp_path, drawn):
-    texts = [*TEXTS, "the the the $ $ extraordinarily extraordinarily"]
-    model, processor = make(folder, "cross_modal", texts=texts)
-    plot_model(model, processor, tmp_path / "plot.png", "title", example="a $5 film \n of 電")
-    names = processor.convert_ids_to_tokens(list(range(10)))
-    assert {"the", "film", "$", "extraordinarily"} <= set(names)
-    titles = [{"$": r"\$", "extraordinarily": "extraordi..."}.get(name, name) for name in names]
-    assert list(drawn) == [*titles, ""]
-    for row, title in enumerate(titles):
-        np.testing.assert_allclose(drawn[title], hwc(0.5 + 0.5 * model.transform.table[row].tanh().detach()), atol=1e-6)
-    np.testing.assert_array_equal(drawn[""], hwc(look(model, processor, "a $5 film \n of 電").after))
-
-
-def test_bounded_patches_are_drawn_large_and_the_base_is_shown(folder, tmp_path, drawn):
-    file = picture(tmp_path / "base.png", 200)
-    model, processor = make(folder, "cross_modal", texts=TEXTS, bounded=True, base_image=file, fill=50.0)
-    plot_model(model, processor, tmp_path / "plot.png", "title")
-    assert list(drawn)[-2:] == ["before", "after"]
-    deviations = torch.tensor(tiny_vision.STD)
-    np.testing.assert_allclose(drawn["the"][0, 0], 0.5 + 0.5 * deviations / deviations.max(), atol=1e-6)
-
-
-def test_a_few_tokens_leave_no_patch_without_a_name(folder, tmp_path, drawn):
-    model, processor = make(folder, "cross_modal", tokenizer="characters", alphabet="AB")
-    plot_model(model, processor, tmp_path / "plot.png", "title")
-    assert list(drawn) == ["A", "B", ""]
-
-
-# ------------------------------------------------------------------------------------------------- the command line
-
-
-def saved(folder, path, method, **options):
-    for part in make(folder, method, **options):
-        if part is not None:
-            part.save_pretrained(path)
-    return path
-
-
-@pytest.mark.parametrize("method", ["elsayed", "fraud", "cross_modal"])
-def test_inspect_of_a_saved_adapter_prints_and_plots(folder, method, tmp_path, capsys):
-    adapter = saved(folder, tmp_path / "adapter", method, **KINDS[method])
-    example = {"elsayed": picture(tmp_path / "x.png", 9), "fraud": "-1,2,3", "cross_modal": words.texts(1)[0][0]}
-    plot = tmp_path / "plots" / "program.png"
-    assert command("inspect", adapter, "--example", example[method], "--plot", plot, "--top", 1) == 0
-    out = capsys.readouterr().out
-    assert "program: " in out
-    assert ("still to be fitted" if method == "fraud" else "  below        ") in out
-    assert is_whole_image(plot)
-    assert command("inspect", adapter, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["canvas"]["size"] == [32, 32]
-
-
-def test_without_matplotlib_the_remedy_is_said(folder, tmp_path, capsys, monkeypatch):
-    adapter = saved(folder, tmp_path / "adapter", "elsayed")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert command("inspect", adapter) == 0
-    assert command("inspect", adapter, "--plot", tmp_path / "plot.png") == 2
-    assert "pip install 'hf_reprogram[plots]'" in capsys.readouterr().err
-    assert not (tmp_path / "plot.png").exists()
-
-
-def test_an_example_that_is_no_image_is_one_line(folder, tmp_path, capsys):
-    adapter = saved(folder, tmp_path / "adapter", "elsayed")
-    assert command("inspect", adapter, "--example", tmp_path / "nothing.png") == 2
-    assert "is no image that can be read" in capsys.readouterr().err

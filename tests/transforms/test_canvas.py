@@ -14,6 +14,7 @@ from hf_reprogram.transforms.canvas import Canvas, CanvasOptions, mask_of, run_l
 from hf_reprogram.transforms.program import near_square
 from tests.support import tiny, tiny_vision
 from tests.support.replicas import replica
+from tests.support.training import losses_of
 
 
 def canvas(start: float | None = 1.0, **options) -> Canvas:
@@ -358,15 +359,8 @@ def adapter(folder, **options) -> ReprogrammedModel:
 def test_theta_trains_and_reloads(family, options, tmp_path):
     model = adapter(tiny_vision.save_source(tmp_path / "source", family), background=0.5, amplitude=0.5, **options)
     given, labels = images(6, 8, 8), torch.arange(6) % 2
-    optimizer = torch.optim.Adam(model.trainable().values(), lr=0.05)
     start = {name: value.detach().clone() for name, value in model.trainable().items()}
-    losses = []
-    for _ in range(4):
-        optimizer.zero_grad()
-        loss = model.train()(pixel_values=given, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of(model, 0.05, pixel_values=given, labels=labels)
     assert losses[-1] < losses[0]
     assert all(parameter.grad is None for parameter in model.source.parameters())
     assert all(not torch.equal(value, start[name]) for name, value in model.trainable().items())

@@ -12,6 +12,7 @@ from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms.feature_overlay import FeatureOverlay, FeatureOverlayOptions
 from tests.support import tiny_vision
+from tests.support.training import losses_of
 
 
 def overlay(start: float = 1.0, fitted: bool = True, **options) -> FeatureOverlay:
@@ -152,14 +153,7 @@ def test_theta_trains_and_reloads_with_the_range(tmp_path):
     assert model.main_input_name == "table_values"
     given, labels = 10 * features(6, 7), torch.arange(6) % 2
     model.transform.fit(given.numpy())
-    optimizer = torch.optim.Adam(model.trainable().values(), lr=0.05)
-    losses = []
-    for _ in range(4):
-        optimizer.zero_grad()
-        loss = model.train()(table_values=given, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of(model, 0.05, table_values=given, labels=labels)
     assert losses[-1] < losses[0]
     assert model.transform.program.weight.count_nonzero() == 3 * (32 * 32 - 7 * 25)
     assert all(parameter.grad is None for parameter in model.source.parameters())

@@ -12,6 +12,7 @@ from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms.sample_mask import SampleMask, SampleMaskOptions, mask_network
 from tests.support import tiny_vision
+from tests.support.training import losses_of
 
 
 def sample_mask(start: float = 0.5, **options) -> SampleMask:
@@ -140,14 +141,7 @@ def test_theta_trains_and_reloads(tmp_path):
     model = ReprogrammedModel(config, source)
     given, labels = images(6, 8, 8), torch.arange(6) % 2
     start = {name: value.detach().clone() for name, value in model.trainable().items()}
-    optimizer = torch.optim.Adam(model.trainable().values(), lr=0.01)
-    losses = []
-    for _ in range(4):
-        optimizer.zero_grad()
-        loss = model.train()(pixel_values=given, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of(model, 0.01, pixel_values=given, labels=labels)
     assert losses[-1] < losses[0]
     assert all(not torch.equal(value, start[name]) for name, value in model.trainable().items())
     assert all(parameter.grad is None for parameter in model.source.parameters())
