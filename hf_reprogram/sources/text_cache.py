@@ -51,7 +51,7 @@ class TextCache:
             inputs_embeds=embeds,
             attention_mask=torch.cat([text_mask, text_mask.new_ones(len(texts), tail)], 1),
             position_ids=positions,
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         ).last_hidden_state
         return hidden[:, -1]
