@@ -27,8 +27,11 @@ __all__ = sorted(_HOMES)
 if TYPE_CHECKING:
     from .config import ReprogramConfig as ReprogramConfig
     from .errors import InputError as InputError
-    from .methods.reprogramming import reprogram as reprogram
+    from .methods.option_types import Reprogram
+    from .methods.reprogramming import reprogram as _reprogram
     from .model import ReprogrammedModel as ReprogrammedModel
+
+    reprogram: Reprogram = _reprogram  # the same function, with the options of each method
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,352 @@
+"""Types of what `reprogram` takes, by method; for editors and type checkers, never imported at run time.
+
+Written by `python tools/option_types.py`: change the `Options` of a method, then run it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypedDict, Unpack, overload
+
+from torch import nn
+
+from ..model import ReprogrammedModel
+
+
+class CommonOptions(TypedDict, total=False):
+    """What every method takes."""
+
+    problem_type: str
+    texts: Sequence[str] | None
+    features: Any
+    processor: Any
+    source_kind: str | None
+    source_kwargs: dict[str, Any] | None
+    init_from: str | os.PathLike[str] | None
+
+
+class BLMOptions(CommonOptions, total=False):
+    """What the method `blm` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str
+    border: int
+    squash: str
+    amplitude: float
+    background: float
+    l2: float
+
+
+class CrossModalOptions(CommonOptions, total=False):
+    """What the method `cross_modal` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    tokenizer: str
+    max_vocabulary: int | None
+    k: int
+    alphabet: list[str] | None
+    patch_size: int | None
+    bounded: bool
+    eps: float
+    base_image: str | None
+    l2: float
+
+
+class ElsayedOptions(CommonOptions, total=False):
+    """What the method `elsayed` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str
+    border: int
+    squash: str
+    amplitude: float
+    background: float
+    l2: float
+
+
+class FraudOptions(CommonOptions, total=False):
+    """What the method `fraud` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    side: int | None
+    squash: str
+    amplitude: float
+    base: float
+    base_image: str | None
+    l2: float
+
+
+class ILMVPOptions(CommonOptions, total=False):
+    """What the method `ilm_vp` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str
+    border: int
+    squash: str
+    amplitude: float
+    background: float
+    l2: float
+
+
+class KloberdanzOptions(CommonOptions, total=False):
+    """What the method `kloberdanz` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str
+    border: int
+    squash: str
+    amplitude: float
+    background: float
+    l2: float
+
+
+class NeekharaOptions(CommonOptions, total=False):
+    """What the method `neekhara` takes."""
+
+    tokenizer: str
+    k: int
+    alphabet: list[str] | None
+    kernel_size: int
+    temperature: tuple[float, float]
+    temperature_epochs: int
+    label_mapping: str
+    labels_per_class: int | None
+
+
+class ReprogrammerOptions(CommonOptions, total=False):
+    """What the method `reprogrammer` takes."""
+
+    image_program: str
+    border: int | None
+    resolution: int | None
+    text_program: str
+    size: int | None
+    templates: list[str]
+    class_texts: list[str] | None
+    alpha: float
+    learn_alpha: bool
+    loss: str
+
+
+class ReprogBERTOptions(CommonOptions, total=False):
+    """What the method `reprogbert` takes."""
+
+    tokenizer: str
+    k: int
+    alphabet: list[str] | None
+    sparsity: int | None
+    init: str
+    warmup_epochs: int
+    alternating: bool
+    atoms: str
+    num_atoms: int
+
+
+class R2DLOptions(CommonOptions, total=False):
+    """What the method `r2dl` takes."""
+
+    tokenizer: str
+    k: int
+    overlapping: bool
+    alphabet: list[str] | None
+    sparsity: int | None
+    init: str
+    warmup_epochs: int
+    alternating: bool
+    atoms: str
+    num_atoms: int
+    mapping: str
+    max_positions: int
+    labels_per_class: int | None
+    reads: str | None
+    dropout: float
+    standardize: bool
+
+
+class SMMOptions(CommonOptions, total=False):
+    """What the method `smm` takes."""
+
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    layers: int | None
+    poolings: int
+    channels: int
+    l2: float
+
+
+class WarpOptions(CommonOptions, total=False):
+    """What the method `warp` takes."""
+
+    num_prompts: int
+    template: str | None
+    prompt_init: str | None
+    init_words: list[str]
+    verbalizer: dict[str, str] | None
+    reads: str | None
+
+
+class Reprogram(Protocol):
+    """`hf_reprogram.reprogram`, with the options of each method of this package.
+
+    A method of a third party, or one whose name is known only at run time, is not among them:
+    call `hf_reprogram.methods.reprogramming.reprogram`, the same function, which takes any name and any options.
+    """
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["blm"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[BLMOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["cross_modal"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[CrossModalOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["elsayed"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[ElsayedOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["fraud"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[FraudOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["ilm_vp"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[ILMVPOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["kloberdanz"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[KloberdanzOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["neekhara"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[NeekharaOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["reprogrammer"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[ReprogrammerOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["reprogbert"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[ReprogBERTOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["r2dl"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[R2DLOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["smm"],
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[SMMOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["warp"] = "warp",
+        labels: Sequence[str] | int | None = None,
+        **options: Unpack[WarpOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
