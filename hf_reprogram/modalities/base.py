@@ -104,6 +104,10 @@ class Modality(ABC):
         """
         return []
 
+    def read_folder(self, folder: str) -> Any:
+        """The raw splits of a folder by name, where `datasets` does not read such folders; None where it does."""
+        return None
+
     @abstractmethod
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """A prepared split from a raw one: a `datasets.Dataset` with `column` and no label.

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .catalog import in_mirror, on_hub
+from .inputs import task_modality
 from .problems import PROBLEMS
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def read_splits(options: TaskOptions) -> Any:
             return load_dataset(kind, data_files={"train": str(path)}, **extra)
         if path.is_dir() and any(file.name != "metadata.csv" for file in path.rglob("*.csv")):  # that one is of images
             return load_dataset("csv", data_dir=str(path), **words)
+        modality = task_modality(options)
+        if path.is_dir() and modality is not None and (own := modality.read_folder(options.dataset)) is not None:
+            return own
         return load_dataset(*on_hub(options.dataset, options.name), revision=options.revision)
     except InputError:
         raise
