@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..modalities import every_modality, modality_of
 from ..modalities.base import Modality
-from ..modalities.examples import Examples, Pixels
+from ..modalities.examples import Examples
 from ..sources.families import native_inputs
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
@@ -75,16 +75,16 @@ class Setting:
     kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
     def once(self, data: Any, what: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """What the frozen source makes of an encoded split, computed once for all the seeds of a run if it has images.
+        """What the frozen source makes of an encoded split, computed once for all the seeds of a run if it has a key.
 
         Args:
             data: the split.
             what: says which source, processor and reading this is.
-            compute: a row for each image.
+            compute: a row for each example.
         """
-        if not isinstance(data, Examples) or not isinstance(data.read, Pixels):
+        if not isinstance(data, Examples) or data.key is None:
             return compute()
-        key = (data.read.encoded._fingerprint, what)
+        key = (data.key, what)
         if key not in self.kept:
             self.kept[key] = compute()
         return self.kept[key]

@@ -155,7 +155,7 @@ class Modality(ABC):
 
     @abstractmethod
     def parse(self, lines: list[str]) -> list[dict[str, Any]]:
-        """Prepared rows from lines of the command line or a file.
+        """Prepared rows from lines of the command line or a file; several arguments are one line, with tabs between them.
 
         Raises:
             InputError: a line is no example of this modality.

@@ -22,13 +22,16 @@ class Examples(Dataset):
         read: from row numbers to an array with a row for each.
         labels: (n, ...), or None where they are to be found.
         size: how many there are.
+        key: the same for the same examples, where what a frozen source makes of them is worth keeping; None where it is not.
 
     Attributes:
         further: constant inputs beside it, by what the model's `forward` calls them, (n, ...) each.
     """
 
-    def __init__(self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int):
-        self.takes, self.read, self.labels, self.size = takes, read, labels, size
+    def __init__(
+        self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int, key: str | None = None
+    ):
+        self.takes, self.read, self.labels, self.size, self.key = takes, read, labels, size, key
         self.further: dict[str, np.ndarray] = {}
 
     def inputs(self, rows: Any) -> dict[str, np.ndarray]:
@@ -106,7 +109,7 @@ def image_examples(split: Any, processor: Any, name: str, keep: int = KEEP) -> E
     """
     pixels = Pixels(split, processor, name)
     pixels.look(keep)
-    return Examples("pixel_values", pixels, labels_in(split), len(split))
+    return Examples("pixel_values", pixels, labels_in(split), len(split), pixels.encoded._fingerprint)
 
 
 def labels_in(split: Any) -> np.ndarray | None:
