@@ -68,13 +68,13 @@ class SourceSpec:
             InputError: it takes no image.
         """
         if self.image_size is None:
-            raise InputError(f"A {self.kind} source takes tokens, not images: use an image classifier.")
+            raise InputError(f"The {self.kind} source takes no images: use an image classifier.")
         return self.image_size
 
     def check_tokens(self) -> None:
-        """Raise `InputError` if this source takes images: a dual encoder embeds tokens too, but of its class texts alone."""
-        if self.image_size is not None:
-            raise InputError(f"The {self.kind} source takes images, not tokens: use a text model.")
+        """Raise `InputError` unless this source takes tokens: a dual encoder embeds them too, but of its class texts alone."""
+        if self.takes != "input_ids":
+            raise InputError(f"The {self.kind} source takes no tokens: use a text model.")
 
 
 class Source(nn.Module):

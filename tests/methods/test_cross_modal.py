@@ -338,7 +338,7 @@ def test_what_it_cannot_do_is_one_sentence(options, sentence, sources):
 
 
 def test_a_source_of_tokens_is_refused(source_folder):
-    with pytest.raises(InputError, match="takes tokens, not images: use an image classifier"):
+    with pytest.raises(InputError, match="takes no images: use an image classifier"):
         make(source_folder("bert"))
 
 

@@ -231,7 +231,7 @@ def test_a_label_map_needs_a_classifier(tmp_path):
 
 
 def test_an_image_method_refuses_a_text_source(source_folder):
-    with pytest.raises(InputError, match="takes tokens, not images"):
+    with pytest.raises(InputError, match="takes no images"):
         reprogram(source_folder("bert"), method="elsayed", labels=LABELS)
 
 

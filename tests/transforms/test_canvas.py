@@ -325,7 +325,7 @@ def test_another_canvas_and_a_source_of_tokens_are_refused():
         canvas().check(tiny_vision.make_source("vit").spec)
     from hf_reprogram.sources import TextSource
 
-    with pytest.raises(InputError, match="takes tokens, not images"):
+    with pytest.raises(InputError, match="takes no images"):
         canvas().check(TextSource(tiny.make_model("bert"), "masked_lm").spec)
 
 

@@ -383,5 +383,5 @@ def test_another_canvas_and_a_source_of_tokens_are_refused():
         make(8, width=64).check(tiny_vision.make_source("vit").spec)
     from tests.support.modules import Classifier
 
-    with pytest.raises(InputError, match="takes tokens, not images"):
+    with pytest.raises(InputError, match="takes no images"):
         make(8).check(ModuleSource(Classifier()).spec)
