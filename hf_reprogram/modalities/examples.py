@@ -28,9 +28,7 @@ class Examples(Dataset):
         further: constant inputs beside it, by what the model's `forward` calls them, (n, ...) each.
     """
 
-    def __init__(
-        self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int, key: str | None = None
-    ):
+    def __init__(self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int, key: str | None = None):
         self.takes, self.read, self.labels, self.size, self.key = takes, read, labels, size, key
         self.further: dict[str, np.ndarray] = {}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_reprogram import InputError
+from hf_reprogram.modalities.text import Text
 from hf_reprogram.tasks.load import TaskOptions, load_task
 from tests.support import words
 from tests.support.tables import columns, write
@@ -343,3 +344,11 @@ def test_selection_takes_the_lowest_error_and_the_highest_share(tmp_path):
         task = load_task(TaskOptions(dataset=path, text="text", regression=True, metrics=metrics))
         found = [task.benefit({"rmse": 0.1, "pearson": 0.2}), task.benefit({"rmse": 0.5, "pearson": 0.9})]
         assert found.index(max(found)) == better
+
+
+def test_a_modality_may_read_a_folder_itself(tmp_path, monkeypatch):
+    rows = Dataset.from_dict({"text": ["good", "bad"] * 10, "label": ["yes", "no"] * 10})
+    monkeypatch.setattr(Text, "read_folder", lambda self, folder: DatasetDict(train=rows), raising=True)
+    task = load_task(TaskOptions(dataset=str(tmp_path), text="text"))
+    assert sorted(task.labels) == ["no", "yes"]
+    assert len(task.train) + len(task.test) == 20
