@@ -327,7 +327,6 @@ FRAUD = {"dataset": "tabular", "name": "card_fraud"}
     ("task", "baseline", "message"),
     [
         (FRAUD, "linear_probe", "give linear_probe tokens: target"),
-        ({"dataset": "digits"}, {"linear_probe": {"reads": "first"}}, "not 'first': leave reads out"),
         ({**FRAUD, "regression": True}, "source_labels", "the task is a regression: leave it out"),
         ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
         ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give whole numbers"),
