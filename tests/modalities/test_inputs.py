@@ -238,7 +238,7 @@ def table(tmp_path):
 def test_what_an_example_is_must_be_said(table):
     sentence = refused(dataset=table)
     assert "does not say which columns" in sentence
-    assert "or task.image the image, task.features the numbers" in sentence
+    assert "task.image (the column of images" in sentence
     assert "It has 'a', 'b', 'flag', 'label', 'image', 'text'" in sentence
 
 
