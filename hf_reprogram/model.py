@@ -83,12 +83,23 @@ class ReprogrammedModel(PreTrainedModel):
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (batch, labels), or (batch, tokens, labels) with one label a token, and the loss if `labels` are given.
+        """Logits (batch, labels), or (batch, tokens, labels) with one label per token, and the loss if `labels` are given.
 
-        What labels are, and the loss, stands in `hf_reprogram.losses`. The inputs are those of the target's processor;
-        which of them are used is up to the transform (`image_features` are an image's
-        zero-shot features, where they are known). Token types are
-        accepted, since tokenizers make them, and ignored: a template is one segment.
+        The arguments are the columns that the adapter's processor makes. The transform needs the one that it `takes`, and
+        ignores those of other modalities. See `hf_reprogram.losses` for the labels and the loss.
+
+        Args:
+            input_ids: token ids (batch, tokens) of the adapter's own tokenizer.
+            attention_mask: (batch, tokens), 1 for a token and 0 for padding; by default there is no padding.
+            token_type_ids: accepted, since tokenizers make them, and ignored: a template is one segment.
+            pixel_values: images (batch, 3, height, width) of pixels from 0 to 1.
+            input_values, input_features: waveforms and spectrograms, for transforms that take them.
+            table_values: rows of a table (batch, columns).
+            image_features: an image's zero-shot features (batch, width), where they were computed before.
+            labels: (batch,), (batch, labels) or (batch, tokens).
+
+        Raises:
+            InputError: the argument that the transform takes is missing.
         """
         batch = {
             "input_ids": input_ids,
@@ -99,7 +110,13 @@ class ReprogrammedModel(PreTrainedModel):
             "table_values": table_values,
             "image_features": image_features,
         }
-        inputs = self.transform({name: value for name, value in batch.items() if value is not None}, self.source)
+        batch = {name: value for name, value in batch.items() if value is not None}
+        if (takes := self.transform.takes) not in batch:
+            raise InputError(
+                f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
+                f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
+            )
+        inputs = self.transform(batch, self.source)
         logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
         loss = None if labels is None else self.mapping.loss(logits, labels, self.config.problem_type)
         if loss is not None and self.training:

@@ -1,10 +1,13 @@
-"""Open registries with string keys: transforms, mappings, methods, baselines.
+"""Open registries with string keys.
 
-A built-in part is one line in its folder's `__init__.py`. A third party adds one without touching this package,
-either by calling `register`, or by an entry point in the group `hf_reprogram.<kind>s`:
+A built-in part is one line in its registry. Another package adds a part without a change of this one: it calls `register`, or
+it declares an entry point in the registry's group:
 
     [project.entry-points."hf_reprogram.transforms"]
     my_transform = "my_package.my_module:MyTransform"
+
+The groups are `hf_reprogram.transforms`, `hf_reprogram.mappings`, `hf_reprogram.methods`, `hf_reprogram.modalities`,
+`hf_reprogram.source_families` and `hf_reprogram.baselines`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,13 @@ class Registry(Generic[T]):
 
     `T` is the type of the objects, for example `Registry[type[Method]]`.
 
-    >>> shapes: Registry[type] = Registry("shape", {"fraction": "fractions:Fraction"})
+    Attributes:
+        kind: the singular noun for messages.
+        group: the group of entry points by which other packages add objects.
+
+    >>> shapes: Registry[type] = Registry("shape", "shapes", {"fraction": "fractions:Fraction"})
+    >>> shapes.group
+    'hf_reprogram.shapes'
     >>> shapes["fraction"](1, 2)
     Fraction(1, 2)
     >>> shapes.register("complex", complex)
@@ -33,14 +42,16 @@ class Registry(Generic[T]):
     ['complex', 'fraction']
     """
 
-    def __init__(self, kind: str, builtin: dict[str, str]):
+    def __init__(self, kind: str, plural: str, builtin: dict[str, str]):
         """Make a registry.
 
         Args:
-            kind: the singular noun for messages and for the group of entry points.
+            kind: the singular noun for messages.
+            plural: the same noun in the plural, as one word: the group of entry points is `hf_reprogram.<plural>`.
             builtin: the address `"module:attribute"` of each built-in object, by name.
         """
         self.kind = kind
+        self.group = f"hf_reprogram.{plural}"
         self._entries: dict[str, Any] = dict(builtin)
         self._points: EntryPoints | None = None
 
@@ -83,6 +94,6 @@ class Registry(Generic[T]):
         return cast(T, entry)
 
     def _entry_points(self) -> EntryPoints:
-        if self._points is None:  # a look at every installed package, which takes 20 ms
-            self._points = entry_points(group=f"hf_reprogram.{self.kind}s")
+        if self._points is None:  # reading the metadata of every installed package takes 20 ms
+            self._points = entry_points(group=self.group)
         return self._points

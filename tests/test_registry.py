@@ -16,19 +16,21 @@ from hf_reprogram.errors import unknown
 from hf_reprogram.files import staged, write_json, write_text
 from hf_reprogram.mappings import MAPPINGS
 from hf_reprogram.methods import METHODS
+from hf_reprogram.modalities import MODALITIES
 from hf_reprogram.options import from_dict
 from hf_reprogram.registry import Registry
+from hf_reprogram.sources.families import SOURCE_FAMILIES
 from hf_reprogram.transforms import TRANSFORMS
 
 
 def test_an_address_is_imported_when_it_is_asked_for():
-    registry = Registry("thing", {"late": "collections:OrderedDict", "missing": "no.such.module:x"})
+    registry = Registry("thing", "things", {"late": "collections:OrderedDict", "missing": "no.such.module:x"})
     assert registry["late"].__name__ == "OrderedDict"
     assert registry.names() == ["late", "missing"]
 
 
 def test_a_third_party_registers_a_name_once():
-    registry = Registry("thing", {})
+    registry = Registry("thing", "things", {})
     assert registry.register("mine", int) is int
     assert registry["mine"] is int
     with pytest.raises(ValueError, match="A thing named 'mine' is registered already"):
@@ -43,15 +45,23 @@ def test_entry_points_of_installed_packages_are_found(monkeypatch):
         return [SimpleNamespace(name="theirs", load=lambda: float)]
 
     monkeypatch.setattr(module, "entry_points", entry_points)
-    registry = Registry("transform", {"ours": "builtins:int"})
+    registry = Registry("shelf", "shelves", {"ours": "builtins:int"})
     assert registry.names() == ["ours", "theirs"]
     assert registry["theirs"] is float
-    assert groups == ["hf_reprogram.transforms"]  # looked for once
+    assert groups == ["hf_reprogram.shelves"]  # looked for once
+
+
+def test_the_group_of_entry_points_is_the_registrys_noun_in_the_plural():
+    every = (TRANSFORMS, MAPPINGS, METHODS, MODALITIES, SOURCE_FAMILIES, BASELINES)
+    groups = [registry.group for registry in every]
+    names = ("transforms", "mappings", "methods", "modalities", "source_families", "baselines")
+    assert groups == [f"hf_reprogram.{name}" for name in names]
+    assert all(group in module.__doc__ for group in groups)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="Unknown thing 'abacu': did you mean 'abacus'"):
-        Registry("thing", {"abacus": "x:y", "zebra": "x:y"})["abacu"]
+        Registry("thing", "things", {"abacus": "x:y", "zebra": "x:y"})["abacu"]
 
 
 @pytest.mark.parametrize("registry", [TRANSFORMS, MAPPINGS, METHODS, BASELINES], ids=lambda r: r.kind)

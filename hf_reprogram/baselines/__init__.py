@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 BASELINES: Registry[type[Baseline]] = Registry(
     "baseline",
+    "baselines",
     {
         "majority": "hf_reprogram.baselines.majority:Majority",
         "counts": "hf_reprogram.baselines.counts:Counts",

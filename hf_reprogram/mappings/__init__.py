@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MAPPINGS: Registry[type[OutputMapping]] = Registry(
     "mapping",
+    "mappings",
     {
         "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",
         "dense": "hf_reprogram.mappings.dense:Dense",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
+    "methods",
     {
         "blm": "hf_reprogram.methods.blm:BLM",
         "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",

@@ -15,6 +15,7 @@ from .base import Modality
 
 MODALITIES: Registry[Modality] = Registry(
     "modality",
+    "modalities",
     {
         "text": "hf_reprogram.modalities.text:TEXT",
         "image": "hf_reprogram.modalities.image:IMAGE",

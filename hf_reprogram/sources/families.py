@@ -13,17 +13,16 @@ from ..errors import InputError
 from ..registry import Registry
 from .base import Source
 
-SOURCE_FAMILIES: Registry[type[SourceFamily]] = (
-    Registry(  # the order in which they are asked whose model a checkpoint is
-        "source family",
-        {
-            "dual": "hf_reprogram.sources.dual:DualFamily",
-            "vision": "hf_reprogram.sources.vision:VisionFamily",
-            "text": "hf_reprogram.sources.text:TextFamily",
-            "vision_module": "hf_reprogram.sources.vision:VisionModuleFamily",
-            "module": "hf_reprogram.sources.module:ModuleFamily",
-        },
-    )
+SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
+    "source family",
+    "source_families",
+    {  # in the order in which they are asked whether a checkpoint is of their kind
+        "dual": "hf_reprogram.sources.dual:DualFamily",
+        "vision": "hf_reprogram.sources.vision:VisionFamily",
+        "text": "hf_reprogram.sources.text:TextFamily",
+        "vision_module": "hf_reprogram.sources.vision:VisionModuleFamily",
+        "module": "hf_reprogram.sources.module:ModuleFamily",
+    },
 )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 TRANSFORMS: Registry[type[InputTransform]] = Registry(
     "transform",
+    "transforms",
     {
         "vocabulary": "hf_reprogram.transforms.vocabulary:Vocabulary",
         "contextual_vocabulary": "hf_reprogram.transforms.contextual_vocabulary:ContextualVocabulary",

@@ -216,11 +216,6 @@ class Dual(InputTransform):
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`pixel_values` to `pixels`, `plain`, `texts` and `plain_texts`; see `hf_reprogram.sources.dual`."""
-        if "pixel_values" not in batch:
-            raise InputError(
-                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes pixel_values: use the processor that "
-                "came with it."
-            )
         plain = self.canvas_of(batch["pixel_values"], programmed=False)
         touched = self.canvas is not None or self.options.resolution is not None
         return {

@@ -158,11 +158,6 @@ class TokenPatches(InputTransform):
 
     def placed(self, batch: dict[str, Tensor]) -> Tensor:
         """The token at every place of the canvas (batch, places): a text's own ones in their order, then padding."""
-        if "input_ids" not in batch:
-            raise InputError(
-                f"The batch holds {', '.join(batch) or 'nothing'}, but this adapter takes input_ids: use the tokenizer that "
-                "came with it."
-            )
         ids, mask = batch["input_ids"].long(), batch.get("attention_mask")
         kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         longest, places = int(kept.sum(1).max()), self.options.places

@@ -6,9 +6,10 @@ import pytest
 
 from hf_reprogram import InputError
 from hf_reprogram.mappings import MAPPINGS
+from hf_reprogram.modalities import every_modality
 from hf_reprogram.transforms import TRANSFORMS
 from tests.contract import cases
-from tests.contract.matrix import CASES, cover, loaded, mapping_options, part_of
+from tests.contract.matrix import CASES, batch_of, cover, loaded, mapping_options, part_of
 
 OF_TRANSFORMS = cover("transform", among=[case for case in CASES if case.transform])
 OF_MAPPINGS = cover("mapping", among=[case for case in CASES if case.mapping])
@@ -50,6 +51,18 @@ def test_a_mapping_refuses_a_source_that_it_does_not_fit_in_one_sentence(case):
     said = refusals(part)
     assert said
     assert all(map(is_a_sentence, said))
+
+
+@pytest.mark.parametrize("case", OF_TRANSFORMS, ids=str)
+def test_a_batch_without_the_data_that_the_adapter_takes_is_refused_in_one_sentence(case):
+    model, processor = case.make()
+    takes = model.transform.takes
+    batch, _ = batch_of(takes, processor, 2)
+    for other in {modality.takes: batch[takes] for modality in every_modality() if modality.takes != takes}, {}:
+        with pytest.raises(InputError, match=f"The argument {takes} of forward is missing") as error:
+            model(**other)
+        assert is_a_sentence(str(error.value))
+        assert all(name in str(error.value) for name in other)
 
 
 @pytest.mark.parametrize("registry", [TRANSFORMS, MAPPINGS], ids=lambda registry: registry.kind)

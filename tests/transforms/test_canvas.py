@@ -310,11 +310,6 @@ def test_refused_images(given, message):
         pixels(canvas(), given)
 
 
-def test_a_batch_without_images_is_refused():
-    with pytest.raises(InputError, match="The batch holds input_ids, but this adapter takes pixel_values"):
-        canvas()({"input_ids": torch.zeros(1, 2)}, None)
-
-
 def test_rounding_is_no_error_and_is_clipped():
     given = torch.full((1, 3, 2, 4), 1.0005)
     assert pixels(canvas(), given)[0, :, 2:4, 2:6].unique().tolist() == [1.0]

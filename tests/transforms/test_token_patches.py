@@ -341,10 +341,9 @@ def test_the_penalty_is_the_mean_squared_norm_of_a_patch_so_that_equal_parts_of_
     ("batch", "sentence"),
     [
         (batch_of([[1] * 17]), "A text has 17 tokens, but the canvas has 16 patches of 8 x 8 pixels"),
-        ({"pixel_values": torch.zeros(1, 3, 32, 32)}, "holds pixel_values, but this adapter takes input_ids"),
         (batch_of([[1, 7]]), "token id 7, but the target's vocabulary has 7: tokenize with the processor"),
     ],
-    ids=["too long", "no ids", "unknown id"],
+    ids=["too long", "unknown id"],
 )
 @pytest.mark.parametrize("family", ["vit", "resnet"])
 def test_a_batch_that_does_not_fit_is_refused(batch, sentence, family):
