@@ -8,8 +8,12 @@ head of `sys.meta_path` lets that import run as usual and registers right after 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 
 def _register_config() -> None:
@@ -43,7 +47,7 @@ class _RegisterAfterImport(MetaPathFinder):
 
     busy = False
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname not in _AFTER or self.busy:
             return None
         self.busy = True
@@ -57,13 +61,13 @@ class _RegisterAfterImport(MetaPathFinder):
 
 
 class _Loader(Loader):
-    def __init__(self, loader, then):
+    def __init__(self, loader: Loader, then: Callable[[], None]):
         self.loader, self.then = loader, then
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
         self.then()
 

@@ -20,6 +20,7 @@ from .hub_arguments import access_arguments, hub_arguments
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .options import from_dict
+from .registry import Registry
 from .sources.base import Source
 from .sources.loading import restore_source
 from .transforms import TRANSFORMS
@@ -138,14 +139,14 @@ class ReprogrammedModel(PreTrainedModel):
         return sum(parameter.numel() for parameter in self.trainable().values())
 
     def _set_gradient_checkpointing(
-        self, enable: bool = True, gradient_checkpointing_func=None, every_n_layers: int = 1
-    ):
+        self, enable: bool = True, gradient_checkpointing_func: Any = None, every_n_layers: int = 1
+    ) -> None:
         self.gradient_checkpointing = enable
         self.source.checkpoint_activations(gradient_checkpointing_func if enable else None, every_n_layers)
 
     # ------------------------------------------------------------------------------------------ saving and loading
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
         """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
         self.config.transform = _as_it_is(self.transform, self.config.transform, "transform")
         self.config.mapping = _as_it_is(self.mapping, self.config.mapping, "mapping")
@@ -164,8 +165,8 @@ class ReprogrammedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
-        pretrained_model_name_or_path: str | os.PathLike,
-        source: str | os.PathLike | nn.Module | None = None,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        source: str | os.PathLike[str] | nn.Module | None = None,
         *,
         config: ReprogramConfig | None = None,
         source_kwargs: dict[str, Any] | None = None,
@@ -206,7 +207,8 @@ class ReprogrammedModel(PreTrainedModel):
                 "shape; the folder mixes two adapters or was cut short."
             )
         model.load_state_dict(state)
-        return model.eval()
+        model.eval()
+        return model
 
 
 def to_accelerator(module: nn.Module) -> nn.Module:
@@ -217,7 +219,7 @@ def to_accelerator(module: nn.Module) -> nn.Module:
     return module
 
 
-def _build(registry, options: dict[str, Any] | None, kind: str) -> Any:
+def _build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
     """The part that `options` describe: `{"type": name, **its options}`."""
     if not options or "type" not in options:
         raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
@@ -249,7 +251,7 @@ def _read(path: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _drop_source(_module, state: dict[str, Tensor], prefix: str, _metadata) -> None:
+def _drop_source(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
     for name in [name for name in state if name.startswith(f"{prefix}source.")]:
         del state[name]
 
@@ -263,6 +265,6 @@ def _forgive_missing_source(module: ReprogrammedModel, incompatible: Any) -> Non
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(source)]
 
 
-def adapter_bytes(folder: str | os.PathLike) -> int:
+def adapter_bytes(folder: str | os.PathLike[str]) -> int:
     """Size of an adapter's weights file on disk, in bytes."""
     return (Path(folder) / SAFE_WEIGHTS_NAME).stat().st_size

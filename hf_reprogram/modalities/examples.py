@@ -14,7 +14,7 @@ from .pixels import open_image, read_image
 KEEP = 256 * 2**20  # bytes of a split's pixels that are kept in memory
 
 
-class Examples(Dataset):
+class Examples(Dataset[dict[str, Any]]):
     """Examples with one input each, which is read when it is asked for.
 
     Args:
@@ -76,12 +76,14 @@ class Pixels:
         self.kept: np.ndarray | None = None
 
     def __call__(self, rows: Any) -> np.ndarray:
-        return self.shades[self.decode(rows) if self.kept is None else self.kept[rows]]
+        pixels: np.ndarray = self.shades[self.decode(rows) if self.kept is None else self.kept[rows]]
+        return pixels
 
     def decode(self, rows: Any) -> np.ndarray:
         """Bytes (n, 3, height, width) from 0 to 255."""
         images = [read_image(value, row, self.name) for value, row in self.values(rows)]
-        return self.processor(images, do_rescale=False, return_tensors="np")["pixel_values"].astype(np.uint8)
+        pixels: np.ndarray = self.processor(images, do_rescale=False, return_tensors="np")["pixel_values"]
+        return pixels.astype(np.uint8)
 
     def values(self, rows: Any) -> Iterator[tuple[Any, int]]:
         """Encoded images and their row numbers."""

@@ -140,7 +140,7 @@ def tokenize(
         raise InputError(f"{type(processor).__name__} does not say which letters a token spans: use a fast tokenizer.")
     cut: dict[str, int] = {}
 
-    def encode(batch, name):
+    def encode(batch: dict[str, Any], name: str) -> Any:
         texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
         found = processor(*texts, truncation=True, max_length=limit, return_offsets_mapping=align is not None)
         cut[name] = cut.get(name, 0) + sum(bool(row.overflowing) for row in found.encodings or ())

@@ -131,7 +131,8 @@ class Source(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings of token `ids` (...,) as (..., embedding_width), scaled as the source scales them."""
-        return self.embedding(ids)
+        vectors: Tensor = self.embedding(ids)
+        return vectors
 
     @property
     def embedding(self) -> Any:
@@ -141,7 +142,8 @@ class Source(nn.Module):
     @property
     def entry(self) -> Tensor:
         """The weight that an input meets first, by which a source is recognised."""
-        return self.embedding.weight
+        weight: Tensor = self.embedding.weight
+        return weight
 
     @property
     def device(self) -> torch.device:
@@ -169,7 +171,7 @@ class Source(nn.Module):
         """A map (vocabulary, n) of the vocabulary decoder's logits, folded with the decoder: weight (n, width), bias (n,)."""
         raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to fold a token map with.")
 
-    def checkpoint_activations(self, checkpoint, every_n_layers: int = 1) -> None:
+    def checkpoint_activations(self, checkpoint: Any, every_n_layers: int = 1) -> None:
         """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
 
         transformers does this only for layers in training mode, which a frozen source never is.
@@ -197,7 +199,7 @@ class Source(nn.Module):
 class _Checkpointed:
     """`checkpoint(layer.forward, ...)`, in place of the class's forward or of what a device_map has put there."""
 
-    def __init__(self, checkpoint, layer: nn.Module):
+    def __init__(self, checkpoint: Any, layer: nn.Module):
         self.replaced = layer.__dict__.get("forward")
         self.checkpoint, self.forward = checkpoint, self.replaced or type(layer).forward.__get__(layer)
 
@@ -207,7 +209,7 @@ class _Checkpointed:
         if self.replaced is not None:
             layer.forward = self.replaced
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.checkpoint(partial(self.forward, **kwargs), *args)
 
 
@@ -232,7 +234,7 @@ def same_fingerprint(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
     if recorded["shape"] != found["shape"]:
         return False
     if recorded["dtype"] == found["dtype"]:
-        return recorded["sha256"] == found["sha256"]
+        return bool(recorded["sha256"] == found["sha256"])
     eps = max(torch.finfo(getattr(torch, side["dtype"])).eps for side in (recorded, found))
     pairs = zip(recorded["sample"], found["sample"], strict=True)
     return all(abs(a - b) <= 2 * eps * max(abs(a), abs(b)) + 1e-6 for a, b in pairs)

@@ -124,7 +124,8 @@ class DualSource(VisionSource):
 
     @property
     def _tower(self) -> nn.Module:
-        return self.model.vision_model
+        tower: nn.Module = self.model.vision_model
+        return tower
 
     @property
     def embedding(self) -> Any:
@@ -134,12 +135,13 @@ class DualSource(VisionSource):
     @property
     def scale(self) -> Tensor:
         """What similarities are multiplied with."""
-        return self.model.logit_scale.exp().reshape(())
+        scale: Tensor = self.model.logit_scale
+        return scale.exp().reshape(())
 
     @property
     def pads_fully(self) -> bool:
         """Whether texts are padded to the tower's full length, since it reads its last position."""
-        return self.model.config.model_type == "siglip"
+        return bool(self.model.config.model_type == "siglip")
 
     def image_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names and weights of all that an image's features depend on."""
@@ -200,14 +202,16 @@ class DualSource(VisionSource):
         size = most or len(ids)
         rows = [slice(start, start + size) for start in range(0, len(ids), size)]
         found = [self._read_texts(Texts(ids[at], mask[at], None if embeds is None else embeds[at])) for at in rows]
-        return F.normalize(torch.cat(found), dim=-1).unflatten(0, texts.ids.shape[:-1])
+        features: Tensor = F.normalize(torch.cat(found), dim=-1).unflatten(0, texts.ids.shape[:-1])
+        return features
 
     def _read_texts(self, texts: Texts) -> Tensor:
         """What the text tower gives for texts (texts, tokens)."""
         given: Any = nullcontext() if texts.embeds is None else forward_of(self.embedding, lambda _: texts.embeds)
         with PATCHING, given:
             attended = None if self.pads_fully else texts.mask  # SigLIP attends to its padding
-            return self.model.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
+            features: Tensor = self.model.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
+            return features
 
     def _run(self, pixels: Tensor) -> Any:
         """The u of normalised pixels."""

@@ -81,7 +81,7 @@ def load_source(
 
 
 def restore_source(
-    recorded: dict[str, Any], source: str | os.PathLike | nn.Module | None = None, **source_kwargs: Any
+    recorded: dict[str, Any], source: str | os.PathLike[str] | nn.Module | None = None, **source_kwargs: Any
 ) -> Source:
     """The source an adapter was trained on: the recorded one, or `source` if it is given and is the same model.
 

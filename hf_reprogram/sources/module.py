@@ -146,8 +146,9 @@ _READ: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _find_embedding(model: Any) -> nn.Embedding:
-    if hasattr(model, "get_input_embeddings") and isinstance(model.get_input_embeddings(), nn.Embedding):
-        return model.get_input_embeddings()
+    declared = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    if isinstance(declared, nn.Embedding):
+        return declared
     found = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     if len(found) != 1:
         raise InputError(

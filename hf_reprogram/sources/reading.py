@@ -64,7 +64,8 @@ def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Ten
     value = torch.einsum("bhw,hsw->bhs", mean, value_weight).reshape(batch, 1, heads * size)
     if attention.value.bias is not None:
         value = value + attention.value.bias
-    return layer.feed_forward_chunk(layer.attention.output(value, row))
+    state: Tensor = layer.feed_forward_chunk(layer.attention.output(value, row))
+    return state
 
 
 def can_read_last_layer(model: Any) -> bool:
@@ -118,7 +119,7 @@ def stop_before(decoder: nn.Module) -> Iterator[Callable[[], Tensor]]:
     """Within this context `decoder` is given no rows; calling what it yields returns the rows it would have got."""
     caught: list[Tensor] = []
 
-    def catch(_module, args):
+    def catch(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         caught.append(args[0])
         return (args[0][:, :0], *args[1:])
 
@@ -133,7 +134,7 @@ def stop_before(decoder: nn.Module) -> Iterator[Callable[[], Tensor]]:
 def only_at(model: nn.Module, position: Tensor) -> Iterator[None]:
     """Within this context `model` returns, as its last hidden state, only the one at `position`."""
 
-    def keep(_module, _args, output):
+    def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
         output.last_hidden_state = gather(output.last_hidden_state, position)
         return output
 

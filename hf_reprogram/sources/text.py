@@ -130,9 +130,11 @@ class TextSource(Source):
         if self._causal:
             arguments.update(position_ids=_positions(mask), use_cache=False)
         if reads == "logits" and self._causal:  # given embeddings, transformers would read it at the end of the padding
-            return self.model.score(self._at(arguments, _end(mask, last=True), through_head=False))
+            scores: Tensor = self.model.score(self._at(arguments, _end(mask, last=True), through_head=False))
+            return scores
         if reads == "logits":
-            return self.model(**arguments).logits
+            logits: Tensor = self.model(**arguments).logits
+            return logits
         if reads == "decoder":
             with PATCHING, stop_before(self._decoder(self.model)) as caught:
                 self.model(**arguments)
@@ -155,7 +157,8 @@ class TextSource(Source):
             else:
                 stack.enter_context(only_at(self.base, position))
             if not through_head:
-                return self.base(**arguments).last_hidden_state[:, 0]
+                states: Tensor = self.base(**arguments).last_hidden_state
+                return states[:, 0]
             caught = stack.enter_context(stop_before(self._decoder(self.model)))
             self.model(**arguments)
             return caught()[:, 0]
@@ -220,10 +223,12 @@ def _end(mask: Tensor, last: bool) -> Tensor:
 def max_tokens(model: Any) -> int:
     """The longest input the position embeddings allow; RoBERTa and its kin lose the rows up to the padding index."""
     config = model.config
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
+    positions: int = (
+        getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
+    )
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return positions - module.padding_idx - 1
+            return positions - int(module.padding_idx) - 1
     return positions
 
 

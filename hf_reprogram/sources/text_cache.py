@@ -47,7 +47,7 @@ class TextCache:
         embeds = inputs["inputs_embeds"]
         embeds = embeds.gather(1, positions[..., None].expand(-1, -1, embeds.shape[-1]))
         cache = DynamicCache([(layer[0], layer[1]) for layer in keys_values])
-        hidden = base(
+        hidden: Tensor = base(
             inputs_embeds=embeds,
             attention_mask=torch.cat([text_mask, text_mask.new_ones(len(texts), tail)], 1),
             position_ids=positions,

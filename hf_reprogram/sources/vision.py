@@ -126,7 +126,8 @@ class VisionSource(Source):
     @property
     def _tower(self) -> nn.Module:
         """The part that takes images."""
-        return self.model
+        model: nn.Module = self.model
+        return model
 
     @property
     def _stem(self) -> Any:
@@ -141,7 +142,8 @@ class VisionSource(Source):
     @property
     def entry(self) -> Tensor:
         """The first convolution's weights, or the first weights of a model without any."""
-        return attrgetter(self._entry_name)(self.model)
+        weight: Tensor = attrgetter(self._entry_name)(self.model)
+        return weight
 
     def label_embeddings(self) -> Tensor:
         """The last linear layer's rows (labels, width)."""
@@ -264,7 +266,8 @@ class VisionSource(Source):
                 caught = patches.enter_context(_input_of(self._head))
                 self._run(pixels)
                 return caught[0].to(self.device)  # a head may be on another one
-            return self._run(pixels)
+            output: Tensor = self._run(pixels)
+            return output
 
     def _checked(self, pixels: Tensor) -> Tensor:
         if tuple(pixels.shape[1:]) != (3, *self._size):
@@ -284,7 +287,8 @@ class VisionSource(Source):
             raise InputError(
                 f"There are {patches.shape[1]} patches, but the canvas of this source has {rows * columns}."
             )
-        return patches.transpose(1, 2).unflatten(2, (rows, columns))
+        grid: Tensor = patches.transpose(1, 2).unflatten(2, (rows, columns))
+        return grid
 
 
 @contextmanager
