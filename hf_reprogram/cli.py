@@ -101,7 +101,9 @@ def init(
 ) -> None:
     """Look at data and write a recipe with comments: what each column is, and which method and metric fit."""
     from .experiments.draft import write_draft
+    from .progress import quiet_libraries
 
+    quiet_libraries()
     doubts = write_draft(data, output, source)
     typer.echo(f"The recipe is in {output}: read it, then run `hf-reprogram train {output}`.")
     for doubt in doubts:
@@ -270,9 +272,11 @@ def inspect(
 ) -> None:
     """Show parameter counts, the template, vocabulary or program, the label map, and whether prompts matter."""
     from .inspection.adapter import describe, inspect_adapter
+    from .progress import quiet_libraries
 
-    found = inspect_adapter(adapter, source, top, example, plot)
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else describe(found))
+    quiet_libraries()
+    inspection = inspect_adapter(adapter, source, top, example, plot)
+    typer.echo(json.dumps(inspection, indent=2, ensure_ascii=False) if as_json else describe(inspection))
 
 
 @app.command()

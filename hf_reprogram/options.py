@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from numbers import Integral
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,12 +22,15 @@ _WORDS: dict[Any, tuple[str, str]] = {  # one, and several
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """`cls(**values)`, refusing keys that `cls` does not have, keys it misses, and values of another type than it says.
+    """Return `cls(**values)`; refuse unknown keys, missing keys and values of the wrong type.
 
     Args:
         cls: a dataclass.
         values: its fields as plain data.
-        where: how to call this set of options in an error message, for example "option of warp".
+        where: the name of this set of options in an error message, for example "option of warp".
+
+    Raises:
+        InputError: a key is unknown or missing, or a value has the wrong type.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -83,18 +87,36 @@ def _words(hint: Any, several: bool = False) -> str:
     return _WORDS.get(kind, ("a mapping of keys to values", "mappings"))[several]
 
 
-def check_whole(least: int = 1, of: str = "", /, **values: Any) -> None:
-    """Raise `InputError` if a value is not a whole number of at least `least`.
+def check_whole(least: int = 1, of: str = "", most: int | None = None, /, **values: Any) -> None:
+    """Raise `InputError` if a value is not a whole number from `least` to `most`.
 
     Args:
-        least: the smallest that is allowed.
-        of: what is counted, for the message, such as " of pixels".
-        values: by the name of the option.
+        least: the smallest number that is allowed.
+        of: the unit for the message, such as " of pixels".
+        most: the largest number that is allowed; None for no limit.
+        values: the numbers by the name of the option. NumPy's integers are whole numbers too, booleans are not.
 
     >>> check_whole(layers=5, channels=0)
     Traceback (most recent call last):
     hf_reprogram.errors.InputError: channels is 0: give a whole number, 1 or more.
     """
     for name, value in values.items():
-        if type(value) is not int or value < least:
-            raise InputError(f"{name} is {value!r}: give a whole number{of}, {least} or more.")
+        if not _is_whole(value, least) or (most is not None and value > most):
+            limits = f", {least} or more" if most is None else f" from {least} to {most}"
+            raise InputError(f"{name} is {value!r}: give a whole number{of}{limits}.")
+
+
+def check_whole_list(least: int = 1, /, **lists: Any) -> None:
+    """Raise `InputError` if a value is not a list of at least one whole number, each `least` or more.
+
+    >>> check_whole_list(k=[1, 2, 0])
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: k is [1, 2, 0]: give a list of whole numbers, each 1 or more.
+    """
+    for name, values in lists.items():
+        if not isinstance(values, list) or not values or not all(_is_whole(value, least) for value in values):
+            raise InputError(f"{name} is {values!r}: give a list of whole numbers, each {least} or more.")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

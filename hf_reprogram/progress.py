@@ -1,20 +1,24 @@
-"""Progress bars: live in a terminal, and in a log that is none a line per tenth of the way."""
+"""Progress bars in a terminal; in a log that is no terminal, a line per tenth of the way."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 
 def progress(steps: Iterable[Any], title: str, total: int, quiet: bool = False) -> Iterator[Any]:
-    """The same steps, with a bar on standard error.
+    """Yield `steps` unchanged, and show on standard error how many of them are done.
 
     Args:
-        steps: what to go through.
-        title: before the bar.
-        total: how many steps there are.
+        steps: the items to go through.
+        title: the text before the bar.
+        total: the number of steps.
         quiet: show nothing.
+
+    >>> sum(progress([1, 2, 3], "adding", total=3, quiet=True))
+    6
     """
     from tqdm.auto import tqdm
 
@@ -28,16 +32,38 @@ def progress(steps: Iterable[Any], title: str, total: int, quiet: bool = False) 
 
 
 def in_terminal() -> bool:
-    """Whether standard error is a terminal, or a notebook's, which draws bars, too."""
+    """Whether bars can be drawn: standard error is a terminal, or this is a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
+def quiet_libraries(quiet: bool = False) -> None:
+    """Turn off the progress bars of other libraries unless this is a terminal, and with `quiet` their notices too.
+
+    In a log that is no terminal a bar fills a line each time that it moves. Every command calls this first.
+
+    Args:
+        quiet: turn off all bars, notices and warnings, in a terminal too.
+    """
+    if not quiet and in_terminal():
+        return
+    import datasets
+    import huggingface_hub.utils
+    import transformers
+
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    if quiet:
+        transformers.utils.logging.set_verbosity_error()
+        warnings.simplefilter("ignore")
+
+
 class Tenths:
-    """Writes a line to standard error whenever another tenth of `total` steps is done; short ways get none.
+    """Writes a line to standard error whenever another tenth of `total` steps is done.
 
     Attributes:
-        title: before the count.
-        total: steps of the whole way; with fewer than 20, nothing is written.
+        title: the text before the count.
+        total: the number of all steps; with fewer than 20, nothing is written.
     """
 
     def __init__(self, title: str, total: int):
@@ -45,7 +71,7 @@ class Tenths:
         self._shown = 0
 
     def at(self, done: int, note: str = "") -> None:
-        """Say that `done` steps are behind us; `note` stands behind the count."""
+        """Report that `done` steps are done; `note` follows the count."""
         tenth = 10 * done // max(self.total, 1)
         if self.total >= 20 and tenth > self._shown:
             self._shown = tenth

@@ -5,8 +5,60 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from hf_reprogram.progress import progress
+import datasets
+import pytest
+import transformers
+
+from hf_reprogram import InputError
+from hf_reprogram.cli import main
+from hf_reprogram.experiments.evaluate import evaluate_adapter, predict_lines
+from hf_reprogram.experiments.ood_adapter import ood_adapter
+from hf_reprogram.progress import progress, quiet_libraries
 from tests.support import runs
+
+
+@pytest.fixture
+def library_bars(monkeypatch):
+    """Turns the bars of libraries on, says whether they are, and puts them back as they were."""
+    on = datasets.utils.are_progress_bars_disabled, transformers.utils.logging.is_progress_bar_enabled
+    before = datasets.utils.are_progress_bars_disabled(), transformers.utils.logging.is_progress_bar_enabled()
+    datasets.enable_progress_bars()
+    transformers.utils.logging.enable_progress_bar()
+    yield lambda: (not on[0](), on[1]())
+    (datasets.disable_progress_bars if before[0] else datasets.enable_progress_bars)()
+    logging = transformers.utils.logging
+    (logging.enable_progress_bar if before[1] else logging.disable_progress_bar)()
+
+
+def test_bars_of_libraries_stay_in_a_terminal_and_go_elsewhere(library_bars, monkeypatch):
+    monkeypatch.setattr("hf_reprogram.progress.in_terminal", lambda: True)
+    quiet_libraries()
+    assert library_bars() == (True, True)
+    monkeypatch.setattr("hf_reprogram.progress.in_terminal", lambda: False)
+    quiet_libraries()
+    assert library_bars() == (False, False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: evaluate_adapter("no-adapter", None, [], "test", None, quiet=False),
+        lambda: predict_lines("no-adapter", ["a text"], None, quiet=False),
+        lambda: ood_adapter("no-adapter", None, [], [], None, [], None, None, quiet=False),
+    ],
+    ids=["evaluate", "predict", "ood"],
+)
+def test_a_command_without_a_terminal_turns_the_bars_of_libraries_off(command, library_bars):
+    with pytest.raises(InputError, match="no-adapter"):
+        command()
+    assert library_bars() == (False, False)
+
+
+def test_evaluating_and_predicting_draw_no_bar_without_a_terminal(finished, library_bars, capsys):
+    for command in (["evaluate", str(finished.folder)], ["predict", str(finished.folder), "a text"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(command)
+    assert "\r" not in capsys.readouterr().err
 
 
 def test_a_line_per_tenth(capsys):

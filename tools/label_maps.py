@@ -15,9 +15,10 @@ import torch
 
 from hf_reprogram.baselines.linear_probe import extract
 from hf_reprogram.experiments.recipe import load_recipe
-from hf_reprogram.experiments.run import silence, untrained_model
+from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.files import write_json
 from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
+from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import markdown, plus_minus, summarize
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import encode, labels_of
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the JSON to write")
     parser.add_argument("--set", action="append", default=[], help="an override, as of hf-reprogram train")
     arguments = parser.parse_args()
-    silence()
+    quiet_libraries(quiet=True)
     recipe = load_recipe(arguments.recipe, arguments.set)
     task = load_task(recipe.task_options)
     scores: dict[str, list[dict[str, float]]] = {}

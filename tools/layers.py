@@ -16,7 +16,8 @@ import torch
 
 from hf_reprogram.baselines.linear import best_linear
 from hf_reprogram.experiments.recipe import load_recipe
-from hf_reprogram.experiments.run import silence, untrained_model
+from hf_reprogram.experiments.run import untrained_model
+from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import markdown, plus_minus, summarize
 from hf_reprogram.sources.text import mean_over_tokens
 from hf_reprogram.tasks.load import load_task
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("recipe", help="an R2DL recipe of a classification")
     parser.add_argument("--set", action="append", default=[], help="an override, as of hf-reprogram train")
     arguments = parser.parse_args()
-    silence()
+    quiet_libraries(quiet=True)
     recipe = load_recipe(arguments.recipe, arguments.set)
     task = load_task(recipe.task_options)
     scores: dict[tuple[int, str], list[dict[str, float]]] = {}

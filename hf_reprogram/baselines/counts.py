@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from ..options import check_whole
+from ..options import check_whole, check_whole_list
 from ..tasks.labels import problem_of
 from ..tasks.problems import IGNORE
 from .base import Baseline, Outcome, Run, Setting
@@ -59,8 +59,7 @@ class CountsOptions:
     def __post_init__(self):
         if self.features not in TITLES:
             raise unknown("features", self.features, TITLES)
-        if not isinstance(self.k, list) or not self.k or any(type(k) is not int or k < 1 for k in self.k):
-            raise InputError(f"k is {self.k!r}: give a list of whole numbers from 1, such as [1, 2, 3].")
+        check_whole_list(k=self.k)
         check_whole(0, radius=self.radius, window=self.window)
         check_whole(bits=self.bits)
         known = isinstance(self.strengths, list) and all(isinstance(value, int | float) for value in self.strengths)

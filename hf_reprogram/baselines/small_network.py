@@ -18,6 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..errors import InputError
 from ..losses import target_loss
 from ..modalities.examples import Examples
+from ..options import check_whole, check_whole_list
 from ..tasks.labels import problem_of
 from ..training.encode import encode
 from .base import Baseline, Outcome, Run, Setting, check_choices
@@ -40,12 +41,12 @@ class SmallNetworkOptions:
     learning_rate: list[float] = field(default_factory=lambda: [1e-3, 3e-3])
 
     def __post_init__(self):
-        if not self.channels or not all(type(channel) is int and channel >= 1 for channel in self.channels):
-            raise InputError(f"channels is {self.channels!r}: give whole numbers, each 1 or more.")
+        check_whole_list(channels=self.channels)
         check_choices("small_network", learning_rate=self.learning_rate)
-        if type(self.side) is not int or self.side < 2 ** len(self.channels):
+        check_whole(1, " of pixels", side=self.side)
+        if self.side < 2 ** len(self.channels):
             raise InputError(
-                f"side is {self.side!r}: {len(self.channels)} convolutions that halve an image need one of at least "
+                f"side is {self.side}: each of the {len(self.channels)} convolutions halves the image, so give at least "
                 f"{2 ** len(self.channels)} pixels."
             )
 

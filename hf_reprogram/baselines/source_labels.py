@@ -15,6 +15,7 @@ import torch
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import LabelMap, LabelMapOptions
+from ..options import check_whole_list
 from ..sources.families import native_inputs
 from ..training.encode import encode, labels_of
 from .base import Baseline, Outcome, Setting
@@ -43,10 +44,9 @@ class SourceLabelsOptions:
         for how in self.label_mapping:
             if how not in MAPS:
                 raise unknown("label_mapping", how, MAPS)
-        if not self.label_mapping or not self.labels_per_class:
-            raise InputError("source_labels has nothing to choose from: give label_mapping and labels_per_class.")
-        if not all(m >= 1 for m in self.labels_per_class):
-            raise InputError(f"labels_per_class is {self.labels_per_class}: give whole numbers, 1 or more.")
+        if not self.label_mapping:
+            raise InputError("label_mapping of source_labels is empty: give at least one of frequency and optimal.")
+        check_whole_list(labels_per_class=self.labels_per_class)
 
 
 class SourceLabels(Baseline):

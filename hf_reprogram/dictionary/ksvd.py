@@ -18,7 +18,7 @@ error. Of planted dictionaries it finds 97 % of the atoms where stopping at the 
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from ..errors import InputError
+from ..options import check_whole
 from .coder import FLOATS, SparseTransformer
 from .gram import batch_omp
 from .omp import NOISE, SparseCodes
@@ -80,11 +81,9 @@ class KSVD(SparseTransformer):
         """Learn from the samples X (n_samples, n_features). y is ignored."""
         X = validate_data(self, X, dtype=FLOATS, order="C", copy=True)
         n_atoms = X.shape[1] if self.n_components is None else self.n_components
-        for name, value in (("n_components", n_atoms), ("max_iter", self.max_iter)):
-            if not isinstance(value, Integral) or value < 1:
-                raise InputError(f"{name}={value!r} is not a whole number of at least 1.")
+        check_whole(n_components=n_atoms, max_iter=self.max_iter)
         if not isinstance(self.tol, Real) or not 0 <= self.tol < 1:
-            raise InputError(f"tol={self.tol!r} is not a share of the error: give a number from 0 to below 1.")
+            raise InputError(f"tol is {self.tol!r}: give a share of the error, at least 0 and below 1.")
         k = min(self._limits(n_atoms)["n_nonzero_coefs"], X.shape[1])
         samples = torch.from_numpy(X)
         scale = float(samples.abs().max()) or 1.0

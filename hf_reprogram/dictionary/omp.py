@@ -13,7 +13,6 @@ formed: for a vocabulary of 30,522 tokens it would take 3.5 GiB.
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..options import check_whole
 from .selection import Coarse, Rows, nearest
 
 _BLOCK_ROWS, _BLOCK_NUMBERS = 1024, 2**26  # targets that advance together, and numbers in their orthonormal bases
@@ -203,17 +203,14 @@ def check_limits(n_atoms: int, n_nonzero_coefs: int | None = None, tol: float | 
 
     >>> check_limits(4, n_nonzero_coefs=5)
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: n_nonzero_coefs=5 cannot be chosen from 4 atoms: give a whole number from 1 to 4.
+    hf_reprogram.errors.InputError: n_nonzero_coefs is 5: give a whole number of atoms from 1 to 4.
     """
     if (n_nonzero_coefs is None) == (tol is None):
         raise InputError(
             f"Got n_nonzero_coefs={n_nonzero_coefs} and tol={tol}: give one of them, the number of atoms for each target "
             "or the squared error to stop at."
         )
-    if n_nonzero_coefs is not None and not (isinstance(n_nonzero_coefs, Integral) and 1 <= n_nonzero_coefs <= n_atoms):
-        raise InputError(
-            f"n_nonzero_coefs={n_nonzero_coefs} cannot be chosen from {n_atoms} atoms: "
-            f"give a whole number from 1 to {n_atoms}."
-        )
+    if n_nonzero_coefs is not None:
+        check_whole(1, " of atoms", n_atoms, n_nonzero_coefs=n_nonzero_coefs)
     if tol is not None and not 0 <= tol < math.inf:
-        raise InputError(f"tol={tol} is not a squared error to stop at: give a number of at least 0.")
+        raise InputError(f"tol is {tol}: give the squared error to stop at, 0 or more.")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError, unknown
 from ..modalities import modality_taking
+from ..progress import quiet_libraries
 from ..tasks.load import Task, load_task
 from ..tasks.options import TaskOptions
 from ..training.adapter import load_adapter, recorded
@@ -22,12 +23,9 @@ def evaluate_adapter(
     adapter: str, recipe: str | os.PathLike | None, overrides: list[str], split: str, source: str | None, quiet: bool
 ) -> dict[str, Any]:
     """Metrics of an adapter on a split of a recipe's task; by default of the recipe in its own folder."""
-    from .run import silence
-
     if split not in ("validation", "test"):
         raise unknown("split", split, ("validation", "test"))
-    if quiet:
-        silence()
+    quiet_libraries(quiet)
     if recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
@@ -85,10 +83,7 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
     Raises:
         InputError: there is no line, or one that the adapter cannot take.
     """
-    from .run import silence
-
-    if quiet:
-        silence()
+    quiet_libraries(quiet)
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise InputError("There is nothing to classify: every line is empty.")

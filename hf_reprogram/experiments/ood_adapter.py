@@ -11,6 +11,7 @@ from ..errors import InputError, unknown
 from ..files import write_json, write_text
 from ..modalities.image import IMAGE
 from ..options import from_dict
+from ..progress import quiet_libraries
 from ..reports.results import ood_reports, render_ood, versions
 from ..tasks.inputs import task_modality
 from ..tasks.options import TaskOptions
@@ -50,10 +51,7 @@ def ood_adapter(
         InputError: there is nothing to compare with, something cannot be used, or alphas are to be chosen and it is not known
             which images the adapter was not trained on.
     """
-    from .run import silence
-
-    if quiet:
-        silence()
+    quiet_libraries(quiet)
     own = recorded(adapter, "recipe.json")
     chosen = load_recipe(recipe) if recipe is not None else None if own is None else make_recipe(own)
     values = _sections(adapter, chosen, recipe is not None, inside, covariate, semantic)

@@ -26,7 +26,7 @@ import yaml
 
 from ..errors import InputError, unknown
 from ..modalities import modality_taking
-from ..options import from_dict
+from ..options import check_whole_list, from_dict
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
@@ -116,12 +116,7 @@ class Recipe:
                 raise unknown("key of training", key, known)
             if known[key] is not None and isinstance(self.training[key], str):
                 raise InputError(f"training.{key} is {self.training[key]!r}: give a number such as {known[key]}.")
-        if (
-            not isinstance(self.seeds, list)
-            or not self.seeds
-            or not all(type(seed) is int and seed >= 0 for seed in self.seeds)
-        ):
-            raise InputError(f"seeds is {self.seeds!r}: give a list of whole numbers, such as [0, 1, 2].")
+        check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
         for name, options in self.baseline_list():

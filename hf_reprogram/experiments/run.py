@@ -24,7 +24,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json, write_text
-from ..progress import in_terminal
+from ..progress import quiet_libraries
 from ..reports.results import one_class_advice, render_ood, run_reports, short_name, summarize, versions
 from ..tasks.load import Task, load_task
 from ..tasks.problems import IGNORE, Diverged
@@ -52,10 +52,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     """
     from accelerate import PartialState
 
-    if quiet:
-        silence()
-    elif not in_terminal():
-        no_bars()
+    quiet_libraries(quiet)
     process = PartialState(cpu=not torch.accelerator.is_available())  # else two CPU processes do not know of each other
     output = Path(recipe.output or "runs/run")
     with process.main_process_first():
@@ -171,26 +168,6 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
         if not quiet:
             warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)
     write_card(results, output)
-
-
-def no_bars() -> None:
-    """No progress bars from any library, which in a log that is no terminal fill a line each time they move."""
-    import datasets
-    import huggingface_hub.utils
-    import transformers
-
-    datasets.disable_progress_bars()
-    huggingface_hub.utils.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def silence() -> None:
-    """No progress bars and no notices from any library."""
-    import transformers
-
-    no_bars()
-    transformers.utils.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
 
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..options import check_whole
 
 P = ParamSpec("P")
 Array: TypeAlias = NDArray[Any]
@@ -104,12 +105,12 @@ def number(value: Any, what: str, low: float, high: float = float("inf"), open_l
     >>> number(1, "temperature", 0, open_low=True)
     1.0
     """
-    found = float(value) if isinstance(value, Real) else np.nan
-    if not (np.isfinite(found) and low <= found <= high) or (open_low and found == low):
+    real = float(value) if isinstance(value, Real) else np.nan
+    if not (np.isfinite(real) and low <= real <= high) or (open_low and real == low):
         limit = f"above {low:g}" if open_low else f"from {low:g}"
         upper = f" up to {high:g}" if np.isfinite(high) else ""
-        raise InputError(f"{what}={value!r} is out of range: give a number {limit}{upper}.")
-    return found
+        raise InputError(f"{what} is {value!r}: give a number {limit}{upper}.")
+    return real
 
 
 def whole(value: Any, what: str, low: int, high: int | None = None) -> int:
@@ -121,11 +122,8 @@ def whole(value: Any, what: str, low: int, high: int | None = None) -> int:
     >>> whole(3, "bins", 1)
     3
     """
-    found = int(value) if isinstance(value, Integral) else low - 1
-    if found < low or (high is not None and found > high):
-        upper = f" to {high}" if high is not None else ""
-        raise InputError(f"{what}={value!r} is out of range: give a whole number from {low}{upper}.")
-    return found
+    check_whole(low, "", high, **{what: value})
+    return int(value)
 
 
 def in_blocks(what: str) -> Callable[[Callable[Concatenate[Any, P], Floats]], Callable[Concatenate[Any, P], Floats]]:

@@ -22,8 +22,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError, unknown
+from ..errors import unknown
 from ..modalities.pixels import to_rgb
+from ..options import check_whole
 
 LEVELS = (1, 2, 3, 4, 5)
 
@@ -49,8 +50,7 @@ def check(kind: str, level: object) -> None:
     """Raise `InputError` unless there are such a kind and level."""
     if kind not in KINDS:
         raise unknown("corruption", kind, KINDS)
-    if type(level) is not int or level not in LEVELS:
-        raise InputError(f"The level {level!r} of {kind} is none: give a whole number from 1 to 5.")
+    check_whole(LEVELS[0], "", LEVELS[-1], **{f"The level of {kind}": level})
 
 
 def _noise(image: Image.Image, strength: float, random: np.random.Generator) -> Image.Image:

@@ -75,8 +75,8 @@ class TaskSection:
         columns = [f"task.{each.column}" for each in every_modality() if getattr(self, each.column)]
         if len(columns) > 1:
             raise InputError(f"{' and '.join(columns)} both say what an example is: give one of them.")
-        if self.few_shot is not None and (not isinstance(self.few_shot, int) or self.few_shot < 1):
-            raise InputError(f"task.few_shot is {self.few_shot}: give at least 1 example a class.")
+        if self.few_shot is not None:
+            check_whole(1, " of examples per class", **{"task.few_shot": self.few_shot})
         if self.few_shot is not None and self.train_size is not None:
             raise InputError("task.few_shot and task.train_size both say how much to train on: give one.")
         if self.split not in (None, "seeded", "scaffold"):

@@ -233,7 +233,7 @@ def test_the_choice_is_made_on_validation_and_later_seeds_take_it_over():
     ("options", "sentence"),
     [
         ({"features": "kmer"}, "Unknown features 'kmer': did you mean 'kmers'"),
-        ({"k": []}, r"k is \[\]: give a list of whole numbers from 1"),
+        ({"k": []}, r"k is \[\]: give a list of whole numbers, each 1 or more"),
         ({"k": 3}, "k is 3: give a list"),
         ({"k": [0]}, r"k is \[0\]"),
         ({"window": -1}, "window is -1: give a whole number, 0 or more"),

@@ -53,10 +53,10 @@ def test_the_atoms_are_kept_as_they_were(atoms, targets):
 @pytest.mark.parametrize(
     ("coder", "message"),
     [
-        (OMPCoder(61), "n_nonzero_coefs=61 .* from 1 to 60"),
-        (OMPCoder(0), "n_nonzero_coefs=0"),
+        (OMPCoder(61), "n_nonzero_coefs is 61: .* from 1 to 60"),
+        (OMPCoder(0), "n_nonzero_coefs is 0"),
         (OMPCoder(3, tol=1.0), "give one of them"),
-        (OMPCoder(tol=-1.0), "tol=-1.0"),
+        (OMPCoder(tol=-1.0), "tol is -1.0"),
     ],
 )
 def test_fit_refuses_what_transform_could_not_do(coder, message, atoms):

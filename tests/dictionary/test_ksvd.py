@@ -94,13 +94,13 @@ def test_nothing_is_nan_on_degenerate_samples(seed, rows, width, n_atoms, dtype,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_components": 0}, "n_components=0"),
-        ({"n_components": 2.5}, "n_components=2.5"),
-        ({"max_iter": 0}, "max_iter=0"),
-        ({"tol": 1.0}, "tol=1.0"),
-        ({"tol": "little"}, "tol='little'"),
-        ({"n_nonzero_coefs": 9}, "n_nonzero_coefs=9 .* from 1 to 8"),
-        ({"n_nonzero_coefs": 0}, "n_nonzero_coefs=0"),
+        ({"n_components": 0}, "n_components is 0"),
+        ({"n_components": 2.5}, "n_components is 2.5"),
+        ({"max_iter": 0}, "max_iter is 0"),
+        ({"tol": 1.0}, "tol is 1.0"),
+        ({"tol": "little"}, "tol is 'little'"),
+        ({"n_nonzero_coefs": 9}, "n_nonzero_coefs is 9: .* from 1 to 8"),
+        ({"n_nonzero_coefs": 0}, "n_nonzero_coefs is 0"),
     ],
 )
 def test_parameters_out_of_range_are_refused(change, message):

@@ -241,13 +241,13 @@ def test_numbers_near_the_limits_of_the_dtype(dtype, generator):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_nonzero_coefs": 0}, "n_nonzero_coefs=0 .* from 1 to 100"),
-        ({"n_nonzero_coefs": 101}, "n_nonzero_coefs=101 .* from 1 to 100"),
-        ({"n_nonzero_coefs": 2.5}, "n_nonzero_coefs=2.5 .* whole number"),
+        ({"n_nonzero_coefs": 0}, "n_nonzero_coefs is 0: .* from 1 to 100"),
+        ({"n_nonzero_coefs": 101}, "n_nonzero_coefs is 101: .* from 1 to 100"),
+        ({"n_nonzero_coefs": 2.5}, "n_nonzero_coefs is 2.5: give a whole number"),
         ({"n_nonzero_coefs": None}, "n_nonzero_coefs=None and tol=None: give one"),
         ({"tol": 1.0}, "n_nonzero_coefs=3 and tol=1.0: give one"),
-        ({"n_nonzero_coefs": None, "tol": -1.0}, "tol=-1.0"),
-        ({"n_nonzero_coefs": None, "tol": float("nan")}, "tol=nan"),
+        ({"n_nonzero_coefs": None, "tol": -1.0}, "tol is -1.0"),
+        ({"n_nonzero_coefs": None, "tol": float("nan")}, "tol is nan"),
         ({"targets": torch.ones(2, 29, dtype=torch.float64)}, "29 wide and atoms 30"),
         ({"targets": torch.ones(30, dtype=torch.float64)}, r"shape \(30,\)"),
         ({"targets": torch.ones(0, 30, dtype=torch.float64)}, r"shape \(0, 30\)"),

@@ -329,7 +329,7 @@ FRAUD = {"dataset": "tabular", "name": "card_fraud"}
         (FRAUD, "linear_probe", "give linear_probe tokens: target"),
         ({**FRAUD, "regression": True}, "source_labels", "the task is a regression: leave it out"),
         ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
-        ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give whole numbers"),
+        ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give a list of whole numbers"),
         ({"dataset": "digits"}, {"linear_probe": {"strengths": []}}, "strengths of linear_probe is"),
         ({"dataset": "digits"}, {"raw_linear": {"strengths": [0.0]}}, "strengths of raw_linear is"),
         ({"dataset": "digits"}, {"small_network": {"learning_rate": [-1.0]}}, "learning_rate of small_network is"),

@@ -70,7 +70,7 @@ def test_ece_refuses(message, probabilities, labels):
 
 
 def test_ece_refuses_no_bins():
-    with pytest.raises(InputError, match="bins=0 is out of range"):
+    with pytest.raises(InputError, match="bins is 0: give a whole number"):
         ece([[1.0, 0.0]], [0], bins=0)
 
 

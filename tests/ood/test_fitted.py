@@ -192,17 +192,17 @@ def test_features_of_another_width_are_refused(train, layer):
 
 
 REFUSED = {
-    "k=4 is out of range: give a whole number from 1 to 3": lambda rows: KNN(4).fit(rows),
-    "shrinkage=2 is out of range": lambda rows: Mahalanobis(2).fit(rows),
+    "k is 4: give a whole number from 1 to 3": lambda rows: KNN(4).fit(rows),
+    "shrinkage is 2: give a number": lambda rows: Mahalanobis(2).fit(rows),
     "do not vary within their classes": lambda rows: Mahalanobis().fit(rows, [0, 1, 2]),
     "The number of labels is 2 but that of training features is 3": lambda rows: Mahalanobis().fit(rows, [0, 1]),
     "or hold NaN: give one class per sample": lambda rows: Mahalanobis().fit(rows, [0, 1, np.nan]),
     "give labels of at least two classes": lambda rows: RelativeMahalanobis().fit(rows),
     "compares classes with all data": lambda rows: RelativeMahalanobis().fit(rows, [1, 1, 1]),
-    "dim=2 is out of range": lambda rows: ViM(np.eye(2), dim=2).fit(rows),
+    "dim is 2: give a whole number": lambda rows: ViM(np.eye(2), dim=2).fit(rows),
     "ViM needs a positive one": lambda rows: ViM(np.eye(2), [-99, -99]).fit(rows),
     "do not leave a subspace of dim=1": lambda rows: ViM(np.eye(2)).fit(rows * [1, 0]),
-    "percentile=101 is out of range": lambda rows: ReAct(np.eye(2), percentile=101).fit(rows),
+    "percentile is 101: give a number": lambda rows: ReAct(np.eye(2), percentile=101).fit(rows),
     "The length of the bias is 3": lambda rows: ReAct(np.eye(2), [1, 2, 3]).fit(rows),
 }
 

@@ -79,5 +79,5 @@ def test_separated_sides_leave_no_doubt():
     [("confidence", 0), ("confidence", 1.5), ("resamples", 0), ("resamples", 1.5), ("seed", -1), ("tpr", 2)],
 )
 def test_options_out_of_range_are_refused(option, value):
-    with pytest.raises(InputError, match=f"{option}={value} is out of range"):
+    with pytest.raises(InputError, match=f"{option} is {value}: give a"):
         bootstrap_intervals([0.0], [1.0], **{option: value})

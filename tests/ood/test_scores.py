@@ -253,21 +253,21 @@ def test_features_of_another_width_are_refused(name):
 
 ROWS = [[1.0, 2.0]]
 OPTIONS = {
-    "temperature=0": lambda: scores.msp(ROWS, 0),
-    "temperature=-1": lambda: scores.energy(ROWS, -1),
-    "temperature=nan": lambda: scores.mcm(ROWS, ROWS, float("nan")),
-    "gamma=0": lambda: scores.generalized_entropy(ROWS, 0),
-    "top=0": lambda: scores.generalized_entropy(ROWS, top=0),
-    "k=2": lambda: scores.knn(ROWS, ROWS, 2),
-    "k=0": lambda: scores.knn(ROWS, ROWS, 0),
-    "alpha=-1": lambda: scores.vim(ROWS, ROWS, None, [0, 0], [[1.0], [0.0]], -1),
-    "threshold=inf": lambda: scores.react(ROWS, ROWS, None, float("inf")),
+    "temperature is 0": lambda: scores.msp(ROWS, 0),
+    "temperature is -1": lambda: scores.energy(ROWS, -1),
+    "temperature is nan": lambda: scores.mcm(ROWS, ROWS, float("nan")),
+    "gamma is 0": lambda: scores.generalized_entropy(ROWS, 0),
+    "top is 0": lambda: scores.generalized_entropy(ROWS, top=0),
+    "k is 2": lambda: scores.knn(ROWS, ROWS, 2),
+    "k is 0": lambda: scores.knn(ROWS, ROWS, 0),
+    "alpha is -1": lambda: scores.vim(ROWS, ROWS, None, [0, 0], [[1.0], [0.0]], -1),
+    "threshold is inf": lambda: scores.react(ROWS, ROWS, None, float("inf")),
 }
 
 
 @pytest.mark.parametrize("message", OPTIONS)
 def test_options_out_of_range_are_refused(message):
-    with pytest.raises(InputError, match=f"{message} is out of range"):
+    with pytest.raises(InputError, match=f"{message}: give a"):
         OPTIONS[message]()
 
 

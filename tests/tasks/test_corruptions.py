@@ -137,10 +137,10 @@ def test_grey_and_transparent_images_and_single_pixels_are_taken(kind):
     ("kind", "level", "said"),
     [
         ("gausian_noise", 1, "Unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
-        ("jpeg", 0, "The level 0 of jpeg is none: give a whole number from 1 to 5"),
-        ("jpeg", 6, "The level 6 of jpeg"),
-        ("jpeg", 1.5, r"The level 1\.5 of jpeg"),
-        ("jpeg", True, "The level True of jpeg"),
+        ("jpeg", 0, "The level of jpeg is 0: give a whole number from 1 to 5"),
+        ("jpeg", 6, "The level of jpeg is 6"),
+        ("jpeg", 1.5, r"The level of jpeg is 1\.5"),
+        ("jpeg", True, "The level of jpeg is True"),
     ],
 )
 def test_another_kind_or_level_is_refused(kind, level, said):
