@@ -17,8 +17,8 @@ from ..modalities.examples import Examples
 from ..sources.families import native_inputs
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
-from ..tasks.load import Task
 from ..tasks.options import TaskOptions
+from ..tasks.task import Task
 from ..training.encode import encode
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from .zero_shot import ClassTextBaseline, class_text_model
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
-    from ..tasks.load import Task
+    from ..tasks.task import Task
 
 
 @dataclass

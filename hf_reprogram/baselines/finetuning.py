@@ -27,7 +27,7 @@ from .search import best_of
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
-    from ..tasks.load import Task
+    from ..tasks.task import Task
 
 RATES = (1e-4, 5e-4)  # of a network over tokens; `image_tower.RATES` of one over examples of a fixed size
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tasks.load import Task
+from ..tasks.task import Task
 
 
 class LinearModel:

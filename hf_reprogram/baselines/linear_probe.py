@@ -26,7 +26,7 @@ from .linear import LinearModel, best_linear
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
-    from ..tasks.load import Task
+    from ..tasks.task import Task
 
 READS = ["features", "first", "last"]  # tried where none is named
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -23,7 +23,7 @@ from .linear_probe import extract, inputs_for, kept_readings
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
-    from ..tasks.load import Task
+    from ..tasks.task import Task
 
 MAPS = ("frequency", "optimal")
 

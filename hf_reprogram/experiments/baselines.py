@@ -18,8 +18,8 @@ from ..files import write_json
 from ..ood.report import average
 from ..options import from_dict
 from ..reports.results import summarize
-from ..tasks.load import Task
 from ..tasks.shifts import Shifts
+from ..tasks.task import Task
 from .ood import asked_of, report_of
 from .recipe import Recipe
 

@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import InputError, unknown
 from ..modalities import modality_taking
 from ..progress import quiet_libraries
-from ..tasks.load import Task, load_task
+from ..tasks.load import load_task
 from ..tasks.options import TaskOptions
+from ..tasks.task import Task
 from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
 from ..training.infilling import infill

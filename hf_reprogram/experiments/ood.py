@@ -24,8 +24,8 @@ from ..files import write_json
 from ..mappings.base import Blends
 from ..ood.report import Scored, average, curves, report_of_scored, scored, title_of
 from ..reports.results import short_name, summarize
-from ..tasks.load import Task
 from ..tasks.shifts import CorruptionOptions, Shifts
+from ..tasks.task import Task
 from ..training.encode import batches, encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.predict import predict_logits

@@ -26,9 +26,10 @@ from ..errors import InputError
 from ..files import write_json, write_text
 from ..progress import quiet_libraries
 from ..reports.results import one_class_advice, render_ood, run_reports, short_name, summarize, versions
-from ..tasks.load import Task, load_task
+from ..tasks.load import load_task
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.shifts import load_shifts
+from ..tasks.task import Task
 from ..training.callbacks import Schedule
 from ..training.encode import encode, labels_of
 from ..training.features import add_zero_shot_features

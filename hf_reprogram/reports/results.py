@@ -11,8 +11,8 @@ import numpy as np
 
 from ..methods import METHODS
 from ..ood import report as ood_tables
-from ..tasks.load import Task
 from ..tasks.metrics import METRICS
+from ..tasks.task import Task
 
 
 def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:

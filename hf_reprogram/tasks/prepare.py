@@ -11,6 +11,7 @@ infilling                     a list, one a letter of the text: 1 where it is hi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,37 +26,48 @@ if TYPE_CHECKING:
     from .options import TaskOptions
 
 
-def prepare(
-    data: Any,
-    modality: Modality,
-    inputs: list[str],
-    columns: list[str],
-    names: list[str],
-    problem: str,
-    known: KnownTask | None,
-    options: TaskOptions,
-    split: str,
-) -> Any:
+@dataclass(frozen=True)
+class Columns:
+    """What the raw columns of a task hold.
+
+    Attributes:
+        modality: of the examples.
+        inputs: the columns that hold the examples.
+        labels: the columns that hold the labels.
+        names: of the classes, by index, or of the several labels; empty for a number and for infilling.
+        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+        known: the catalog's entry; None if the catalog does not have the task.
+    """
+
+    modality: Modality
+    inputs: list[str]
+    labels: list[str]
+    names: list[str]
+    problem: str
+    known: KnownTask | None = None
+
+
+def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> Any:
     """The columns of a split's inputs and `label`, and no others.
 
     Args:
         data: the raw split.
-        modality, inputs: what the examples are and the columns that hold them; see `hf_reprogram.tasks.inputs`.
-        columns: the label columns.
-        names: of the classes or labels.
-        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
-        known: the catalog's entry, if there is one.
+        columns: what its columns hold.
         options: of the task.
         split: its name, for error messages.
+
+    Raises:
+        InputError: a column is missing, or a value is no example or no label of this task.
     """
+    modality, names, problem, known = columns.modality, columns.names, columns.problem, columns.known
     if known is not None and known.prepare is not None and not getattr(options, modality.column):
         data = data.map(known.prepare)
     scored = (options.scored or (known.scored if known else None)) if problem == "token_classification" else None
-    for column in [*columns, *([scored] if scored else [])]:
+    for column in [*columns.labels, *([scored] if scored else [])]:
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
-    ready = prepare_inputs(data, modality, inputs, split, options)
-    values = [_named(data, column, names) for column in columns] + ([data[scored]] if scored else [])
+    ready = prepare_inputs(data, modality, columns.inputs, split, options)
+    values = [_named(data, column, names) for column in columns.labels] + ([data[scored]] if scored else [])
     rows = zip(*values, strict=True)
     if PROBLEMS[problem].per_token:
         marks = (options.marks or (known.marks if known else "1")) if problem == "infilling" else None

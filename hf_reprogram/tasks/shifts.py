@@ -33,7 +33,7 @@ from .splits import at_most
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from .load import Task
+    from .task import Task
 
 
 # Columns and rows of the tables, and FPR95 and the like: no names of sets.

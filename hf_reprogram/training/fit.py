@@ -15,9 +15,9 @@ import torch
 
 from ..errors import InputError
 from ..progress import in_terminal
-from ..tasks.load import Task
 from ..tasks.metrics import METRICS
 from ..tasks.problems import finite
+from ..tasks.task import Task
 from .callbacks import QuietLog, TenthsLog
 from .encode import collator
 

@@ -22,8 +22,9 @@ from hf_reprogram.baselines.counts import (
     word_weights,
 )
 from hf_reprogram.options import from_dict
-from hf_reprogram.tasks.load import Task, TaskOptions
+from hf_reprogram.tasks.options import TaskOptions
 from hf_reprogram.tasks.problems import IGNORE, PROBLEMS
+from hf_reprogram.tasks.task import Task
 from tests.support import runs
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.experiments.evaluate import evaluate_adapter, load_adapter, predict_lines
-from hf_reprogram.tasks.load import Task
+from hf_reprogram.tasks.task import Task
 from hf_reprogram.training.predict import predict_logits
 from tests.support import runs, tiny, words
 

@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 from hf_reprogram import InputError
 from hf_reprogram.modalities import MODALITIES, modality_of, modality_taking
 from hf_reprogram.tasks.inputs import task_modality
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 
 COUNT = 40
 SHADES = [6 * row for row in range(COUNT)]
@@ -267,7 +268,9 @@ def test_nested_numbers_are_no_images(tmp_path):
 @pytest.mark.parametrize(("inputs", "what"), [({"image": "image"}, "images"), ({"features": ["a"]}, "rows of numbers")])
 def test_what_only_texts_have_is_refused(inputs, what, table):
     for problem in ("token_classification", "infilling"):
-        assert "has a label a letter of one text" in refused(dataset=table, problem=problem, label="letters", **inputs)
+        assert "has one label per letter of one text" in refused(
+            dataset=table, problem=problem, label="letters", **inputs
+        )
     assert f"molecules as texts, and these examples are {what}" in refused(dataset=table, split="scaffold", **inputs)
     assert f"cuts texts, and these examples are {what}" in refused(dataset=table, max_length=9, **inputs)
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from hf_reprogram.tasks.builtin import draw_squares, squares
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 
 
 def greys(split) -> np.ndarray:

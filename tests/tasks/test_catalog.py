@@ -12,8 +12,9 @@ from hf_reprogram import InputError
 from hf_reprogram.modalities import MODALITIES
 from hf_reprogram.tasks import load
 from hf_reprogram.tasks.catalog import ALIASES, CATALOG, HUB_NAMES, in_mirror, on_hub
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.metrics import check_metric
+from hf_reprogram.tasks.options import TaskOptions
 from hf_reprogram.tasks.problems import IGNORE, PROBLEMS
 
 RINGS = ("c1ccccc1", "C1CCCCC1", "c1ccncc1", "c1ccsc1", "C1CCOC1", "c1cc[nH]c1", "C1CCCC1", "C1CCNCC1")

@@ -8,7 +8,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_reprogram import InputError
 from hf_reprogram.modalities.text import Text
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 from tests.support import words
 from tests.support.tables import columns, write
 
@@ -302,16 +303,16 @@ def test_so_many_examples_are_drawn_of_every_problem(problem, tmp_path):
 
 
 @pytest.mark.parametrize("problem", ["token_classification", "infilling"])
-def test_a_label_a_letter_is_of_one_text(problem, tmp_path):
+def test_one_label_per_letter_is_of_one_text(problem, tmp_path):
     path = str(write(tmp_path / "data.csv", {**LETTERS, "other": LETTERS["text"]}))
-    with pytest.raises(InputError, match=r"has a label a letter of one text: name one column in task\.text"):
+    with pytest.raises(InputError, match=r"has one label per letter of one text: name one column in task\.text"):
         load_task(TaskOptions(dataset=path, text=["text", "other"], problem=problem))
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "token_classification", "infilling"])
 def test_shots_a_class_need_a_class_an_example(problem, tmp_path):
     path = str(write(tmp_path / "data.csv", LETTERS))
-    with pytest.raises(InputError, match=r"few_shot draws examples a class.*use task\.train_size"):
+    with pytest.raises(InputError, match=r"few_shot draws examples per class.*use task\.train_size"):
         load_task(TaskOptions(dataset=path, text="text", problem=problem, few_shot=2))
 
 

@@ -7,7 +7,8 @@ import pytest
 from datasets import Dataset, Features, Value
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 
 
 def refused(**options) -> str:
@@ -151,7 +152,7 @@ def test_selecting_on_the_official_validation_split_of_a_known_task_is_refused(t
 
 def test_few_shot_of_a_regression(parquet):
     sentence = refused(dataset=parquet(np.linspace(0, 1, 30).tolist()), text="text", regression=True, few_shot=4)
-    assert "a regression has none: use task.train_size" in sentence
+    assert "this problem, regression, has no classes: use task.train_size" in sentence
 
 
 def test_an_unknown_data_set_without_a_network():

@@ -11,8 +11,8 @@ from datasets import Dataset
 from hf_reprogram import InputError
 from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.tasks.catalog import KnownTask
-from hf_reprogram.tasks.load import TaskOptions
-from hf_reprogram.tasks.prepare import prepare
+from hf_reprogram.tasks.options import TaskOptions
+from hf_reprogram.tasks.prepare import Columns, prepare
 from hf_reprogram.tasks.problems import IGNORE
 
 PER_TOKEN = ["token_classification", "infilling"]
@@ -21,9 +21,8 @@ PER_TOKEN = ["token_classification", "infilling"]
 def prepared(problem, data, names=(), columns=("label",), known=None, text=("text",), **options):
     """The train split of these columns, prepared for a problem."""
     asked = TaskOptions(dataset="mine", **options)
-    return prepare(
-        Dataset.from_dict(data), TEXT, list(text), list(columns), list(names), problem, known, asked, "train"
-    )
+    held = Columns(TEXT, list(text), list(columns), list(names), problem, known)
+    return prepare(Dataset.from_dict(data), held, asked, "train")
 
 
 def refused(*arguments, **options) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "peptides" / "prepare_modlamp.py"
 

@@ -6,7 +6,8 @@ import pytest
 
 from hf_reprogram import InputError
 from hf_reprogram.tasks import load as module
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 from tests.support.tables import write
 
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "c1ccoc1", "c1ccsc1", "C1CCNCC1", "c1cc[nH]c1", "C1CCOC1", "c1cncnc1"]

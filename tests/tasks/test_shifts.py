@@ -14,7 +14,8 @@ from hf_reprogram import InputError
 from hf_reprogram.modalities import MODALITIES
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.corruptions import corrupt
-from hf_reprogram.tasks.load import TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 from hf_reprogram.tasks.shifts import ShiftOptions, check_task, load_shifts
 from tests.support import tiny_vision
 

@@ -11,7 +11,9 @@ import torch
 from hf_reprogram import ReprogrammedModel
 from hf_reprogram.modalities.text import tokenize
 from hf_reprogram.reports.results import markdown, one_class_advice, plus_minus, rows, summarize
-from hf_reprogram.tasks.load import Task, TaskOptions, load_task
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
+from hf_reprogram.tasks.task import Task
 from hf_reprogram.training.encode import collator
 from hf_reprogram.training.fit import fit, last_whole_checkpoint, learning_curve, plain_attention
 from tests.support import tiny
