@@ -20,6 +20,7 @@ from ..options import from_dict
 from ..reports.results import summarize
 from ..tasks.shifts import Shifts
 from ..tasks.task import Task
+from .job import Job
 from .ood import asked_of, report_of
 from .recipe import Recipe
 
@@ -48,25 +49,17 @@ class BaselineOutcome:
 
 
 def run_baselines(
-    recipe: Recipe,
-    task: Task,
-    shifts: Shifts | None,
-    output: Path,
-    num_prompts: int,
-    make: Callable[[int, Any], tuple[Any, Any]],
-    process: Any,
-    quiet: bool,
+    job: Job, shifts: Shifts | None, num_prompts: int, make: Callable[[int, Any], tuple[Any, Any]]
 ) -> Iterator[BaselineOutcome]:
     """Run every baseline on every seed, one after the other; one that fails costs neither the run nor the others.
 
     Args:
-        recipe, task, output: of the run.
-        shifts: further sets to predict; their reports are under `ood`.
+        job: what to run.
+        shifts: more sets to predict; their reports are under `ood`.
         num_prompts: prompt slots of the method.
-        make: a fresh model of the method and its processor, from a seed and its splits.
-        process: accelerate's state.
-        quiet: no progress bars.
+        make: from a seed and its splits to a fresh model of the method and its processor.
     """
+    recipe, task = job.recipe, job.task
     kept: dict[tuple[str, ...], np.ndarray] = {}
 
     def setting(name: str, seed: int, chosen: dict[str, Any] | None) -> Setting:
@@ -76,8 +69,8 @@ def run_baselines(
             task,
             splits,
             seed,
-            folder=output / "baselines" / f"{name}-{seed}",
-            quiet=quiet,
+            folder=job.output / "baselines" / f"{name}-{seed}",
+            quiet=job.quiet,
             num_prompts=num_prompts,
             make=partial(make, seed, splits),
             chosen=chosen,
@@ -90,9 +83,8 @@ def run_baselines(
         try:
             for seed in recipe.seeds:
                 chosen = records[0]["chosen"] if records else None
-                records.append(
-                    _seed_record(name, baseline, partial(setting, name, seed, chosen), output, seed, shifts, process)
-                )
+                path = job.output / "baselines" / f"{name}-{seed}.json"
+                records.append(_seed_record(path, baseline, partial(setting, name, seed, chosen), shifts, job.process))
         except Exception as error:  # whatever it is, the method's own results and the other baselines stand
             yield BaselineOutcome(name, {}, (str(error).strip() or type(error).__name__).splitlines()[0])
             continue
@@ -100,16 +92,9 @@ def run_baselines(
 
 
 def _seed_record(
-    name: str,
-    baseline: Baseline,
-    make_setting: Callable[[], Setting],
-    output: Path,
-    seed: int,
-    shifts: Shifts | None,
-    process: Any,
+    path: Path, baseline: Baseline, make_setting: Callable[[], Setting], shifts: Shifts | None, process: Any
 ) -> dict[str, Any]:
-    """The record of a baseline on one seed: the one that is there, or a new one."""
-    path = output / "baselines" / f"{name}-{seed}.json"
+    """The record of a baseline on one seed, which the file at `path` holds: the one that is there, or a new one."""
     options = json.loads(json.dumps(asdict(baseline.options)))
     done = _done(path, shifts, options)
     process.wait_for_everyone()

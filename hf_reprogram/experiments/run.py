@@ -15,7 +15,7 @@ import json
 import shutil
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,15 @@ import torch
 from ..errors import InputError
 from ..files import write_json, write_text
 from ..progress import quiet_libraries
-from ..reports.results import one_class_advice, render_ood, run_reports, short_name, summarize, versions
+from ..reports.results import render_ood, run_reports, short_name, summarize, versions
 from ..tasks.load import load_task
-from ..tasks.problems import IGNORE, Diverged
 from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
-from ..training.callbacks import Schedule
-from ..training.encode import encode, labels_of
-from ..training.features import add_zero_shot_features
-from ..training.fit import fit
-from ..training.predict import predict_logits
-from .baselines import make_baselines, run_baselines
-from .ood import check_alphas, seed_record, summarize_ood
+from .baselines import run_baselines
+from .job import Job, SeedRun
+from .ood import seed_record, summarize_ood
 from .recipe import Recipe
+from .seed_runs import score_test, sweep, train_seed, untrained_model
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -61,13 +57,14 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         task = load_task(recipe.task_options)
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
     started = time.perf_counter()
-    recipe, sweep = _sweep(recipe, task, output, process, resume, quiet)
+    job, tried = sweep(Job(recipe, task, output, process, resume, quiet))
+    recipe = job.recipe
     runs = []
     for seed in recipe.seeds:
-        folder = _run(recipe, task, seed, output, process, resume, quiet)
-        runs.append(SeedRun(seed, folder, _score_test(folder, recipe, task, seed, process, quiet)))
+        folder = train_seed(job, seed)
+        runs.append(SeedRun(seed, folder, score_test(job, folder)))
     best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
-    results = _results(recipe, task, runs, best, sweep)
+    results = _results(recipe, task, runs, best, tried)
 
     def keep() -> None:
         """Write what is known by now, so that nothing which comes later can lose it."""
@@ -79,7 +76,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         _publish(best.folder, output)
     keep()
     make = partial(untrained_model, recipe, task)
-    for outcome in run_baselines(recipe, task, shifts, output, best.result["num_prompts"], make, process, quiet):
+    for outcome in run_baselines(job, shifts, best.result["num_prompts"], make):
         results["baselines"] |= outcome.records
         if outcome.failure is not None:
             results.setdefault("failed_baselines", {})[outcome.name] = outcome.failure
@@ -98,23 +95,8 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     return results
 
 
-@dataclass(frozen=True)
-class SeedRun:
-    """A finished run of one seed.
-
-    Attributes:
-        seed: of the run.
-        folder: with its adapter.
-        result: what `fit.json` and `test.json` hold.
-    """
-
-    seed: int
-    folder: Path
-    result: dict[str, Any]
-
-
 def _results(
-    recipe: Recipe, task: Task, runs: list[SeedRun], best: SeedRun, sweep: list[dict[str, Any]]
+    recipe: Recipe, task: Task, runs: list[SeedRun], best: SeedRun, tried: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What `results.json` holds of the method's own runs."""
     outcomes = [run.result for run in runs]
@@ -144,10 +126,16 @@ def _results(
         "trainable": best.result["trainable"],
         "adapter_bytes": best.result["adapter_bytes"],
         "seconds": summarize([{"train": outcome["seconds"]} for outcome in outcomes])["train"],
-        "sweep": sweep,
+        "sweep": tried,
         "baselines": {},
         "versions": versions(),
     }
+
+
+def _record(result: dict[str, Any]) -> dict[str, Any]:
+    """What `results.json` keeps of one seed."""
+    kept = ("validation", "test", "confusion", "history", "seconds", "warning")
+    return {key: result[key] for key in kept if result.get(key) is not None}
 
 
 def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None, quiet: bool) -> None:
@@ -193,164 +181,6 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     elif not path.exists() and output.is_dir() and any(output.iterdir()):
         raise InputError(f"The folder {str(output)!r} is not empty and holds no run of ours: choose another output.")
     write_json(path, mine)
-
-
-# ------------------------------------------------------------------------------------------------------ single runs
-
-
-def _sweep(recipe, task, output, process, resume, quiet) -> tuple[Recipe, list[dict[str, Any]]]:
-    """The recipe with the best combination of the sweep's values, and the validation score of each."""
-    grid = recipe.grid()
-    if len(grid) == 1:
-        return recipe.with_values(grid[0]), []
-    table, candidates = [], []
-    for index, choice in enumerate(grid):
-        candidate = recipe.with_values(choice)
-        try:
-            folder = _run(candidate, task, recipe.seeds[0], output, process, resume, quiet, name=f"sweep-{index}")
-        except Diverged:
-            table.append({"values": choice, "validation": None})
-            continue
-        validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
-        table.append({"values": choice, "validation": validation})
-        candidates.append((task.benefit(validation), -index, candidate, folder))
-    if not candidates:
-        raise Diverged("Training diverged with every value of the sweep: try smaller learning rates.")
-    _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
-    first = output / "runs" / f"seed-{recipe.seeds[0]}"
-    if process.is_main_process and not (first / "fit.json").exists():
-        partial = first.with_name(f".{first.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
-        shutil.rmtree(first, ignore_errors=True)  # an unfinished run of another setting
-        partial.rename(first)
-    process.wait_for_everyone()
-    return chosen, table
-
-
-def _run(recipe, task: Task, seed: int, output: Path, process, resume, quiet, name: str | None = None) -> Path:
-    """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder."""
-    from ..model import adapter_bytes, to_accelerator
-
-    folder = output / "runs" / (name or f"seed-{seed}")
-    done = (folder / "fit.json").exists()
-    process.wait_for_everyone()
-    if done:
-        return folder
-    splits = task.splits(seed)
-    model, processor = untrained_model(recipe, task, seed, splits)
-    check_alphas(model.mapping, recipe.shift_options.alphas if recipe.shift_options else [])
-    for baseline in make_baselines(recipe).values():
-        baseline.check_source(model.source.spec, task)
-    if recipe.cache_text is not None:
-        model.source.cache_text(int(recipe.cache_text * 2**30))
-    to_accelerator(model)
-    arguments = recipe.training_arguments
-    data = encode(splits, processor, task.options.max_length, task.problem_type)
-    add_zero_shot_features(model, processor, data, bf16=bool(arguments.get("bf16")), quiet=quiet)
-    result = fit(
-        model,
-        processor,
-        data,
-        task,
-        arguments,
-        folder=folder / "checkpoints",
-        seed=seed,
-        callbacks=[Schedule()],
-        resume=resume,
-        quiet=quiet,
-    )
-    if process.is_main_process:
-        model.save_pretrained(folder)
-        if processor is not None:
-            processor.save_pretrained(folder)
-        advice = one_class_advice(result.logits, result.trainer.args.learning_rate, task)
-        if advice and not quiet:
-            warnings.warn(advice, stacklevel=2)
-        write_json(
-            folder / "fit.json",
-            {
-                "seed": seed,
-                "validation": result.validation,
-                "history": result.history,
-                "seconds": result.seconds,
-                "warning": advice,
-                "trainable": model.num_trainable(),
-                "adapter_bytes": adapter_bytes(folder),
-                "num_prompts": model.transform.num_prompts,
-                "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
-                "method": model.config.method,
-                "training": arguments,
-            },
-        )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    process.wait_for_everyone()
-    return folder
-
-
-def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
-    """A fresh model of the recipe's method, and its processor; the same seed makes the same one."""
-    from transformers import set_seed
-
-    from ..methods.reprogramming import reprogram
-
-    set_seed(seed)
-    return reprogram(
-        recipe.source["name"],
-        method=recipe.method["name"],
-        labels=task.labels or None,
-        problem_type=task.problem_type,
-        source_kind=recipe.source.get("kind"),
-        source_kwargs=recipe.source_kwargs,
-        init_from=recipe.init_from,
-        **task.modality.for_method(splits["train"]),
-        **recipe.method_options,
-    )
-
-
-def _identity(reference: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "kind": reference["kind"],
-        "revision": reference["revision"],
-        "dtype": reference["dtype"],
-        "fingerprint": reference["fingerprint"]["sha256"][:12],
-    }
-
-
-def _score_test(folder: Path, recipe: Recipe, task: Task, seed: int, process, quiet: bool) -> dict[str, Any]:
-    """Score a finished run on test, once: kept in `test.json`."""
-    from ..model import ReprogrammedModel, to_accelerator
-
-    result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
-    path = folder / "test.json"
-    if not path.exists() and process.is_main_process:
-        model = ReprogrammedModel.from_pretrained(
-            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
-        )
-        to_accelerator(model)
-        processor = task.modality.load_processor(folder)
-        data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
-        bf16 = bool(recipe.training.get("bf16"))
-        add_zero_shot_features(model, processor, {"test": data}, bf16=bf16, quiet=quiet)
-        logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
-        labels = labels_of(data)
-        record: dict[str, Any] = {"test": task.score(logits, labels)}
-        if task.problem_type in ("single_label_classification", "token_classification"):
-            from sklearn.metrics import confusion_matrix
-
-            scored = labels != IGNORE
-            predictions = task.decide(logits)[scored]
-            counts = confusion_matrix(labels[scored], predictions, labels=range(len(task.labels)))
-            record["confusion"] = counts.tolist()
-        write_json(path, record)
-    process.wait_for_everyone()
-    return {**result, **json.loads(path.read_text(encoding="utf-8"))}
-
-
-def _record(result: dict[str, Any]) -> dict[str, Any]:
-    """What `results.json` keeps of one seed."""
-    kept = ("validation", "test", "confusion", "history", "seconds", "warning")
-    return {key: result[key] for key in kept if result.get(key) is not None}
 
 
 def _publish(folder: Path, output: Path) -> None:

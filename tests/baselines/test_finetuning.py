@@ -14,7 +14,7 @@ from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES, finetuning, search
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.experiments.recipe import make_recipe
-from hf_reprogram.experiments.run import untrained_model
+from hf_reprogram.experiments.seed_runs import untrained_model
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.problems import IGNORE

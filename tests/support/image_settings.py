@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Image, Value
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Baseline, Outcome, Setting
 from hf_reprogram.experiments.recipe import make_recipe
-from hf_reprogram.experiments.run import untrained_model
+from hf_reprogram.experiments.seed_runs import untrained_model
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from tests.support import tiny_vision

@@ -1,0 +1,187 @@
+"""One run of a recipe: a seed is trained, its adapter is saved, and it is scored on test once; a sweep runs the first seed.
+
+runs/seed-0/     adapter, `fit.json`, `test.json`, and checkpoints until the training is done
+runs/sweep-0/    the same for one combination of the sweep's values
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..files import write_json
+from ..reports.results import one_class_advice, short_name
+from ..tasks.problems import IGNORE, Diverged
+from ..tasks.task import Task
+from ..training.callbacks import Schedule
+from ..training.encode import encode, labels_of
+from ..training.features import add_zero_shot_features
+from ..training.fit import fit
+from ..training.predict import predict_logits
+from .baselines import make_baselines
+from .job import Job
+from .ood import check_alphas
+from .recipe import Recipe
+
+
+def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
+    """The job with the best combination of the sweep's values, and the validation score of each combination."""
+    recipe, task, process = job.recipe, job.task, job.process
+    grid = recipe.grid()
+    if len(grid) == 1:
+        return replace(job, recipe=recipe.with_values(grid[0])), []
+    table, candidates = [], []
+    for index, choice in enumerate(grid):
+        candidate = replace(job, recipe=recipe.with_values(choice))
+        try:
+            folder = train_seed(candidate, recipe.seeds[0], name=f"sweep-{index}")
+        except Diverged:
+            table.append({"values": choice, "validation": None})
+            continue
+        validation = json.loads((folder / "fit.json").read_text(encoding="utf-8"))["validation"]
+        table.append({"values": choice, "validation": validation})
+        candidates.append((task.benefit(validation), -index, candidate, folder))
+    if not candidates:
+        raise Diverged("Training diverged with every value of the sweep: try smaller learning rates.")
+    _, _, chosen, folder = max(candidates, key=lambda candidate: candidate[:2])
+    first = job.output / "runs" / f"seed-{recipe.seeds[0]}"
+    if process.is_main_process and not (first / "fit.json").exists():
+        partial = first.with_name(f".{first.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        shutil.rmtree(first, ignore_errors=True)  # an unfinished run of another setting
+        partial.rename(first)
+    process.wait_for_everyone()
+    return chosen, table
+
+
+def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
+    """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder.
+
+    Args:
+        job: what to run.
+        seed: of the draw, the start and the order of the examples.
+        name: of the folder below `runs`; by default that of the seed.
+    """
+    from ..model import adapter_bytes, to_accelerator
+
+    recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet
+    folder = job.output / "runs" / (name or f"seed-{seed}")
+    done = (folder / "fit.json").exists()
+    process.wait_for_everyone()
+    if done:
+        return folder
+    splits = task.splits(seed)
+    model, processor = untrained_model(recipe, task, seed, splits)
+    check_alphas(model.mapping, recipe.shift_options.alphas if recipe.shift_options else [])
+    for baseline in make_baselines(recipe).values():
+        baseline.check_source(model.source.spec, task)
+    if recipe.cache_text is not None:
+        model.source.cache_text(int(recipe.cache_text * 2**30))
+    to_accelerator(model)
+    arguments = recipe.training_arguments
+    data = encode(splits, processor, task.options.max_length, task.problem_type)
+    add_zero_shot_features(model, processor, data, bf16=bool(arguments.get("bf16")), quiet=quiet)
+    result = fit(
+        model,
+        processor,
+        data,
+        task,
+        arguments,
+        folder=folder / "checkpoints",
+        seed=seed,
+        callbacks=[Schedule()],
+        resume=job.resume,
+        quiet=quiet,
+    )
+    if process.is_main_process:
+        model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        advice = one_class_advice(result.logits, result.trainer.args.learning_rate, task)
+        if advice and not quiet:
+            warnings.warn(advice, stacklevel=2)
+        write_json(
+            folder / "fit.json",
+            {
+                "seed": seed,
+                "validation": result.validation,
+                "history": result.history,
+                "seconds": result.seconds,
+                "warning": advice,
+                "trainable": model.num_trainable(),
+                "adapter_bytes": adapter_bytes(folder),
+                "num_prompts": model.transform.num_prompts,
+                "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
+                "method": model.config.method,
+                "training": arguments,
+            },
+        )
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    process.wait_for_everyone()
+    return folder
+
+
+def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
+    """A fresh model of the recipe's method, and its processor; the same seed makes the same one."""
+    from transformers import set_seed
+
+    from ..methods.reprogramming import reprogram
+
+    set_seed(seed)
+    return reprogram(
+        recipe.source["name"],
+        method=recipe.method["name"],
+        labels=task.labels or None,
+        problem_type=task.problem_type,
+        source_kind=recipe.source.get("kind"),
+        source_kwargs=recipe.source_kwargs,
+        init_from=recipe.init_from,
+        **task.modality.for_method(splits["train"]),
+        **recipe.method_options,
+    )
+
+
+def _identity(reference: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": reference["kind"],
+        "revision": reference["revision"],
+        "dtype": reference["dtype"],
+        "fingerprint": reference["fingerprint"]["sha256"][:12],
+    }
+
+
+def score_test(job: Job, folder: Path) -> dict[str, Any]:
+    """Score a finished run on test, once, and keep that in `test.json`; returns what it and `fit.json` hold."""
+    from ..model import ReprogrammedModel, to_accelerator
+
+    recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet
+
+    result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    path = folder / "test.json"
+    if not path.exists() and process.is_main_process:
+        model = ReprogrammedModel.from_pretrained(
+            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+        )
+        to_accelerator(model)
+        processor = task.modality.load_processor(folder)
+        data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
+        bf16 = bool(recipe.training.get("bf16"))
+        add_zero_shot_features(model, processor, {"test": data}, bf16=bf16, quiet=quiet)
+        logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
+        labels = labels_of(data)
+        record: dict[str, Any] = {"test": task.score(logits, labels)}
+        if task.problem_type in ("single_label_classification", "token_classification"):
+            from sklearn.metrics import confusion_matrix
+
+            scored = labels != IGNORE
+            predictions = task.decide(logits)[scored]
+            counts = confusion_matrix(labels[scored], predictions, labels=range(len(task.labels)))
+            record["confusion"] = counts.tolist()
+        write_json(path, record)
+    process.wait_for_everyone()
+    return {**result, **json.loads(path.read_text(encoding="utf-8"))}
