@@ -1,6 +1,8 @@
-"""A first recipe for data that nobody has described: which column is what, and which method, source and metric fit.
+"""A first recipe for data that nobody has described, which `hf-reprogram init` writes.
 
-Every choice is a guess from names and values; the recipe says beside each why it was made. `hf-reprogram init` writes it.
+The labels, the problem and the metrics are guessed here, from the names and the values of columns. What the examples are, and
+how to train on them, is guessed by the modalities (`Modality.guess` and `Modality.first_recipe`). The recipe says beside each
+choice why it was made.
 """
 
 from __future__ import annotations
@@ -8,13 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from ..errors import InputError
 from ..files import write_text
-from ..modalities import MODALITIES
+from ..modalities import MODALITIES, every_modality
+from ..modalities.base import Modality
+from ..modalities.first_recipe import FirstRecipe, Guess
 from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
 from ..tasks.problems import PROBLEMS
@@ -23,38 +29,23 @@ from .recipe import make_recipe, read_yaml
 
 LOOKED_AT = 2000  # rows of train
 MOST_CLASSES = 100
-TEXT_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
-IMAGE_SOURCE = "{name: facebook/dinov2-small-imagenet1k-1-layer, image_size: 112}"
+SHOWN = 8  # columns in the comment at the top
 _LABELS = ("label", "labels", "target", "class", "category", "y", "outcome", "sentiment", "score", "rating", "kind")
-_NUMBERS = ("id", "idx", "index", "row", "unnamed: 0", "")  # of rows; they say nothing of an example
-_PAIRS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question", "sentence"),
-    ("question", "answer"),
-    ("question1", "question2"),
-    ("text", "text_pair"),
-)
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$/\\%.:*]+")
-_ALPHABETS = (  # letters, tokenizer, what they are; the first that holds all of them
-    (re.compile(r"[ACGTN]+", re.I), "tokenizer: kmers, k: 3", "DNA"),
-    (re.compile(r"[ACDEFGHIKLMNPQRSTVWYXBZUO]+"), "tokenizer: residues", "protein or peptide"),
-    (_SMILES, "tokenizer: smiles", "SMILES"),
-)
+_LABEL_WORDS = ("measured", "label", "target")  # within the name of a column
 
 
 @dataclass
-class Guess:
-    """A line of the recipe.
+class Entry:
+    """A line of the section `task:`.
 
     Attributes:
-        value: as YAML.
-        why: the comment above it.
+        key, value: of the recipe.
+        why: the comment above it; empty for none.
     """
 
-    value: str
-    why: str
+    key: str
+    value: Any
+    why: str = ""
 
 
 def write_draft(data: str, output: str | os.PathLike, source: str | None = None) -> list[str]:
@@ -77,205 +68,223 @@ def write_draft(data: str, output: str | os.PathLike, source: str | None = None)
 
 def draft(data: str, source: str | None = None) -> tuple[str, list[str]]:
     """The text of a recipe for `data`, and what could not be decided; see `write_draft`."""
-    address: dict[str, Any] = {"dataset": data}
+    address = {"dataset": data}
     if not Path(data).exists() and ":" in data:
         address["dataset"], _, address["name"] = data.rpartition(":")
     options = TaskOptions(**address)
     splits = read_splits(options)
-    train = splits["train"] if "train" in splits else splits[next(iter(splits))]
-    task = [Guess(f"{key}: {quoted(value)}", "") for key, value in address.items()]
+    task = [Entry(key, value) for key, value in address.items()]
     doubts: list[str] = []
-    known = known_task(options)
-    if known is not None:
-        kind, problem = MODALITIES[known.modality].column, known.problem
+    if (known := known_task(options)) is not None:
+        train = splits[known.train_split if known.train_split in splits else next(iter(splits))]
         task[0].why = "The package knows this task: its columns, labels and metrics."
-        options, metrics = TaskOptions(**address), list(known.metrics)
-        first = known.columns[0]
-        rows = train.select(range(min(LOOKED_AT, len(train))))
+        modality, problem = MODALITIES[known.modality], known.problem
+        columns = [name for name in known.columns if name in train.column_names]
     else:
-        rows = train.select(range(min(LOOKED_AT, len(train))))
-        label = label_of(rows, doubts)
-        labels = [label.value]
-        problem, why = problem_of_values(rows, label.value)
-        kind, columns, reason = inputs_of(rows, labels, doubts)
-        first = columns[0]
-        named = columns[0] if kind == "image" else columns
-        task.append(Guess(f"{kind}: {quoted(named)}", reason))
-        task.append(Guess(f"label: {quoted(label.value)}", label.why))
-        task.append(Guess(f"problem: {problem}", why))
-        metrics, reason = metrics_of(rows, label.value, problem)
-        task.append(Guess(f"metrics: {quoted(metrics)}", reason))
-    method, method_why, baselines = method_of(kind, problem, rows, first)
-    chosen = quoted(source) if source else IMAGE_SOURCE if kind != "text" else TEXT_SOURCE
-    count = f"{len(train):,} rows of {', '.join(map(repr, train.column_names[:8]))}"
-    lines = [f"# A first recipe for {os.path.basename(data.rstrip('/')) or data}: read it before you train."]
-    lines += [f"# The training split holds {count}{' and others' if len(train.column_names) > 8 else ''}."]
-    lines += [f"# Undecided: {doubt}" for doubt in doubts]
-    lines += ["# A small source that fits most data of this kind." if not source else "# The source that you named."]
-    lines += [f"source: {chosen}", f"# {method_why}", f"method: {method}", "task:"]
-    for guess in task:
-        lines += [f"  # {guess.why}"] * bool(guess.why) + [f"  {guess.value}"]
-    lines += [
-        "training:",
-        f"  num_train_epochs: {10 if len(train) < 2000 else 5}",
-        f"  per_device_train_batch_size: {16 if kind == 'text' else 4}",
-        "# More seeds give a mean and a deviation.",
-        "seeds: [0, 1, 2]",
-        "# The value with the best validation score is taken.",
-        "sweep:",
-        f"  training.learning_rate: {'[6e-2, 2e-1]' if 'r2dl' in method else '[3e-3, 1e-2]'}",
-        "# What the method has to beat.",
-        f"baselines: [{', '.join(baselines)}]",
-    ]
-    text = "\n".join(lines) + "\n"
+        name = split_of(splits)
+        train = splits[name]
+        if name != "train":
+            task.append(Entry("train_split", name, "There is no split that is called train."))
+        guessed, modality, columns = guessed_task(drawn_rows(train), doubts)
+        task += guessed
+        problem = next(entry.value for entry in guessed if entry.key == "problem")
+    recipe = modality.first_recipe(drawn_rows(train), columns, problem)
+    text = written(data, train, task, recipe, source, doubts)
     make_recipe(read_yaml(text, "the drafted recipe"))  # what is written can be trained
     return text, doubts
 
 
-def quoted(value: Any) -> str:
-    """A text or list as YAML that is read back as the same value."""
-    return json.dumps(value, ensure_ascii=False)
+def split_of(splits: Mapping[str, Any]) -> str:
+    """The split to train on: `train`, or the first one that is not `test`.
+
+    Raises:
+        InputError: there is only a split to test on.
+    """
+    name = next((name for name in ("train", *splits) if name in splits and name != "test"), None)
+    if name is None:
+        raise InputError("The data has only a split called 'test', on which nothing is trained: call it 'train'.")
+    return name
 
 
-def label_of(rows: Any, doubts: list[str]) -> Guess:
-    """The label column, by its declared kind, its name, or how few values it has."""
+def drawn_rows(train: Any) -> Any:
+    """The rows that guesses are made from, drawn from all, since data may be sorted by their labels."""
+    rows = Random(0).sample(range(len(train)), min(LOOKED_AT, len(train)))
+    return train.select(sorted(rows))
+
+
+def guessed_task(rows: Any, doubts: list[str]) -> tuple[list[Entry], Modality, list[str]]:
+    """The lines of a task that the package does not know, the modality of its examples, and their columns."""
+    labels = labels_of(rows, doubts)
+    problem = problem_of_values(rows, labels.value)
+    modality, guess = examples_of(rows, labels.value)
+    doubts += guess.doubts
+    metrics = metrics_of(rows, labels.value, problem.value)
+    examples = Entry(modality.column, _one_or_all(guess.columns), guess.why)
+    labels.value = _one_or_all(labels.value)
+    return [examples, labels, problem, metrics], modality, guess.columns
+
+
+def written(
+    data: str, train: Any, task: list[Entry], recipe: FirstRecipe, source: str | None, doubts: list[str]
+) -> str:
+    """The text of the recipe, with its comments."""
+    names = train.column_names
+    count = f"{len(train):,} rows of {', '.join(map(repr, names[:SHOWN]))}{' and others' if len(names) > SHOWN else ''}"
+    method = recipe.method if source else {**recipe.method, **recipe.for_source}
+    lines = [
+        f"# A first recipe for {os.path.basename(data.rstrip('/')) or data}: read it before you train.",
+        f"# The training split holds {count}.",
+        *(f"# Undecided: {doubt}" for doubt in doubts),
+        "# The source that you named." if source else "# A small source that fits most data of this kind.",
+        f"source: {as_yaml(source or recipe.source)}",
+        f"# {recipe.why}",
+        f"method: {as_yaml(method)}",
+        "task:",
+    ]
+    for entry in task:
+        lines += [f"  # {entry.why}"] * bool(entry.why) + [f"  {entry.key}: {as_yaml(entry.value)}"]
+    lines += [
+        "training:",
+        f"  num_train_epochs: {10 if len(train) < 2000 else 5}",
+        f"  per_device_train_batch_size: {recipe.batch_size}",
+        "# More seeds give a mean and a deviation.",
+        "seeds: [0, 1, 2]",
+        "# The value with the best validation score is taken.",
+        "sweep:",
+        f"  training.learning_rate: {as_yaml(recipe.learning_rates)}",
+        "# What the method has to beat.",
+        f"baselines: {as_yaml(recipe.baselines)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_yaml(value: Any) -> str:
+    """A value on one line of YAML, which is read back as the same value.
+
+    >>> as_yaml({"name": "a_method", "size": 3}), as_yaml(["no", "p: q", 0.5])
+    ('{name: a_method, size: 3}', '["no", "p: q", 0.5]')
+    """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_yaml(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and read_yaml(value, "a word") == value
+        return value if plain else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if isinstance(value, int | float) else f"[{', '.join(map(as_yaml, value))}]"
+
+
+def _one_or_all(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+def labels_of(rows: Any, doubts: list[str]) -> Entry:
+    """The label columns: those that the data declares or that are called so, or columns of few values.
+
+    Several columns of 0 and 1 are several labels where their names say so, or where there are other columns than of numbers,
+    which can be the examples.
+    """
     from datasets import ClassLabel
 
     for name, kind in rows.features.items():
         if isinstance(kind, ClassLabel):
-            return Guess(name, "The data declares the names of its classes.")
+            return Entry("label", [name], "The data declares the names of its classes.")
     lower = {name.lower(): name for name in reversed(rows.column_names)}
     for name in _LABELS:
         if name in lower:
-            return Guess(lower[name], "The label, by the column's name.")
-    for name in lower:
-        if "measured" in name or "label" in name or "target" in name:
-            return Guess(lower[name], "The label, by a word in the column's name.")
-    few = [name for name in reversed(rows.column_names) if 2 <= distinct(rows, name) <= max(2, len(rows) // 10)]
+            return Entry("label", [lower[name]], "The label, by the column's name.")
+    values = {name: values_of(rows, name) for name in rows.column_names}
+    binary = [name for name, found in values.items() if {*found} == {0, 1}]
+    hinted = [name for name in rows.column_names if any(word in name.lower() for word in _LABEL_WORDS)]
+    named = [name for name in binary if name in hinted]
+    if len(named) > 1:
+        return Entry(
+            "label", named, f"An example can have each of these {len(named)} labels: the columns hold 0 and 1."
+        )
+    if hinted:
+        return Entry("label", [hinted[0]], "The label, by a word in the column's name.")
+    numbers = [name for name, found in values.items() if found and all(not isinstance(one, str) for one in found)]
+    if len(binary) > 1 and len(numbers) < len(values):
+        doubts.append(f"task.label names all {len(binary)} columns of 0 and 1: is each of them a label?")
+        return Entry(
+            "label", binary, f"An example can have each of these {len(binary)} labels: the columns hold 0 and 1."
+        )
+    few = [name for name in reversed(values) if 2 <= len({*values[name]}) <= max(2, len(rows) // 10)]
     if not few:
         raise InputError(
             f"No column looks like a label; there are {', '.join(map(repr, rows.column_names))}: write the recipe by "
             "hand, with task.label."
         )
-    doubts.append(
-        f"task.label is {few[0]!r} only because the column has {distinct(rows, few[0])} values: is that the label?"
-    )
-    return Guess(few[0], "No column is called a label; this one has few values.")
+    count = len({*values[few[0]]})
+    doubts.append(f"task.label is {few[0]!r} only because the column has {count} values: is that the label?")
+    return Entry("label", [few[0]], "No column is called a label; this one has few values.")
 
 
-def distinct(rows: Any, name: str) -> int:
-    """How many values a column of plain values has; 0 for others."""
-    values = rows[name][:]
-    return len({*values}) if all(isinstance(value, str | int | float | None) for value in values) else 0
+def values_of(rows: Any, name: str) -> list[Any]:
+    """The values of a column of texts, numbers or truth values, without missing ones; none of another column."""
+    from datasets import Value
+
+    if not isinstance(rows.features[name], Value):
+        return []
+    return [one for one in rows[name][:] if isinstance(one, str | int | float) and one == one]
 
 
-def problem_of_values(rows: Any, label: str) -> tuple[str, str]:
-    """The kind of problem that the values of a label column make, and why."""
-    values = [value for value in rows[label][:] if value is not None]
+def problem_of_values(rows: Any, labels: list[str]) -> Entry:
+    """The kind of problem that the label columns make."""
+    if len(labels) > 1:
+        missing = any(len(values_of(rows, name)) < len(rows) for name in labels)
+        why = "An example has any number of the labels at once."
+        return Entry(
+            "problem",
+            "multi_label_classification",
+            f"{why} Where a field is empty the label is unknown and does not count." if missing else why,
+        )
+    values = [value for value in rows[labels[0]][:] if value is not None]
     whole = all(not isinstance(value, float) or value.is_integer() for value in values)
     if all(isinstance(value, int | float) for value in values) and (not whole or len({*values}) > MOST_CLASSES):
-        return "regression", f"The label holds numbers such as {values[0]}."
+        return Entry("problem", "regression", f"The label holds numbers such as {values[0]}.")
     classes = len({*values})
     if classes > MOST_CLASSES:
         raise InputError(
-            f"The column {label!r} has {classes} values in {len(rows)} rows, too many for classes: name another one."
+            f"The column {labels[0]!r} has {classes} values in {len(rows)} rows, too many for classes: write the "
+            "recipe by hand, with task.label and task.problem."
         )
-    return "single_label_classification", f"The label has {classes} values."
+    return Entry("problem", "single_label_classification", f"The label has {classes} values.")
 
 
-def inputs_of(rows: Any, labels: list[str], doubts: list[str]) -> tuple[str, list[str], str]:
-    """The key of the task that names the examples, their columns, and why."""
-    from datasets import Image
-
-    others = [name for name in rows.column_names if name not in labels]
-    values = {
-        name: [value for value in rows[name][:200] if value is not None]
-        for name in others
-        if not isinstance(rows.features[name], Image)
-    }
-    for name in others:
-        if name not in values:
-            return "image", [name], "The column holds images."
-        if all(isinstance(value, dict) and {*value} == {"bytes", "path"} for value in values[name]) and values[name]:
-            return "image", [name], "The column holds encoded images."
-        if values[name] and all(isinstance(value, str) and value.lower().endswith(_IMAGES) for value in values[name]):
-            return "image", [name], "The column holds the paths of images."
-    lower = {name.lower(): name for name in others}
-    for pair in _PAIRS:
-        if all(name in lower for name in pair):
-            return "text", [lower[name] for name in pair], "Two columns that are called like the parts of a pair."
-    numbers = [
-        name
-        for name in others
-        if name.lower() not in _NUMBERS
-        and values[name]
-        and all(isinstance(value, int | float) and value == value for value in rows[name][:])
-    ]
-    texts = [name for name in others if values[name] and all(isinstance(value, str) for value in values[name])]
-    texts = sorted(texts, key=lambda name: -sum(map(len, values[name])) / len(values[name]))
-    varied = [name for name in texts if len({*values[name]}) > len(values[name]) / 2]
-    if varied and (len(numbers) < 4 or sum(map(len, values[varied[0]])) > 20 * len(values[varied[0]])):
-        if len(varied) > 1 and varied[1].lower() not in (*_NUMBERS, "name", "title"):
-            doubts.append(
-                f"task.text is {varied[0]!r}, the longest text, and {varied[1]!r} is left out: is it half of a pair?"
-            )
-        return "text", [varied[0]], "The longest column of texts that differ from row to row."
-    if numbers:
-        if texts:
-            doubts.append(
-                f"the columns {', '.join(map(repr, texts))} hold words and are left out: code them as numbers?"
-            )
-        return "features", numbers, "Every column of numbers but the label and row numbers."
-    raise InputError(
-        f"No column looks like a text, an image or a number; there are {', '.join(map(repr, rows.column_names))}: write the "
-        "recipe by hand, with task.text, task.image or task.features."
-    )
-
-
-def metrics_of(rows: Any, label: str, problem: str) -> tuple[list[str], str]:
-    """The metrics that fit, the one to select on first, and why."""
-    values = [value for value in rows[label][:] if value is not None]
+def metrics_of(rows: Any, labels: list[str], problem: str) -> Entry:
+    """The metrics that fit, the one to select on first."""
+    usual = list(PROBLEMS[problem].metrics)
+    if problem != "single_label_classification":
+        return Entry("metrics", usual, "The usual choice for such a problem.")
+    values = [value for value in rows[labels[0]][:] if value is not None]
     share = min((values.count(value) for value in {*values}), default=0) / max(len(values), 1)
-    if problem == "single_label_classification" and len({*values}) == 2 and share < 0.2:
-        return [
-            "average_precision",
-            "roc_auc",
-        ], f"The rarer class has {share:.0%} of the rows, where accuracy says little."
-    if problem == "single_label_classification":
-        return ["accuracy"], "No class of two is rare, or there are more than two."
-    return list(PROBLEMS[problem].metrics), "The usual ones for numbers."
+    if len({*values}) == 2 and share < 0.2:
+        why = f"The rarer class has {share:.0%} of the rows, where accuracy says little."
+        return Entry("metrics", ["average_precision", "roc_auc"], why)
+    return Entry("metrics", usual, "No class of two is rare, or there are more than two.")
 
 
-def method_of(kind: str, problem: str, rows: Any, column: str | None) -> tuple[str, str, list[str]]:
-    """The method with its options, why, and the baselines."""
-    classes = problem == "single_label_classification"
-    if kind == "image" and classes:
-        why = "A program around the image and an iterative label map."
-        return "{name: ilm_vp, image_size: 84}", why, ["majority", "linear_probe"]
-    if kind == "image":
-        return "{name: kloberdanz}", "A program on the image and a dense layer, which also gives numbers.", ["majority"]
-    if kind == "features":
-        mapping = "label_mapping: frequency" if classes else "mapping: dense"
-        beside = ["majority", "raw_linear"] if classes else ["majority"]
-        return f"{{name: fraud, {mapping}}}", "The numbers are drawn on a canvas with a program around them.", beside
-    values = [str(value).strip() for value in rows[column][:200] if value] if column in rows.column_names else []
-    for pattern, tokenizer, what in _ALPHABETS:
-        if values and all(pattern.fullmatch(value) for value in values) and _no_words(what, values):
-            beside = ["majority", "linear_probe: {tokens: target, reads: features}"]
-            why = f"The texts look like {what}: each token is a sparse mixture of the source's."
-            return f"{{name: r2dl, {tokenizer}, sparsity: 16}}", why, beside
-    if PROBLEMS[problem].per_token:
-        return (
-            "{name: r2dl, tokenizer: characters, sparsity: 16}",
-            "A label per letter, so a token per letter.",
-            ["majority"],
+# ----------------------------------------------------------------------------------------------------------- examples
+
+
+def examples_of(rows: Any, labels: list[str]) -> tuple[Modality, Guess]:
+    """The modality that is surest of its examples in these rows, and its guess; the first one of equally sure ones.
+
+    Args:
+        rows: raw rows.
+        labels: the columns of labels.
+
+    Raises:
+        InputError: no modality finds examples.
+    """
+    asked = list(every_modality())
+    guesses = [(modality, guess) for modality in asked if (guess := modality.guess(rows, labels)) is not None]
+    if not guesses:
+        nouns, keys = [each.noun for each in asked], [f"task.{each.column}" for each in asked]
+        raise InputError(
+            f"No column looks like {', '.join(nouns[:-1])} or {nouns[-1]}; there are "
+            f"{', '.join(map(repr, rows.column_names))}: write the recipe by hand, with {', '.join(keys[:-1])} or {keys[-1]}."
         )
-    why = "The texts are words, which the source knows: prompts around them."
-    return "{name: warp, num_prompts: 8, reads: features}", why, ["majority", "linear_probe"]
-
-
-def _no_words(what: str, values: list[str]) -> bool:
-    """Whether texts whose letters fit are no plain words: SMILES have bonds, rings and branches, the others are long."""
-    if what == "SMILES":
-        return sum(bool(re.search(r"[=#()\[\]\d]", value)) for value in values) > len(values) / 2
-    return sum(map(len, values)) > 8 * len(values)
+    return max(guesses, key=lambda pair: pair[1].sureness)

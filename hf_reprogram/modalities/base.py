@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import InputError
+from .first_recipe import FirstRecipe, Guess
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -95,14 +98,27 @@ class Modality(ABC):
         """The raw columns to read, of `names` that a task or the catalog gives, where the data has `columns`."""
         return list(names)
 
-    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
-        """The raw columns that hold examples of this modality, most likely ones first; empty if there is none.
+    def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
+        """The raw columns that could be the examples of data that nobody has described; None if no column could.
 
         Args:
-            features: `datasets` features by column.
-            label: the column of labels, which is no example.
+            rows: some of the raw rows, a `datasets.Dataset`.
+            labels: the columns that hold labels, which are no examples.
         """
-        return []
+        return None
+
+    def first_recipe(self, rows: Any, columns: Sequence[str], problem: str) -> FirstRecipe:
+        """How to train on such examples at first.
+
+        Args:
+            rows: some of the raw rows, a `datasets.Dataset`.
+            columns: those that hold the examples; empty where examples are made of several columns by the package.
+            problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+
+        Raises:
+            InputError: this modality has no first recipe for such a problem.
+        """
+        raise InputError(f"There is no first recipe for {self.noun}: write one by hand.")
 
     def read_folder(self, folder: str) -> Any:
         """The raw splits of a folder by name, where `datasets` does not read such folders; None where it does."""

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import image_examples
+from .first_recipe import FirstRecipe, Guess, plain_values
 from .pixels import image_processor, to_rgb
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")  # of files that are images
+SMALL_IMAGE_SOURCE = {"name": "facebook/dinov2-small-imagenet1k-1-layer", "image_size": 112}  # for first recipes
 
 
 class Picture(Modality):
@@ -34,11 +39,37 @@ class Picture(Modality):
         """The first of `names` that the data has."""
         return [next((name for name in names if name in columns), names[0])]
 
-    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
-        """Columns that the data declares as images."""
+    def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
+        """The first column that the data declares as images, or that holds encoded images or the paths of images."""
         from datasets import Image
 
-        return [name for name, kind in features.items() if isinstance(kind, Image)]
+        values = plain_values(rows)
+        for name, kind in rows.features.items():
+            if name in labels:
+                continue
+            if isinstance(kind, Image):
+                return Guess([name], 1.0, "The column holds images.")
+            if isinstance(kind, dict) and {*kind} == {"bytes", "path"}:
+                return Guess([name], 1.0, "The column holds encoded images.")
+            paths = values.get(name, ())
+            if paths and all(isinstance(path, str) and path.lower().endswith(ENDINGS) for path in paths):
+                return Guess([name], 1.0, "The column holds the paths of images.")
+        return None
+
+    def first_recipe(self, rows: Any, columns: Sequence[str], problem: str) -> FirstRecipe:
+        """A program around the image for classes, and one over the whole image for numbers and for several labels."""
+        classes = problem == "single_label_classification"
+        return FirstRecipe(
+            source=SMALL_IMAGE_SOURCE,
+            method={"name": "ilm_vp" if classes else "kloberdanz"},
+            why="A program around the image and an iterative label map."
+            if classes
+            else "A program on the image and a dense layer, which also gives numbers and several labels.",
+            baselines=["majority", "linear_probe"] if classes else ["majority"],
+            batch_size=4,
+            learning_rates=(3e-3, 1e-2),
+            for_source={"image_size": 84} if classes else {},  # three quarters of its canvas
+        )
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`image`, encoded or as a path, which nothing has opened yet; see `Modality.prepare`."""

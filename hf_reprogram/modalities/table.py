@@ -10,9 +10,14 @@ import numpy as np
 from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import Examples, labels_in
+from .first_recipe import ROW_NUMBERS, FirstRecipe, Guess, plain_values
+from .image import SMALL_IMAGE_SOURCE
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+FEW = 4  # columns of numbers; fewer may stand beside examples of another modality
 
 
 class Table(Modality):
@@ -31,14 +36,44 @@ class Table(Modality):
             raise InputError(f"task.features is {names}: give at least one column, and each once.")
         return names
 
-    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
-        """All columns of numbers but the label."""
-        numbers = ("int", "uint", "float")
-        return [
+    def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
+        """All columns of numbers but the labels and the numbers of rows; many columns are surer than few."""
+        others = {name: values for name, values in plain_values(rows, len(rows)).items() if name not in labels}
+        words = [name for name, values in others.items() if not all(isinstance(value, int | float) for value in values)]
+        numbers = [name for name in others if name not in words and name.lower() not in ROW_NUMBERS]
+        whole = [
             name
-            for name, kind in features.items()
-            if name != label and str(getattr(kind, "dtype", "")).startswith(numbers) and not hasattr(kind, "names")
+            for name in numbers
+            if len(others[name]) == len(rows) and np.isfinite(np.asarray(others[name], float)).all()
         ]
+        if all(len({*others[name]}) < 2 for name in whole):  # a constant says nothing of an example
+            return None
+        doubts = []
+        if unread := [name for name in rows.column_names if name not in others and name not in labels]:
+            doubts.append(
+                f"the columns {', '.join(map(repr, unread))} hold neither numbers nor words and are left out: are they the "
+                "examples?"
+            )
+        if words:
+            doubts.append(
+                f"the columns {', '.join(map(repr, words))} hold words and are left out: code them as numbers?"
+            )
+        if gaps := [name for name in numbers if name not in whole]:
+            doubts.append(f"the columns {', '.join(map(repr, gaps))} have gaps and are left out: fill them in?")
+        why = "Every column of numbers but the label and row numbers."
+        return Guess(whole, 0.8 if len(whole) >= FEW else 0.4, why, tuple(doubts))
+
+    def first_recipe(self, rows: Any, columns: Sequence[str], problem: str) -> FirstRecipe:
+        """A drawing on the canvas of an image classifier."""
+        classes = problem == "single_label_classification"
+        return FirstRecipe(
+            source=SMALL_IMAGE_SOURCE,
+            method={"name": "fraud", **({"label_mapping": "frequency"} if classes else {"mapping": "dense"})},
+            why="The numbers are drawn on a canvas with a program around them.",
+            baselines=["majority", "raw_linear"] if classes else ["majority"],
+            batch_size=4,
+            learning_rates=(3e-3, 1e-2),
+        )
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`features`, a list of float32 per row; see `Modality.prepare`."""

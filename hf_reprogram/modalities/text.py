@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..losses import IGNORE
+from .alphabets import alphabet_of
 from .base import CardFacts, Modality
+from .first_recipe import ROW_NUMBERS, FirstRecipe, Guess, plain_values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +22,19 @@ _TOKENIZERS = {  # by input transform
     "contextual_vocabulary": "the tokenizer of the target's own alphabet",
 }
 _SAMPLES = {"residues": "MKTAYIAKQR", "kmers": "ACGTTGCAAT", "smiles": "CC(=O)Oc1ccccc1"}  # by target tokenizer
+
+
+SMALL_SOURCE = "sentence-transformers/all-MiniLM-L6-v2"  # for first recipes
+LONG = 20  # letters per text; shorter ones may be names of something else
+NAMES = ("text", "sentence", "review", "document", "sequence", "seq", "smiles")  # of columns of texts, in lower case
+PAIRS = (  # of columns of pairs, in lower case
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("question1", "question2"),
+    ("text", "text_pair"),
+)
 
 
 class Text(Modality):
@@ -40,10 +55,58 @@ class Text(Modality):
             raise InputError(f"task.text names {len(names)} columns: give one, or two for pairs.")
         return names
 
-    def guess(self, features: Mapping[str, Any], label: str | None) -> list[str]:
-        """Columns of strings but the label."""
-        strings = ("string", "large_string")
-        return [name for name, kind in features.items() if name != label and getattr(kind, "dtype", None) in strings]
+    def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
+        """Two columns that are called like the parts of a pair, or the longest texts that differ from row to row.
+
+        A column that is called like a text comes before a longer one.
+        """
+        values = {
+            name: texts
+            for name, texts in plain_values(rows).items()
+            if name not in labels and all(isinstance(text, str) for text in texts)
+        }
+        lower = {name.lower(): name for name in values}
+        for pair in PAIRS:
+            if all(name in lower for name in pair):
+                why = "Two columns that are called like the parts of a pair."
+                return Guess([lower[name] for name in pair], 0.95, why)
+        length = {name: sum(map(len, texts)) / len(texts) for name, texts in values.items()}
+        varied = [name for name in values if len({*values[name]}) > len(values[name]) / 2]
+        varied.sort(key=lambda name: (name.lower() not in NAMES, -length[name]))
+        if not varied:
+            return None
+        first, doubts = varied[0], []
+        named = first.lower() in NAMES
+        if len(varied) > 1 and not named and varied[1].lower() not in (*ROW_NUMBERS, "name", "title"):
+            doubts.append(
+                f"task.text is {first!r}, the longest text, and {varied[1]!r} is left out: is it half of a pair?"
+            )
+        why = (
+            "The column is called like a text." if named else "The longest column of texts that differ from row to row."
+        )
+        return Guess([first], 0.9 if named or length[first] > LONG else 0.6, why, tuple(doubts))
+
+    def first_recipe(self, rows: Any, columns: Sequence[str], problem: str) -> FirstRecipe:
+        """A dictionary of tokens for texts that are no words, and prompts for texts that are."""
+        texts = plain_values(rows).get(columns[0], []) if columns else []
+        alphabet = alphabet_of(texts)
+        probe = {"linear_probe": {"tokens": "target", "reads": "features"}}
+        if alphabet is not None:
+            why = f"The texts look like {alphabet.name}: each token is a sparse mixture of the source's."
+            return _dictionary(alphabet.tokenizer, why, ["majority", probe])
+        if problem in _ALIGN:
+            return _dictionary({"tokenizer": "characters"}, "A label per letter, so a token per letter.", ["majority"])
+        if problem == "multi_label_classification":
+            why = "The texts are words with several labels: each word is a sparse mixture of the source's tokens."
+            return _dictionary({"tokenizer": "words"}, why, ["majority", "linear_probe"])
+        return FirstRecipe(
+            source=SMALL_SOURCE,
+            method={"name": "warp", "num_prompts": 8, "reads": "features"},
+            why="The texts are words, which the source knows: prompts around them.",
+            baselines=["majority", "linear_probe"],
+            batch_size=16,
+            learning_rates=(3e-3, 1e-2),
+        )
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`text`, and `text_pair` of a second column; see `Modality.prepare`."""
@@ -109,6 +172,18 @@ class Text(Modality):
             f'{imports}{name} = pipeline("{facts.pipeline_tag}", model="{facts.repo_id}")\n'
             f"{name}({given}{several}){facts.remark}"
         )
+
+
+def _dictionary(tokenizer: Mapping[str, Any], why: str, baselines: Sequence[Any]) -> FirstRecipe:
+    """Target tokens as sparse mixtures of the source's; its codes are trained at higher rates than prompts."""
+    return FirstRecipe(
+        source=SMALL_SOURCE,
+        method={"name": "r2dl", **tokenizer, "sparsity": 16},
+        why=why,
+        baselines=baselines,
+        batch_size=16,
+        learning_rates=(6e-2, 2e-1),
+    )
 
 
 def tokenize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..modalities import every_modality
 from .catalog import in_mirror, on_hub
 from .inputs import task_modality
 from .problems import PROBLEMS
@@ -44,34 +45,69 @@ def read_splits(options: TaskOptions) -> Any:
                 if Path(mirror, folder).is_dir():
                     return load_dataset("parquet", data_files=_parquet_splits(Path(mirror, folder)))
         if path.is_file():
-            kind = FILE_FORMATS.get(path.suffix)
-            if kind is None:
-                raise InputError(
-                    f"The file {options.dataset!r} is none of {', '.join(sorted(FILE_FORMATS))}: convert it to one of them."
-                )
-            extra = {**words, "sep": "\t" if path.suffix == ".tsv" else ","} if kind == "csv" else {}
-            return load_dataset(kind, data_files={"train": str(path)}, **extra)
+            return _read_file(path, words)
         if path.is_dir() and any(file.name != "metadata.csv" for file in path.rglob("*.csv")):  # that one is of images
             return load_dataset("csv", data_dir=str(path), **words)
-        modality = task_modality(options)
-        if path.is_dir() and modality is not None and (own := modality.read_folder(options.dataset)) is not None:
-            return own
+        if path.is_dir():
+            modality = task_modality(options)
+            for reader in every_modality() if modality is None else [modality]:  # `hf-reprogram init` knows none yet
+                if (own := reader.read_folder(options.dataset)) is not None:
+                    return own
         return load_dataset(*on_hub(options.dataset, options.name), revision=options.revision)
     except InputError:
         raise
     except Exception as error:  # datasets raises many types for "not found", and none in common
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _reason(error)
         called = f"{options.dataset!r}{f', {options.name!r}' if options.name else ''}"
         if nothing := re.search(r'"(\w+)" corresponds to no data', reason):
             raise InputError(
                 f"The split {nothing[1]!r} of {called} is empty: there is nothing to learn or score."
             ) from error
+        if path.is_dir() and (broken := _broken_file(path, words)) is not None:
+            file, reason = broken
+            raise InputError(f"The file {str(file)!r} is empty or cannot be read: {reason}.") from error
+        if path.is_dir():
+            raise InputError(
+                f"The folder {called} is empty, or its files cannot be read together: {reason}."
+            ) from error
         if path.exists():
-            raise InputError(f"The data in {called} is empty or cannot be read: {reason}") from error
+            raise InputError(f"The file {called} is empty or cannot be read: {reason}.") from error
         raise InputError(
             f"The data set {called} is neither a file or folder here nor one that can be fetched from the Hub now ({reason}): "
             "check its spelling and the network, or point HF_REPROGRAM_DATA at a local copy."
         ) from error
+
+
+def _read_file(path: Path, words: dict[str, Any]) -> Any:
+    """The raw splits of one file, which are all called `train`; `words` are arguments for csv."""
+    from datasets import load_dataset
+
+    kind = FILE_FORMATS.get(path.suffix)
+    if kind is None:
+        raise InputError(
+            f"The file {str(path)!r} is none of {', '.join(sorted(FILE_FORMATS))}: convert it to one of them."
+        )
+    extra = {**words, "sep": "\t" if path.suffix == ".tsv" else ","} if kind == "csv" else {}
+    return load_dataset(kind, data_files={"train": str(path)}, **extra)
+
+
+def _broken_file(folder: Path, words: dict[str, Any]) -> tuple[Path, str] | None:
+    """The first file of a folder that cannot be read by itself, and why; None if each can."""
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in FILE_FORMATS):
+        try:
+            _read_file(file, words)
+        except Exception as error:
+            return file, _reason(error)
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line without a full stop: of an error that `datasets` wraps, the cause."""
+    from datasets.exceptions import DatasetGenerationError
+
+    while isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".:") or type(error).__name__
 
 
 def _parquet_splits(folder: Path) -> dict[str, list[str]]:

@@ -218,3 +218,36 @@ def test_a_mirror_without_the_files(tmp_path, monkeypatch):
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_read(options, sentence):
     assert sentence in refused(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("test.csv", b"text,label\na,1\na,b,1\n", "Expected 2 fields in line 3, saw 3"),
+        ("test.csv", b"text,label\n\xff\xfe,1\n", "'utf-8' codec can't decode byte 0xff"),
+        ("test.csv", b"", "No columns to parse from file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_cause(tmp_path, name, content, cause):
+    (tmp_path / "train.csv").write_text("text,label\na,1\nb,0\n")
+    (tmp_path / name).write_bytes(content)
+    for dataset in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError) as refused:
+            load_task(TaskOptions(dataset=str(dataset), text="text"))
+        message = str(refused.value)
+        assert message.startswith(f"The file {str(tmp_path / name)!r} is empty or cannot be read: ")
+        assert cause in message
+        assert "generating the dataset" not in message
+
+
+def test_a_broken_line_of_json_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n{"text": oops\n')
+    with pytest.raises(InputError, match=r"The file '.*a.jsonl' is empty or cannot be read: JSON parse error"):
+        load_task(TaskOptions(dataset=str(tmp_path / "a.jsonl"), text="text"))
+
+
+def test_files_with_other_columns_are_told_apart(tmp_path):
+    (tmp_path / "train-1.csv").write_text("text,label\na,1\n")
+    (tmp_path / "train-2.csv").write_text("text,class\na,1\n")
+    with pytest.raises(InputError, match="its files cannot be read together: Schema at index 1 was different"):
+        load_task(TaskOptions(dataset=str(tmp_path), text="text"))
