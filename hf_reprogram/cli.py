@@ -207,7 +207,15 @@ def ood(
     from .experiments.ood_adapter import ood_adapter
 
     tables, folder = ood_adapter(
-        adapter, inside, covariate or [], semantic or [], recipe, set_ or [], output, source, quiet
+        adapter,
+        inside=inside,
+        covariate=covariate or (),
+        semantic=semantic or (),
+        recipe=recipe,
+        overrides=set_ or (),
+        output=output,
+        source=source,
+        quiet=quiet,
     )
     typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 

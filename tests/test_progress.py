@@ -44,7 +44,7 @@ def test_bars_of_libraries_stay_in_a_terminal_and_go_elsewhere(library_bars, mon
     [
         lambda: evaluate_adapter("no-adapter", None, [], "test", None, quiet=False),
         lambda: predict_lines("no-adapter", ["a text"], None, quiet=False),
-        lambda: ood_adapter("no-adapter", None, [], [], None, [], None, None, quiet=False),
+        lambda: ood_adapter("no-adapter"),
     ],
     ids=["evaluate", "predict", "ood"],
 )

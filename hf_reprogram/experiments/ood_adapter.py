@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,15 @@ from .recipe import Recipe, apply_overrides, load_recipe, make_recipe
 
 def ood_adapter(
     adapter: str,
-    inside: str | None,
-    covariate: list[str],
-    semantic: list[str],
-    recipe: str | os.PathLike | None,
-    overrides: list[str],
-    output: Path | None,
-    source: str | None,
-    quiet: bool,
+    *,
+    inside: str | None = None,
+    covariate: Sequence[str] = (),
+    semantic: Sequence[str] = (),
+    recipe: str | os.PathLike | None = None,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    source: str | None = None,
+    quiet: bool = False,
 ) -> tuple[str, Path]:
     """Write `ood.json`, `ood.md` and plots on an adapter; returns the tables and the folder.
 
@@ -82,7 +84,12 @@ def ood_adapter(
 
 
 def _sections(
-    adapter: str, chosen: Recipe | None, given: bool, inside: str | None, covariate: list[str], semantic: list[str]
+    adapter: str,
+    chosen: Recipe | None,
+    given: bool,
+    inside: str | None,
+    covariate: Sequence[str],
+    semantic: Sequence[str],
 ) -> dict[str, Any]:
     """The sections `task` and `ood` as plain data; a recipe is `given`, or is the one beside the adapter."""
     if inside is None and chosen is None:

@@ -16,9 +16,8 @@ from hf_reprogram.experiments.ood_adapter import ood_adapter
 
 
 def report_on(adapter, output=None, inside=None, covariate=(), semantic=(), recipe=None, overrides=()):
-    found = ood_adapter(
-        str(adapter), inside, list(covariate), list(semantic), recipe, list(overrides), output, None, True
-    )
+    sets = {"inside": inside, "covariate": covariate, "semantic": semantic}
+    found = ood_adapter(str(adapter), **sets, recipe=recipe, overrides=overrides, output=output, quiet=True)
     return json.loads((found[1] / "ood.json").read_text()), *found
 
 
