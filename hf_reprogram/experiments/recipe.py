@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from itertools import product
@@ -214,7 +215,7 @@ def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> 
     return make_recipe(values)
 
 
-def apply_overrides(values: dict[str, Any], overrides: list[str]) -> None:
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
     """Set keys of a recipe's plain data from `a.b=c` strings."""
     for override in overrides:
         key, sign, value = override.partition("=")
