@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+import typer.core
 
 from . import __version__
 from .errors import InputError
@@ -19,6 +20,19 @@ app = typer.Typer(
 
 recipes = typer.Typer(help="List the recipes that come with the package; show or copy one.")
 app.add_typer(recipes, name="recipes", invoke_without_command=True)
+
+
+class _NamesExamples(typer.core.TyperCommand):
+    """A command whose help says at `{examples}` how an example of each modality is written."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from .modalities import every_modality
+
+        *first, last = [modality.on_command_line for modality in every_modality()]
+        for parameter in self.params:
+            if text := getattr(parameter, "help", None):
+                parameter.help = text.replace("{examples}", f"{'; '.join(first)}; or {last}")  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
 
 
 def _known_recipes() -> list[str]:
@@ -94,7 +108,8 @@ def copy(name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR",
 @app.command()
 def init(
     data: Annotated[
-        str, typer.Argument(help="A csv, tsv, jsonl or parquet file, a folder (of images, too), or a Hub id.")
+        str,
+        typer.Argument(help="A csv, tsv, jsonl or parquet file, a folder (with a folder per class, too), or a Hub id."),
     ],
     output: Annotated[Path, typer.Option(help="The file to write; an existing one is kept.")] = Path("recipe.yaml"),
     source: Annotated[Optional[str], typer.Option(help="Hub id or folder of the source to reprogram.")] = None,
@@ -180,12 +195,12 @@ def ood(
     covariate: Annotated[
         Optional[list[str]],
         typer.Option(
-            metavar="NAME=DATASET", help="Other images of the same classes. A colon sets a configuration off."
+            metavar="NAME=DATASET", help="Other examples of the same classes. A colon sets a configuration off."
         ),
     ] = None,
     semantic: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="NAME=DATASET", help="Images of other classes: textures=images:dtd"),
+        typer.Option(metavar="NAME=DATASET", help="Examples of other classes: textures=images:dtd"),
     ] = None,
     recipe: Annotated[
         Optional[str],
@@ -203,7 +218,7 @@ def ood(
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Report an adapter's accuracy on shifted and corrupted images, and how well it tells images of other classes."""
+    """Report an adapter's accuracy on shifted and corrupted examples, and how well it tells those of other classes."""
     from .experiments.ood_adapter import ood_adapter
 
     tables, folder = ood_adapter(
@@ -220,31 +235,33 @@ def ood(
     typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 
 
-@app.command()
+@app.command(cls=_NamesExamples)
 def predict(
     adapter: Adapter,
     given: Annotated[
         Optional[list[str]],
         typer.Argument(
-            help="A text, or a text and its pair; the path of an image; or numbers separated by commas, after --. Else lines "
-            "are read from --file.",
+            help="One example, whichever the adapter takes: {examples}. Put -- before one that starts with a dash. Without "
+            "an example, lines are read from --file.",
             show_default=False,
         ),
     ] = None,
     file: Annotated[
         Optional[Path],
-        typer.Option(help="An input a line; a tab separates a text from its pair. - is standard input."),
+        typer.Option(help="One example per line; a tab separates the two parts of a pair. - is standard input."),
     ] = None,
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Classify texts, images or rows of numbers, whichever the adapter takes; prints a JSON object a line."""
+    """Predict for one example or for each line of a file; prints one JSON object per line."""
     from .experiments.evaluate import predict_lines
 
     if bool(given) == bool(file):
         raise InputError("Give either something to classify or --file.")
     if given and len(given) > 2:
-        raise InputError(f"There are {len(given)} texts: give one and its pair, and put texts with spaces in quotes.")
+        raise InputError(
+            f"There are {len(given)} examples: give one, or the two parts of a pair, and put what has spaces in quotes."
+        )
     if given:
         lines = ["\t".join(given)]
     else:
@@ -256,7 +273,7 @@ def predict(
         typer.echo(json.dumps(record, ensure_ascii=False))
 
 
-@app.command()
+@app.command(cls=_NamesExamples)
 def inspect(
     adapter: Adapter,
     source: Source = None,
@@ -265,16 +282,16 @@ def inspect(
     example: Annotated[
         Optional[str],
         typer.Option(
-            help="What to show a program of images on: an image file, numbers separated by commas or a text, whichever the "
-            "adapter takes; by default a test card.",
+            help="The example on which the input transform is shown, whichever the adapter takes: {examples}. By default "
+            "the transform chooses one.",
             show_default=False,
         ),
     ] = None,
     plot: Annotated[
         Optional[Path],
         typer.Option(
-            help="Write a PNG: the target's tokens over the source's as a heat map, or the program and what it makes of the "
-            "example."
+            help="Write a PNG of what the input transform draws of itself: its program, for example, and what that makes "
+            "of the example."
         ),
     ] = None,
 ) -> None:

@@ -6,14 +6,17 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from hf_reprogram import cli as command_line
 from hf_reprogram import reprogram
 from hf_reprogram.cli import main
 from hf_reprogram.methods import METHODS
+from hf_reprogram.modalities import every_modality
 from tests.support import runs, tiny_vision, words
 
 
@@ -261,6 +264,20 @@ def test_predict_refuses_what_it_cannot_read(cli, finished, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"\xe9t\xe9")
     assert_refused(cli("predict", finished.folder, "--file", tmp_path / "latin.txt"), "latin.txt")
     assert_refused(cli("predict", tmp_path / "nothing", "a", "--quiet"), "nothing")
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect"])
+def test_help_says_how_an_example_of_each_modality_is_written(cli, command):
+    code, out, _ = cli(command, "--help")
+    text = " ".join(out.replace("│", " ").split())
+    assert code == 0
+    for modality in every_modality():
+        assert modality.on_command_line in text
+
+
+def test_no_text_of_the_command_line_names_a_modality():
+    code = Path(command_line.__file__).read_text().replace("images:dtd", "")  # a data set
+    assert not [modality.noun for modality in every_modality() if modality.noun in code]
 
 
 # ---------------------------------------------------------------------------------------------------- inspect, push

@@ -10,7 +10,8 @@ import torch
 from ..errors import InputError
 from ..model import ReprogrammedModel
 from ..sources.probe import Lines, Probe
-from ..transforms.drawing import HeatMap
+from ..transforms import TRANSFORMS
+from ..transforms.drawing import HeatMap, Views
 from .confusions import confusion_lines
 from .example import read_example
 from .heat_map import plot_heat_map
@@ -37,7 +38,7 @@ def inspect_adapter(
         adapter: a folder or a Hub id.
         source: where the source is, if not where the adapter recorded it.
         top, example: see `inspect_model`.
-        plot: where to write a PNG of its vocabulary or its program; None for none.
+        plot: where to write a PNG of what its input transform draws; None for none.
 
     Raises:
         InputError: there is no such adapter, nothing of it can be drawn, or matplotlib is not installed.
@@ -55,7 +56,7 @@ def inspect_adapter(
     if plot is not None:
         title = f"{found['method']} on {Path(found['source']).name}"
         if plot_model(model, processor, plot, title, top, example) is None:
-            raise InputError(f"{adapter!r} has no vocabulary to plot: it is an adapter of {found['method']}.")
+            raise InputError(f"{adapter!r} has nothing to plot: {why_undrawn(model)}; leave --plot out.")
     return found
 
 
@@ -110,7 +111,7 @@ def probe_of(model: ReprogrammedModel, processor: Any, top: int = 5, example: st
 def plot_model(
     model: ReprogrammedModel, processor: Any, path: str | Path, title: str, top: int = 5, example: str | None = None
 ) -> Path | None:
-    """Write a PNG of what the transform shows of itself: pictures of its program, or a heat map of its vocabulary.
+    """Write a PNG of what the transform draws of itself; see `hf_reprogram.transforms.drawing`.
 
     Args:
         model, processor, top, example: as for `inspect_model`.
@@ -126,7 +127,18 @@ def plot_model(
     picture = model.transform.picture(probe_of(model, processor, top, example))
     if picture is None:
         return None
-    return plot_heat_map(picture, path, title) if isinstance(picture, HeatMap) else plot_views(picture, path, title)
+    if isinstance(picture, HeatMap):
+        return plot_heat_map(picture, path, title)
+    return plot_views(picture, path, title) if isinstance(picture, Views) else picture.plot(path, title)
+
+
+def why_undrawn(model: ReprogrammedModel) -> str:
+    """What the transform of a model could draw, or which other transforms draw something, as a part of a sentence."""
+    name = (model.config.transform or {}).get("type")
+    if model.transform.drawing:
+        return f"the input transform {name!r} can draw {model.transform.drawing}, and this one has none"
+    others = [other for other in TRANSFORMS.names() if TRANSFORMS[other].drawing]
+    return f"the input transform {name!r} draws nothing of itself, unlike {', '.join(others)}"
 
 
 def describe(found: Inspection) -> str:

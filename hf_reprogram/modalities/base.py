@@ -67,6 +67,7 @@ class Modality(ABC):
         column_help: what that key says, for the documentation.
         takes: what a model's `forward` calls an encoded example.
         noun: what examples are called in a sentence.
+        on_command_line: how one example is written on a command line, as a part of a sentence.
         letters: whether an example is a string of letters. Only then can labels stand per letter, can examples be cut at a
             number of tokens, and can molecules be split by scaffold.
         pictures: whether an example is an image, which can be corrupted and compared with images from elsewhere.
@@ -78,6 +79,7 @@ class Modality(ABC):
     column_help: ClassVar[str]
     takes: ClassVar[str]
     noun: ClassVar[str]
+    on_command_line: ClassVar[str]
     letters: ClassVar[bool] = False
     pictures: ClassVar[bool] = False
     auto_classes: ClassVar[tuple[str, ...]] = ()

@@ -29,6 +29,7 @@ class Picture(Modality):
     column_help = "the column of images: encoded, or paths from the folder that the data lies in"
     takes = "pixel_values"
     noun = "images"
+    on_command_line = "the path of an image"
     pictures = True
     auto_classes = (
         "ImageClassification",

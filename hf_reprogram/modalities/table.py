@@ -28,6 +28,7 @@ class Table(Modality):
     column_help = "columns of numbers, in the order in which a row is read"
     takes = "table_values"
     noun = "rows of numbers"
+    on_command_line = "numbers separated by commas"
 
     def named(self, value: Any) -> list[str] | None:
         """See `Modality.named`; each column may stand there once."""

@@ -45,6 +45,7 @@ class Text(Modality):
     column_help = "one column of texts, or two columns for pairs"
     takes = "input_ids"
     noun = "texts"
+    on_command_line = "a text, or a text and its pair"
     letters = True
     auto_classes = ("SequenceClassification", "TokenClassification", "MaskedLM")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
-from .drawing import HeatMap, Views
+from .drawing import Drawing, HeatMap, Views
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ class InputTransform(nn.Module):
     takes: ClassVar[str] = "input_ids"  # the column of a batch that holds the target's data
     passing: ClassVar[tuple[str, ...]] = ()  # names in the state that only some phases of training have
     per_token: ClassVar[bool] = False  # whether theta stands for the tokens of the adapter's own tokenizer, one by one
+    drawing: ClassVar[str] = ""  # what `picture` draws, as a part of a sentence; empty for nothing
     num_prompts: int = 0  # trained vectors that take places beside the text's tokens
 
     def __init__(self, options: Any) -> None:
@@ -85,8 +86,8 @@ class InputTransform(nn.Module):
         """
         return Lines()
 
-    def picture(self, probe: Probe) -> Views | HeatMap | None:
-        """What there is to draw of this transform; None for nothing."""
+    def picture(self, probe: Probe) -> Views | HeatMap | Drawing | None:
+        """What there is to draw of this transform, which `drawing` names; None for nothing."""
         return None
 
     def default_example(self, processor: Any) -> Example | None:
@@ -99,7 +100,7 @@ class InputTransform(nn.Module):
         Raises:
             InputError: the transform is shown on no input, or not on this one.
         """
-        raise InputError("An example is for the program of an image source, which this adapter has not: leave it out.")
+        raise InputError(f"An example shows nothing of the input transform {type(self).__name__}: leave it out.")
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """The source's inputs for `batch`, the columns that the model's `forward` was given."""

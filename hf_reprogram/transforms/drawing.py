@@ -1,14 +1,15 @@
 """What transforms show of themselves: an example with and without a program, and tables of coefficients.
 
-A transform returns `Views` or a `HeatMap` from `InputTransform.picture`. `hf_reprogram.inspection` draws both, whatever the
-transform is.
+A transform returns `Views`, a `HeatMap` or a `Drawing` of its own from `InputTransform.picture`. `hf_reprogram.inspection`
+writes them as a PNG, whatever the transform is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,17 @@ class HeatMap:
     colour: str = "coefficient"
     rows: str = "target token"
     columns: str = "source token"
+
+
+class Drawing(Protocol):
+    """A drawing of any other kind, such as curves or a spectrogram, which writes itself."""
+
+    def plot(self, path: str | Path, title: str) -> Path:
+        """Write the drawing as a PNG with a title, and return the path; see `pyplot` and `save` in `hf_reprogram.figures`.
+
+        Raises:
+            InputError: matplotlib is not installed.
+        """
 
 
 def by(size: Sequence[int]) -> str:

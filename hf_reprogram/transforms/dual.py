@@ -75,6 +75,7 @@ class Dual(InputTransform):
     Options = DualOptions
     options: DualOptions
     takes = "pixel_values"
+    drawing = "an image program, and an example with it and without it"
     ids: Tensor
     mask: Tensor
 

@@ -107,6 +107,7 @@ class ProgramTransform(InputTransform):
     """A transform whose theta is `self.program`, or has it as a part; `self.program()` is what it adds."""
 
     takes = "pixel_values"
+    drawing = "the program, and an example with it and without it"
     program: Program
 
     def check(self, spec: SourceSpec) -> None:

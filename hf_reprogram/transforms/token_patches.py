@@ -94,6 +94,7 @@ class TokenPatches(InputTransform):
     """Draws tokens as patches; theta is `table` (V_T, 3, p, p), and a base image is a buffer of bytes (3, height, width)."""
 
     Options = TokenPatchesOptions
+    drawing = "patches of tokens, and an example that is made of them"
     options: TokenPatchesOptions
     per_token = True
 

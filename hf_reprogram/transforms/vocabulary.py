@@ -85,6 +85,7 @@ class Vocabulary(InputTransform):
     """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
 
     Options = VocabularyOptions
+    drawing = "a heat map of the target's tokens over the source's"
     options: VocabularyOptions
     per_token = True
     passing = ("offset", "scale")  # of the dense phase: gone when training has ended

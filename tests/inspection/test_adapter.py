@@ -10,6 +10,9 @@ import torch
 from hf_reprogram.inspection.adapter import describe, inspect_adapter, inspect_model
 from hf_reprogram.inspection.confusions import confusion_lines
 from hf_reprogram.sources.probe import nearest_tokens
+from hf_reprogram.transforms import TRANSFORMS
+from hf_reprogram.transforms.base import InputTransform
+from hf_reprogram.transforms.prompt_slots import PromptSlots
 from tests.support import tiny, words
 
 
@@ -97,3 +100,24 @@ def test_of_many_classes_the_commonest_mistakes_are_named():
         "      40  class 5 taken for class 1",
         "      12  class 3 taken for class 7",
     ]
+
+
+class Curve:
+    """A drawing that is neither views nor a heat map, as a transform of sounds would return."""
+
+    def plot(self, path, title):
+        """Writes its title as text."""
+        path.write_text(title)
+        return path
+
+
+def test_a_transform_may_draw_what_it_likes(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(PromptSlots, "picture", lambda self, probe: Curve(), raising=True)
+    inspect_adapter(str(finished.folder), plot=tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_text().startswith("warp on ")
+
+
+@pytest.mark.parametrize("name", TRANSFORMS.names())
+def test_a_transform_names_what_it_draws(name):
+    draws = TRANSFORMS[name].picture is not InputTransform.picture
+    assert bool(TRANSFORMS[name].drawing) == draws

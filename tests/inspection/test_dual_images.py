@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hf_reprogram import reprogram
-from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model
+from hf_reprogram.inspection.adapter import describe, inspect_model, plot_model, why_undrawn
 from tests.support import tiny_dual
 from tests.support.tiny_vision import SIDE
 
@@ -45,7 +45,7 @@ def test_the_share_of_the_zero_shot_branch_is_told_trained_or_not():
     assert "alpha: 0.731, the share of the zero-shot branch" in describe(found).splitlines()
 
 
-def test_without_an_image_program_there_is_none_to_show():
+def test_without_an_image_program_there_is_none_to_show(tmp_path):
     model, processor = reprogram(
         tiny_dual.make_source("clip"),
         "reprogrammer",
@@ -54,3 +54,7 @@ def test_without_an_image_program_there_is_none_to_show():
         image_program="none",
     )
     assert "program" not in json.loads(json.dumps(inspect_model(model, processor)))
+    assert plot_model(model, processor, tmp_path / "program.png", "A title") is None
+    assert why_undrawn(model) == (
+        "the input transform 'dual' can draw an image program, and an example with it and without it, and this one has none"
+    )
