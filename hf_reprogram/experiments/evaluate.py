@@ -77,9 +77,9 @@ def seed_of(adapter: str) -> int:
 def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
     """A record for each line: what stands in it, and what the adapter predicts.
 
-    A line is a text, or a text, a tab and its pair; the path of an image; or as many numbers as the adapter has features,
-    separated by commas. The prediction is the label with its probability, a number, the probability of each of several
-    labels, or with a label a token the tokens and their labels; an adapter that fills masks gives the filled text.
+    A line holds one example, as `Modality.parse` of the adapter's modality reads it. The prediction is the label with its
+    probability, a number, the probability of each of several labels, or with one label per token the tokens and their labels;
+    an adapter that fills masks gives the filled text.
 
     Raises:
         InputError: there is no line, or one that the adapter cannot take.
@@ -92,8 +92,9 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
     modality = modality_taking(model.transform.takes)
     given = modality.parse(lines)
     if modality.letters and processor.mask_token is not None and model.mapping.reads == "decoder":
-        filled = infill(model, processor, [record["text"] for record in given])
-        return [{"text": record["text"], "filled": text} for record, text in zip(given, filled, strict=True)]
+        masked = [record[modality.column] for record in given]
+        filled = infill(model, processor, masked)
+        return [{modality.column: text, "filled": whole} for text, whole in zip(masked, filled, strict=True)]
     data = encode({"given": modality.as_split(given)}, processor)["given"]
     logits = predict_logits(model, processor, data, quiet=quiet)
     ids = data["input_ids"] if logits.ndim == 3 else [None] * len(logits)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..modalities import every_modality, modality_of
 from .catalog import KnownTask
 from .inputs import input_columns
 from .labels import known_task, label_columns, label_names, problem_of
@@ -131,7 +132,9 @@ def _carve_test(ready: dict[str, Any], problem: str, carve_by: str, options: Tas
     """Take a test split out of `ready["train"]`; returns a note of how."""
     train = ready["train"]
     if carve_by == "scaffold":
-        kept, held_out = scaffold_split(train["text"], round(0.2 * len(train)), options.split_seed)
+        kept, held_out = scaffold_split(
+            train[modality_of(train.column_names).column], round(0.2 * len(train)), options.split_seed
+        )
         note = "The data has no test split: 20 % was carved by Murcko scaffold: its scaffolds are not in train."
     else:
         stratified = PROBLEMS[problem].stratified
@@ -168,8 +171,9 @@ def _check_modality(columns: Columns, carve_by: str, options: TaskOptions) -> No
     modality, inputs, problem = columns.modality, columns.inputs, columns.problem
     noun = modality.noun
     if PROBLEMS[problem].per_token and (not modality.letters or len(inputs) > 1):
+        keys = " or ".join(f"task.{each.column}" for each in every_modality() if each.letters)
         raise InputError(
-            f"A {problem.replace('_', ' ')} has one label per letter of one text: name one column in task.text."
+            f"A {problem.replace('_', ' ')} has one label per letter of one text: name one column in {keys}."
         )
     if not modality.letters and carve_by == "scaffold":
         raise InputError(f"task.split: scaffold is for molecules as texts, and these examples are {noun}: use seeded.")

@@ -71,7 +71,7 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
     rows = zip(*values, strict=True)
     if PROBLEMS[problem].per_token:
         marks = (options.marks or (known.marks if known else "1")) if problem == "infilling" else None
-        return _with_labels(ready, list(_letters(rows, list(ready["text"]), names, marks, split)), problem)
+        return _with_labels(ready, list(_letters(rows, list(ready[modality.column]), names, marks, split)), problem)
     return _with_labels(ready, [_label(values, names, problem, row, split) for row, values in enumerate(rows)], problem)
 
 

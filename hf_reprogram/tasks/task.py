@@ -101,7 +101,7 @@ class Task:
             train, validation = pool, self.validation
         elif self.carve_by == "scaffold":
             size = min(options.validation_max, max(1, round(options.validation_share * len(pool))))
-            kept, held_out = scaffold_split(pool["text"], size, options.split_seed)
+            kept, held_out = scaffold_split(pool[self.modality.column], size, options.split_seed)
             train, validation = pool.select(kept), pool.select(held_out)
         else:
             kept, held_out = carve(
