@@ -12,8 +12,8 @@ help: ## List the targets
 
 $(BIN)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet '$(TORCH)'
-	$(BIN)/pip install --quiet --editable '.[demo,dev,docs]'
+	$(BIN)/pip install --quiet --no-compile '$(TORCH)'
+	$(BIN)/pip install --quiet --no-compile --editable '.[demo,dev,docs]'
 	touch $@
 
 venv: $(BIN)/.installed ## Create .venv and install the package with its development tools
