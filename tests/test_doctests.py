@@ -1,4 +1,4 @@
-"""The examples in docstrings run and print what they say; every public name of the mathematical rooms has one."""
+"""The examples in docstrings run and print what they say, and every public name of these rooms has one."""
 
 from __future__ import annotations
 
@@ -6,46 +6,57 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from dataclasses import is_dataclass
 
 import pytest
 
 import hf_reprogram
+from tests.support import examples
 
-SMALL = ("errors", "options", "files", "registry", "losses", "config", "figures", "hub_arguments")
-GROUND = [f"hf_reprogram.{name}" for name in SMALL]
-ROOMS = [
-    info.name
-    for room in ("dictionary", "ood")
-    for info in pkgutil.iter_modules([f"{hf_reprogram.__path__[0]}/{room}"], f"hf_reprogram.{room}.")
-]
-WITHOUT = {
-    "SparseTransformer",
-    "tensor",
-    "Rows",
-    "Coarse",
-    "Scored",
-    "rows",
-    "semantic_rows",
-    "corruption_rows",
-    "note",
-}
+ALONE = ("errors", "options", "files", "registry", "losses", "config", "figures", "hub_arguments", "model")
 
 
-@pytest.mark.parametrize("name", [*GROUND, *ROOMS])
-def test_examples_print_what_they_say(name):
-    result = doctest.testmod(importlib.import_module(name))
+def modules(*rooms: str) -> list[str]:
+    """The modules of folders of the package."""
+    root = hf_reprogram.__path__[0]
+    return [
+        info.name
+        for room in rooms
+        for info in pkgutil.iter_modules([f"{root}/{room}"], f"hf_reprogram.{room}.")
+        if info.name != "hf_reprogram.methods.option_types"  # types alone, which are written from the options
+    ]
+
+
+COMPLETE = modules("dictionary", "ood", "transforms", "mappings", "methods")
+RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *modules("sources")]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """The names that examples use without making them."""
+    return examples.names(tmp_path_factory.mktemp("examples"))
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_examples_print_what_they_say(name, names):
+    result = doctest.testmod(importlib.import_module(name), extraglobs=names)
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", ROOMS)
+def is_options(value: object) -> bool:
+    """Whether a name is a dataclass of options, whose fields say what there is to say."""
+    return is_dataclass(value) and value.__name__.endswith("Options")
+
+
+@pytest.mark.parametrize("name", COMPLETE)
 def test_public_names_have_an_example(name):
     module = importlib.import_module(name)
     public = [
         value
         for key, value in vars(module).items()
         if not key.startswith("_")
-        and key not in WITHOUT
         and (inspect.isfunction(value) or inspect.isclass(value))
         and value.__module__ == name
+        and not is_options(value)
     ]
     assert [value.__name__ for value in public if ">>>" not in (value.__doc__ or "")] == []

@@ -1,4 +1,4 @@
-"""Output mappings: omega. One file each; a new one is its file and its line here."""
+"""Output mappings, the trained part omega behind the source. Each has its own file and one line in `MAPPINGS`."""
 
 from __future__ import annotations
 

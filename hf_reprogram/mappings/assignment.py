@@ -1,14 +1,16 @@
-"""Which source labels stand for which target class: every way to decide, as pure functions on the source's responses.
+"""Functions that decide which source labels stand for which target class. They are pure functions of arrays.
 
-    response(t, s) = mean over examples of class t of P_source(s | x)          (classes, source labels)
+    response(t, s) = mean over the examples x of class t of P_source(s | x)          (classes, source labels)
 
-Sets are arrays (classes, m): row t holds the m source labels of class t, no label twice. The Bayesian maps are matrices
-(classes, source labels) of weights that sum to one in every row, of which a set with equal weights is a special case.
+K_S is the number of source labels, and m the number of source labels per class. Sets are arrays (classes, m): row t holds the
+m source labels of class t, and no label occurs twice. The Bayesian maps are matrices (classes, K_S) of weights. Every row sums
+to one, so a set with equal weights is a special case.
 
-Sources: frequency, Tsai et al. 2020 (arXiv 2007.08714); optimal, by the Hungarian algorithm on the same response; iterative,
-Chen et al. 2023 (ILM-VP, arXiv 2211.11635), which is frequency fitted again in every epoch; Bayesian, Cai et al. 2024
-(arXiv 2410.24018); similarity, Yen et al. 2021 (arXiv 2110.03894). ILM-VP counts the source's first guesses where we average
-its probabilities: labels that are never the first guess then still have an order.
+Sources: frequency is from Tsai et al. 2020 (arXiv 2007.08714). The optimal sets apply the Hungarian algorithm to the same
+response. The iterative map of Chen et al. 2023 (ILM-VP, arXiv 2211.11635) fits the frequency map again in every epoch. The
+Bayesian maps are from Cai et al. 2024 (arXiv 2410.24018), and similarity is from Yen et al. 2021 (arXiv 2110.03894). ILM-VP
+counts how often a label is the source's most probable one. We average probabilities, so that labels which are never the most
+probable are ranked too.
 """
 
 from __future__ import annotations
@@ -20,10 +22,18 @@ from ..options import check_whole
 
 
 def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> int:
-    """m, the source labels a class: by default min(10, source labels / classes).
+    """The number m of source labels per class; by default min(10, width // num_labels).
+
+    Args:
+        num_labels: the number of target classes.
+        width: the number of source labels, K_S.
+        asked: the m to check; None for the default.
 
     Raises:
-        InputError: there are fewer source labels than that takes.
+        InputError: the source has fewer than num_labels * m labels.
+
+    >>> labels_per_class(num_labels=2, width=1000), labels_per_class(num_labels=2, width=12)
+    (10, 6)
     """
     if asked is not None:
         check_whole(labels_per_class=asked)
@@ -37,28 +47,40 @@ def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> i
 
 
 def check_sets(sets: list[list[int]], num_labels: int, width: int) -> None:
-    """Raise `InputError` unless every class has source labels, of 0 to width - 1, and no label stands for two."""
+    """Raise `InputError` unless every class has a source label, labels are from 0 to width - 1, and none occurs twice.
+
+    >>> check_sets([[0, 1], [2]], num_labels=2, width=12)
+    >>> check_sets([[0, 1], [1]], num_labels=2, width=12)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The label map uses the source label 1 twice: its sets must not overlap.
+    """
     labels = [label for group in sets for label in group]
     if len(sets) != num_labels or not all(sets):
         raise InputError(
             f"The label map names source labels for {sum(map(bool, sets))} of {num_labels} classes: give at least one for "
-            "each in assignment, or say in how to find them."
+            "each in assignment, or name a way to choose them in how."
         )
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise InputError(f"The label map uses the source label {twice} twice: its sets must not overlap.")
     outside = [label for label in labels if type(label) is not int or not 0 <= label < width]
     if outside:
-        raise InputError(f"The label map names {outside[0]!r}, a source label outside 0 to {width - 1}: give others.")
+        raise InputError(
+            f"The label map names {outside[0]!r}, which is no source label: give labels from 0 to {width - 1}."
+        )
 
 
 def response(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """Mean source probabilities of every class (num_labels, K_S); zeros for a class without examples.
+    """The mean source probabilities of every class (num_labels, K_S); zeros for a class without examples.
 
     Args:
-        probabilities: (n, K_S) of the source, for the target's examples.
-        labels: (n,) target classes.
-        num_labels: target classes.
+        probabilities: the source's probabilities (n, K_S) for the target's examples.
+        labels: the target class of each example (n,).
+        num_labels: the number of target classes.
+
+    >>> response(np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]), np.array([0, 0, 1]), num_labels=2)
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
     """
     means = np.zeros((num_labels, probabilities.shape[1]))
     for label in np.unique(labels):
@@ -67,21 +89,37 @@ def response(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> 
 
 
 def random_sets(num_labels: int, width: int, each: int, seed: int = 0) -> np.ndarray:
-    """Sets drawn without overlap."""
+    """Sets (num_labels, each) of source labels that are drawn without replacement.
+
+    >>> random_sets(num_labels=2, width=12, each=3, seed=0).shape
+    (2, 3)
+    """
     return np.random.default_rng(seed).permutation(width)[: num_labels * each].reshape(num_labels, each)
 
 
 def identity_sets(num_labels: int, width: int, each: int = 1) -> np.ndarray:
-    """Class t is the source labels t m, ..., t m + m - 1."""
+    """Sets (num_labels, each) in order: class t gets the source labels from t * each to t * each + each - 1.
+
+    >>> identity_sets(num_labels=2, width=12, each=3)
+    array([[0, 1, 2],
+           [3, 4, 5]])
+    """
     return np.arange(num_labels * each).reshape(num_labels, each)
 
 
 def frequency_sets(scores: np.ndarray, each: int) -> np.ndarray:
-    """Greedy: pairs of class and source label from the largest score to the smallest, each taken if both have room.
+    """Sets (classes, each) that are chosen greedily.
+
+    Pairs of a class and a source label are visited from the largest score to the smallest. A pair is taken if the class needs
+    a label and the label is free.
 
     Args:
-        scores: (classes, K_S), a response.
-        each: m.
+        scores: the response (classes, K_S).
+        each: the number m of source labels per class.
+
+    >>> frequency_sets(np.array([[0.6, 0.5, 0.0], [0.55, 0.1, 0.2]]), each=1)
+    array([[0],
+           [2]])
     """
     num_labels, width = scores.shape
     sets = np.full((num_labels, each), -1)
@@ -99,10 +137,17 @@ def frequency_sets(scores: np.ndarray, each: int) -> np.ndarray:
 
 
 def optimal_sets(scores: np.ndarray, each: int) -> np.ndarray:
-    """The sets with the largest total score: the Hungarian algorithm, every class standing m times.
+    """The sets (classes, each) with the largest total score, by the Hungarian algorithm with m = `each` copies of every class.
 
-    Source labels stand in the rows: SciPy then takes a fifth to a half of the time where every label is used.
+    Args:
+        scores: the response (classes, K_S).
+        each: the number m of source labels per class.
+
+    >>> optimal_sets(np.array([[0.6, 0.5, 0.0], [0.55, 0.1, 0.2]]), each=1)
+    array([[1],
+           [0]])
     """
+    # Source labels are the rows: SciPy then takes a fifth to a half of the time where every label is used.
     from scipy.optimize import linear_sum_assignment
 
     sources, places = linear_sum_assignment(np.repeat(scores, each, axis=0).T, maximize=True)
@@ -112,15 +157,24 @@ def optimal_sets(scores: np.ndarray, each: int) -> np.ndarray:
 
 
 def bayesian_weights(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """BLM: P(t | s) from counts of the source's predictions with one example smoothed in, then weights of one a class.
+    """The weights of BLM (Cai et al. 2024, section 4), from counts of the source's most probable labels.
+
+        P(t | s) = N(t, s) / (sum over t' of N(t', s) + 1)          weight(t, s) = P(t | s) / sum over s' of P(t | s')
+
+    N(t, s) is the number of examples of class t whose most probable source label is s.
 
     Args:
-        probabilities: (n, K_S) of the source.
-        labels: (n,) target classes.
-        num_labels: target classes.
+        probabilities: the source's probabilities (n, K_S).
+        labels: the target class of each example (n,).
+        num_labels: the number of target classes.
 
     Returns:
-        (num_labels, K_S), rows that sum to one.
+        Weights (num_labels, K_S). Every row sums to one; the row of a class without examples is uniform.
+
+    >>> probabilities = np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75]])
+    >>> bayesian_weights(probabilities, np.array([0, 1, 1]), num_labels=2)
+    array([[1., 0.],
+           [0., 1.]])
     """
     predicted = probabilities.argmax(1)[:, None]
     return _posterior(predicted, np.ones_like(predicted), labels, (num_labels, probabilities.shape[1]))
@@ -129,11 +183,19 @@ def bayesian_weights(probabilities: np.ndarray, labels: np.ndarray, num_labels: 
 def bayesian_plus_weights(
     probabilities: np.ndarray, labels: np.ndarray, num_labels: int, share: float = 0.15
 ) -> np.ndarray:
-    """BLM+: as BLM, from the probabilities of each example's most probable source labels instead of its one prediction.
+    """The weights of BLM+: N(t, s) sums the probabilities of each example's most probable source labels.
 
     Args:
         probabilities, labels, num_labels: as for `bayesian_weights`.
-        share: how many source labels count for an example, as a share of the number of target classes; at least one.
+        share: each example counts its max(1, share * num_labels) most probable source labels.
+
+    Returns:
+        Weights (num_labels, K_S), as from `bayesian_weights`.
+
+    >>> probabilities = np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75]])
+    >>> bayesian_plus_weights(probabilities, np.array([0, 1, 1]), num_labels=2, share=1.0).round(2)
+    array([[0.79, 0.21],
+           [0.29, 0.71]])
     """
     top = max(1, int(share * num_labels))
     kept = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
@@ -142,28 +204,37 @@ def bayesian_plus_weights(
 
 
 def _posterior(sources: np.ndarray, mass: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Weights (classes, K_S) from the mass (n, k) that each example gives to k source labels (n, k)."""
+    """Weights of `shape` (classes, K_S) from the mass (n, k) that each example gives to k source labels (n, k)."""
     pairs = labels[:, None] * shape[1] + sources
     joint = np.bincount(pairs.ravel(), mass.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-    given_source = joint / (joint.sum(0, keepdims=True) + 1)
-    total = given_source.sum(1, keepdims=True)
-    uniform = np.full(shape, 1 / shape[1])  # a class that was never seen weighs all labels alike
-    return np.where(total > 0, given_source / np.where(total > 0, total, 1), uniform)
+    of_source = joint / (joint.sum(0, keepdims=True) + 1)
+    total = of_source.sum(1, keepdims=True)
+    uniform = np.full(shape, 1 / shape[1])  # a class without examples weighs all labels alike
+    return np.where(total > 0, of_source / np.where(total > 0, total, 1), uniform)
 
 
 def similarity_sets(target: np.ndarray, source: np.ndarray, most: int) -> list[list[int]]:
-    """Every source label joins the class whose mean it is nearest to by cosine, at most so many a class.
+    """Sets by the cosine between features: every source label joins the nearest class that has room.
 
-    Labels choose in the order of their largest cosine, and go to the next nearest class that has room; a class that
-    nobody chose takes the nearest label of a class that has more than one.
+    Labels are assigned in the order of their largest cosine. A class that got no label takes the nearest one from a class that
+    has several.
 
     Args:
-        target: (classes, width), means of the penultimate features of each class.
-        source: (K_S, width), of each source label.
-        most: labels a class, as 2 or 3 in the paper.
+        target: the mean penultimate features of each class (classes, width).
+        source: the mean features, or classifier rows, of each source label (K_S, width).
+        most: at most `most` labels join a class; the paper has 2, then 3.
+
+    Raises:
+        InputError: there are fewer source labels than classes.
+
+    >>> similarity_sets(np.eye(2), np.array([[1.0, 0.1], [0.9, 0.0], [0.1, 1.0]]), most=2)
+    [[0, 1], [2]]
     """
     if len(source) < len(target):
-        raise InputError(f"{len(target)} classes need as many source labels, but there are {len(source)}.")
+        raise InputError(
+            f"{len(target)} classes need at least {len(target)} source labels, but the source has {len(source)}: use a "
+            "source with more labels, or a dense mapping."
+        )
     cosine = _unit(target) @ _unit(source).T
     sets: list[list[int]] = [[] for _ in target]
     for label in np.argsort(-cosine.max(0), kind="stable"):
@@ -187,7 +258,12 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def weights_of(sets: np.ndarray | list[list[int]], width: int) -> np.ndarray:
-    """Sets as a matrix (classes, K_S): the mean over each set."""
+    """Sets as a matrix (classes, width) that averages over each set.
+
+    >>> weights_of([[0, 2], [1]], width=3)
+    array([[0.5, 0. , 0.5],
+           [0. , 1. , 0. ]])
+    """
     weights = np.zeros((len(sets), width))
     for label, chosen in enumerate(sets):
         weights[label, list(chosen)] = 1 / len(chosen)

@@ -14,13 +14,24 @@ from ..sources.probe import Lines, Probe
 
 
 class OutputMapping(nn.Module):
-    """Turns what it `reads` of the source into logits over the target's labels. Its parameters are omega.
+    """Turns one output of the source into logits over the target's labels. Its parameters are omega.
 
-    As for a transform, `Options` is a dataclass of plain data and is all that a mapping is built from.
+    A mapping is built from its options alone, a dataclass of plain data that the subclass names in `Options`. So the
+    `config.json` of a checkpoint rebuilds it.
+
+    Attributes:
+        reads: the name of the source's output that the mapping needs (`hf_reprogram.sources.base`).
+        row_per_class: whether row i of each parameter belongs to class i, so that another adapter can start from single rows.
+
+    >>> from .dense import Dense, DenseOptions
+    >>> mapping = Dense(DenseOptions(num_labels=2, width=32))
+    >>> mapping.check(text_source.spec)  # raises if the source's features are not 32 wide
+    >>> mapping(torch.zeros(5, 32), text_source).shape
+    torch.Size([5, 2])
     """
 
     Options: ClassVar[type]
-    row_per_class: ClassVar[bool] = True  # whether a parameter with a row per class may be taken over row by row
+    row_per_class: ClassVar[bool] = True
 
     def __init__(self, options: Any) -> None:
         super().__init__()
@@ -28,15 +39,15 @@ class OutputMapping(nn.Module):
 
     @property
     def reads(self) -> str:
-        """Which output of the source it needs; see `hf_reprogram.sources.base`."""
+        """The name of the source's output that the mapping needs (`hf_reprogram.sources.base`)."""
         reads: str = self.options.reads
         return reads
 
     def check(self, spec: SourceSpec) -> None:
-        """Raise `InputError` if the source does not offer what this mapping reads, or offers it in another width."""
+        """Raise `InputError` if the source lacks the output that this mapping reads, or if the widths differ."""
         if self.reads not in spec.widths:
             raise InputError(
-                f"The mapping reads {self.reads!r}, which a {spec.kind} source does not offer: choose one of "
+                f"The mapping reads {self.reads!r}, which the {spec.kind} source does not have: choose one of "
                 f"{', '.join(sorted(spec.widths))}."
             )
         if spec.widths[self.reads] != self.options.width:
@@ -46,50 +57,57 @@ class OutputMapping(nn.Module):
             )
 
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
-        """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`.
+        """Prepare an epoch of training. `hf_reprogram.training.callbacks.Schedule` calls this before each one.
 
         Args:
-            epoch: epochs that are done.
-            read: `read("logits")` gives the source's outputs (n, width) for the training data, through the input transform
-                as it is now, and their labels (n,); with a label a token, those of the scored tokens. It is a pass over the
-                data: call it only where it is needed.
+            epoch: the number of epochs that are finished.
+            read: `read("logits")` returns the source's outputs (n, width) for the training data, through the input transform
+                in its current state, and the labels (n,). With one label per token, n counts the scored tokens. A call is
+                a whole pass over the data, so call it only where it is needed.
             source: the frozen source.
         """
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """What there is to tell of this mapping, as plain data that JSON can hold; nothing by default."""
+        """Describe this mapping as plain data that JSON can hold; empty by default."""
         return {}
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """The same as lines for a terminal.
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """The description as lines for a terminal.
 
         Args:
-            found: what `inspect` returned, among what is known of the whole adapter.
+            description: the description of the whole adapter, with the keys that `inspect` returned.
         """
         return Lines()
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """Logits (batch, labels), or (batch, tokens, labels), from the source's outputs.
+        """Logits (batch, labels), or (batch, tokens, labels) with one label per token.
 
-        The source is at hand for mappings that stand on its own output weights; most need only `outputs`.
+        Args:
+            outputs: the output that the mapping `reads`, (batch, width) or (batch, tokens, width).
+            source: the frozen source, for mappings that use its output weights.
         """
         raise NotImplementedError  # pragma: no cover - the interface
 
     def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-        """The mean loss of a batch; by default that of `hf_reprogram.losses` for the kind of problem."""
+        """The mean loss of a batch; by default `hf_reprogram.losses.target_loss`."""
         return target_loss(logits, labels, problem_type)
 
 
 @runtime_checkable
 class Blends(Protocol):
-    """A mapping that blends the answer of the untouched source in, with the share `alpha`."""
+    """A mapping that can blend the output of the untouched source with that of the reprogrammed one.
+
+    >>> from .similarity import Similarity, SimilarityOptions
+    >>> isinstance(Similarity(SimilarityOptions(num_labels=2, width=24)), Blends)
+    True
+    """
 
     @property
     def residual(self) -> bool:
-        """Whether the untouched source's answer is ever read."""
+        """Whether the mapping ever reads the output of the untouched source."""
 
     def alpha(self) -> Tensor | float:
-        """The share in use, 0 to 1."""
+        """The share of the untouched source in the blend, from 0 to 1."""
 
     def set_alpha(self, alpha: Tensor | float) -> None:
-        """Blend with another share from now on; `InputError` if the share is trained."""
+        """Set the share of the untouched source; raises `InputError` if the share is trained."""

@@ -1,14 +1,16 @@
 """Dense: a linear layer on the source's pooled features, on its logits, or on their soft-max.
 
-    logits = W features + b
+    logits = W features + b          W (labels, width), b (labels,)
 
-The plainest omega: with an untouched input it is the linear probe. W may be held in a unit, W = unit * `linear.weight`: an
-optimizer that moves every entry by its learning rate moves a logit by the sum over all of them, so that beside an input
-transform, whose vectors want large steps, a unit of `width ** -0.5` keeps the layer from fitting the labels by itself.
+This is the simplest omega. With an untouched input it is the linear probe.
 
-A frozen source's features differ little between inputs of another domain beside what they have in common. Standardized, as a
-linear probe has them, W acts on (features - mean) / deviation, both taken from the training data through the input
-transform as it starts, and kept: the layer then learns in the few steps that few labels make.
+W may be scaled: W = unit * `linear.weight`. Adam moves every entry by about its learning rate, and a logit moves by the sum
+over all entries. The vectors of an input transform need large steps. With a unit of `width ** -0.5` the dense layer does not
+fit the labels alone at such a learning rate.
+
+On inputs of another domain, a frozen source's features are mostly a shared offset. With `standardize`, W acts on
+(features - mean) / deviation. Mean and deviation (width,) come from the training data through the untrained input transform
+and then stay fixed. The layer then learns in the few steps that a small training set allows.
 """
 
 from __future__ import annotations
@@ -30,13 +32,14 @@ class DenseOptions:
     """Options of `dense`.
 
     Attributes:
-        num_labels: outputs.
-        width: of what is read.
-        reads: any of the source's outputs.
-        dropout: of what is read, in training.
-        unit: W's.
-        probabilities: whether the layer sees the soft-max of the source's logits.
-        standardize: whether it sees them standardized, once `begin_epoch` (the callback `Schedule`) or `fit` found what by.
+        num_labels: the number of outputs.
+        width: the width of the source's output.
+        reads: the name of the source's output (`hf_reprogram.sources.base`).
+        dropout: the share of the source's output that is dropped in training.
+        unit: the scale of W.
+        probabilities: whether the layer reads the soft-max of the source's logits.
+        standardize: whether the layer reads standardized values. `begin_epoch` (the callback `Schedule`) or `fit` sets the
+            mean and the deviation.
     """
 
     num_labels: int
@@ -53,7 +56,14 @@ class DenseOptions:
 
 
 class Dense(OutputMapping):
-    """`linear` of shape (labels, width) after dropout; `mean` and `deviation` (width,) are 0 and 1 until they are fitted."""
+    """A linear layer. Omega is `linear.weight` (labels, width) and `linear.bias` (labels,).
+
+    With `standardize` the buffers `mean` and `deviation` (width,) are 0 and 1 until they are fitted.
+
+    >>> dense = Dense(DenseOptions(num_labels=2, width=32))
+    >>> dense(torch.zeros(5, 32), text_source).shape
+    torch.Size([5, 2])
+    """
 
     Options = DenseOptions
     options: DenseOptions
@@ -69,30 +79,30 @@ class Dense(OutputMapping):
             self.register_buffer("deviation", torch.ones(options.width))
 
     def reset(self) -> None:
-        """Start as a fresh linear layer, whatever the unit."""
+        """Start as a fresh linear layer; the start does not depend on the unit."""
         self.linear.reset_parameters()
         with torch.no_grad():
             self.linear.weight.div_(self.options.unit)
 
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
-        """Find what to standardize by, once."""
+        """Fit the mean and the deviation before the first epoch, if the layer standardizes."""
         if self.options.standardize and not self.mean.any():
             self.fit(read(self.reads)[0])
 
     @torch.no_grad()
     def fit(self, outputs: Tensor) -> None:
-        """Standardize by the mean and deviation of outputs (n, width) of the source."""
-        values = self._seen(outputs.float())
+        """Standardize by the mean and the deviation of the source's outputs (n, width)."""
+        values = self._input(outputs.float())
         self.mean.copy_(values.mean(0))
         self.deviation.copy_(values.std(0, correction=0).clamp(min=1e-6))
 
-    def _seen(self, outputs: Tensor) -> Tensor:
+    def _input(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(-1) if self.options.probabilities else outputs
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, width) or (batch, tokens, width) to the same with labels in place of the width."""
+        """Logits (batch, labels) from outputs (batch, width), or (batch, tokens, labels) from (batch, tokens, width)."""
         weight = self.linear.weight * self.options.unit if self.options.unit != 1 else self.linear.weight
-        values = self._seen(outputs.to(weight.dtype))
+        values = self._input(outputs.to(weight.dtype))
         if self.options.standardize:
             values = (values - self.mean) / self.deviation
         return F.linear(self.dropout(values), weight, self.linear.bias)

@@ -1,18 +1,19 @@
-"""Label map: every target class is a set of the source classifier's own labels, or a mixture of all of them.
+"""Label map: every target class is a set of the source classifier's own labels, or a weighted mean over all of them.
 
-    P(t) = mean over s in B_t of P(s)        logit_t = log P(t)        sets B_t that do not overlap
-    P(t) = sum over s of w(t, s) P(s)        logit_t = log P(t)        BLM's weights, of sum one a class
+    P(t) = mean over s in B_t of P(s)        logit_t = log P(t)        the sets B_t do not overlap
+    P(t) = sum over s of w(t, s) P(s)        logit_t = log P(t)        BLM: the weights of a class sum to one
 
 P is the soft-max over all of the source's labels. `aggregate` may also sum the probabilities of a set, or take the mean or
-the largest of its logits. Nothing here trains. Sets that are given, random or in order are decided by the options; the others
-are fitted to what the source answers on the training data (`hf_reprogram.mappings.assignment`), before training or again as
-it goes on, and stand in buffers: label numbers (classes, m), or weights (classes, source labels).
+the largest of its logits. A label map has no trained parameters. The options alone decide the sets "given", "random" and
+"identity". All other maps are fitted to the source's outputs on the training data (`hf_reprogram.mappings.assignment`), once
+before training or again in later epochs. Buffers hold them: label indices (classes, m), or weights (classes, source labels).
 
-Sources: identity, Elsayed et al. 2019 (arXiv 1806.11146); random and frequency, Tsai et al. 2020 (arXiv 2007.08714); iterative,
-Chen et al. 2023 (ILM-VP, arXiv 2211.11635); BLM and BLM+, Cai et al. 2024 (arXiv 2410.24018), who mix logits
-(`aggregate="mean_logit"`); similarity, Yen et al. 2021 (AR-SCR, arXiv 2110.03894), between class means of target and source
-features, with the sum of probabilities. An adapter has no source data: the rows of the source's last linear layer stand for
-its class means. A class takes at most three labels at once, where the authors begin with two.
+Sources: "identity" is from Elsayed et al. 2019 (arXiv 1806.11146), "random" and "frequency" from Tsai et al. 2020 (arXiv
+2007.08714), "iterative" from Chen et al. 2023 (ILM-VP, arXiv 2211.11635). "blm" and "blm_plus" are from Cai et al. 2024 (arXiv
+2410.24018), who average logits (`aggregate="mean_logit"`). "similarity" is from Yen et al. 2021 (AR-SCR, arXiv 2110.03894),
+who compare the class means of target and source features and sum probabilities. An adapter has no source data, so the rows of
+the source's last linear layer take the place of its class means. A class gets at most three labels from the start; the
+authors begin with two.
 """
 
 from __future__ import annotations
@@ -42,16 +43,18 @@ AGGREGATES = ("mean_probability", "sum_probability", "max_logit", "mean_logit")
 
 @dataclass
 class SetOptions:
-    """Which source labels stand for which class: the options that every mapping of source labels has.
+    """The options that all mappings of source labels share: which source labels stand for which class.
 
     Attributes:
-        num_labels: target classes.
-        width: the source's labels.
-        assignment: for each class its source labels, by index, with how="given".
-        how: "given"; "random", drawn with `seed`; "identity", in order; "frequency", greedily by mean probability; "optimal",
-            the largest total of it; "iterative", frequency before every epoch; "similarity", by features; "blm" or "blm_plus".
-        labels_per_class: m; by default min(10, width // num_labels), 1 for "identity", and at most 3 for "similarity".
-        seed: of the draw.
+        num_labels: the number of target classes.
+        width: the number of source labels.
+        assignment: the indices of each class's source labels, with how="given".
+        how: "given"; "random" (drawn with `seed`); "identity" (in order); "frequency" (greedy, by mean probability); "optimal"
+            (the largest total mean probability); "iterative" ("frequency", fitted before every epoch); "similarity" (by
+            features); "blm" or "blm_plus" (Bayesian weights).
+        labels_per_class: m, the number of source labels per class; by default min(10, width // num_labels), 1 for "identity",
+            and at most 3 for "similarity".
+        seed: the seed of how="random".
         reads: "logits".
     """
 
@@ -67,9 +70,11 @@ class SetOptions:
         if self.reads != "logits":
             raise InputError(f"A label map reads the source's logits, not {self.reads!r}: use a dense mapping.")
         if self.assignment and self.how != "given":
-            raise InputError(f"assignment gives the sets, but how={self.how!r} finds them: leave one of the two out.")
+            raise InputError(
+                f"assignment names the sets, and how={self.how!r} would choose them: leave one of the two out."
+            )
         if self.labels_per_class is not None and self.how in ("given", *WEIGHTS):
-            raise InputError(f"labels_per_class is for sets that are found, not for how={self.how!r}: leave it out.")
+            raise InputError(f"labels_per_class does not apply to how={self.how!r}: leave it out.")
         if self.how == "given":
             assignment.check_sets(self.assignment, self.num_labels, self.width)
         else:
@@ -77,11 +82,11 @@ class SetOptions:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the map is fitted to what the source answers."""
+        """Whether the map is fitted to the source's outputs."""
         return self.how not in DECIDED
 
     def set_size(self) -> int:
-        """The largest number of source labels that a class has.
+        """The largest number of source labels in a class's set.
 
         Raises:
             InputError: the source has fewer labels than the classes need.
@@ -99,13 +104,14 @@ class SetOptions:
 
 @dataclass
 class LabelMapOptions(SetOptions):
-    """Options of `label_map`, beside those of `SetOptions`.
+    """Options of `label_map`, in addition to those of `SetOptions`.
 
     Attributes:
-        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; the first or the last for BLM. By default
-            the first, for BLM the last and for "similarity" the second, as in the papers.
-        refit_every: epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for the others.
-        share: of the number of classes, which is how many of an example's most probable labels BLM+ counts, at least one.
+        aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; BLM has the first and the last alone. The
+            default is that of the paper: "mean_logit" for BLM, "sum_probability" for "similarity", else "mean_probability".
+        refit_every: the number of epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for
+            the others.
+        share: BLM+ counts the max(1, share * num_labels) most probable source labels of each example.
     """
 
     aggregate: str | None = None
@@ -131,20 +137,34 @@ class LabelMapOptions(SetOptions):
 
     @property
     def period(self) -> int | None:
-        """Epochs from one fit to the next; None for a single fit."""
+        """The number of epochs from one fit to the next; None for a single fit."""
         return self.refit_every or (1 if self.how in ("iterative", *WEIGHTS) else None)
 
 
 class LabelMap(OutputMapping):
-    """Logits of the classes from those of the source's labels.
+    """Maps the logits of the source's labels to logits of the target classes. It has no trained parameters.
 
-    Its buffer is `sets` (classes, m), label numbers with -1 where a class has fewer, or BLM's `weight` (classes, source
-    labels). A fitted map's belongs to the checkpoint, with `fitted`, the epochs that were done at its last fit, -1 before it.
+    The map is a buffer: `sets` (classes, m) holds label indices, with -1 where a class has fewer than m; BLM has `weight`
+    (classes, source labels). A checkpoint holds the buffer of a fitted map. It also holds `fitted`, the number of epochs that
+    were finished at the last fit, which is -1 before the first fit.
+
+    >>> label_map = LabelMap(LabelMapOptions(num_labels=2, width=12, how="identity", labels_per_class=3))
+    >>> label_map.sets.tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    >>> label_map(torch.zeros(1, 12), image_source).exp()  # the source is undecided: each label has probability 1 / 12
+    tensor([[0.0833, 0.0833]])
+
+    A map that is fitted needs the source's logits for the training data, and the target classes of the examples:
+
+    >>> fitted = LabelMap(LabelMapOptions(num_labels=2, width=12, how="frequency", labels_per_class=1))
+    >>> fitted.fit(torch.eye(12)[[4, 4, 9]], torch.tensor([0, 0, 1]))
+    >>> fitted.sets.tolist()
+    [[4], [9]]
     """
 
     Options = LabelMapOptions
     options: LabelMapOptions
-    row_per_class = False  # a row belongs to a set that was found
+    row_per_class = False  # a row belongs to a set of source labels
     sets: Tensor
     weight: Tensor
     fitted: Tensor
@@ -162,7 +182,7 @@ class LabelMap(OutputMapping):
         self._known_fitted = False  # so that a GPU is not waited for at every step
 
     def reset(self) -> None:
-        """Forget what was fitted."""
+        """Forget the fit."""
         if self.options.is_fitted:
             self.fitted.fill_(-1)
             self._known_fitted = False
@@ -172,13 +192,13 @@ class LabelMap(OutputMapping):
         super().check(spec)
         if self.options.how == "similarity" and "features" not in spec.widths:
             raise InputError(
-                f"how='similarity' compares features, which this {spec.kind} source does not offer: use 'frequency'."
+                f"how='similarity' compares features, which the {spec.kind} source does not have: use how='frequency'."
             )
 
     # ------------------------------------------------------------------------------------------------------ fitting
 
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
-        """Fit the map where it is due. An epoch that a resumed run begins again keeps its map."""
+        """Fit the map if a fit is due. If a resumed run repeats the start of an epoch, the epoch keeps its map."""
         if not self.options.is_fitted:
             return
         last, period = int(self.fitted), self.options.period
@@ -190,12 +210,12 @@ class LabelMap(OutputMapping):
             self.fitted.fill_(int(epoch))
 
     def fit(self, outputs: Tensor, labels: Tensor, source: Source | None = None) -> None:
-        """Find the sets or the weights.
+        """Fit the sets or the weights.
 
         Args:
-            outputs: (n, width), the source's logits for the target's examples; its features (n, any) for "similarity".
-            labels: (n,), their target classes.
-            source: for "similarity".
+            outputs: the source's logits (n, width) for the target's examples; its features (n, any width) for "similarity".
+            labels: the target classes (n,).
+            source: the frozen source, which "similarity" needs.
 
         Raises:
             InputError: the options decide this map, or the outputs and labels do not fit it.
@@ -211,12 +231,12 @@ class LabelMap(OutputMapping):
         if similar:
             self.sets.copy_(_padded(_similar(values.numpy(), classes, options, source), options.set_size()))
         else:
-            found = _FOUND[options.how](values.softmax(-1).numpy(), classes, options)
-            (self.weight if options.how in WEIGHTS else self.sets).copy_(torch.from_numpy(found))
+            fitted = _FITS[options.how](values.softmax(-1).numpy(), classes, options)
+            (self.weight if options.how in WEIGHTS else self.sets).copy_(torch.from_numpy(fitted))
         self.fitted.fill_(0)
 
     def check_fitted(self) -> None:
-        """Raise `InputError` if there is nothing to map with yet."""
+        """Raise `InputError` if the map is still to be fitted."""
         if not self.options.is_fitted or self._known_fitted:
             return
         if self.fitted < 0:
@@ -233,7 +253,10 @@ class LabelMap(OutputMapping):
     # ------------------------------------------------------------------------------------------------------ mapping
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, source labels) to (batch, labels), in float32, whatever the autocast: logits that are rounded tie."""
+        """Logits (batch, labels) from the source's logits (batch, source labels).
+
+        They are computed in float32, also under autocast, since rounded logits would tie.
+        """
         self.check_fitted()
         aggregate = self.options.aggregate
         assert aggregate is not None  # the options have chosen one
@@ -243,7 +266,7 @@ class LabelMap(OutputMapping):
             return pool(outputs.float(), self.sets, aggregate)
 
     def weights(self) -> Tensor:
-        """How much each source label counts for each class (classes, source labels); rows sum to one."""
+        """The weight of each source label in each class (classes, source labels); rows sum to one."""
         self.check_fitted()
         if self.options.how in WEIGHTS:
             return self.weight
@@ -264,20 +287,29 @@ class LabelMap(OutputMapping):
     def table(
         self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
     ) -> list[tuple[str, str, float]]:
-        """What stands for each class; see the function `table`."""
+        """The source labels of each class by name; see `hf_reprogram.mappings.label_table.table`."""
         return table(self.weights(), source_labels, target_labels, most)
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """See `describe_map`."""
+        """See `hf_reprogram.mappings.label_table.describe_map`."""
         return describe_map(self.weights, self.options.how, probe)
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """A line per class."""
-        return Lines(body=map_lines(found))
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """One line per class."""
+        return Lines(body=map_lines(description))
 
 
 def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
-    """Logits (batch, classes) from the source's (batch, K_S), for sets (classes, m) of labels padded with -1."""
+    """Class logits (batch, classes) from the source's logits (batch, K_S) and sets.
+
+    Args:
+        logits: the source's logits.
+        sets: indices of source labels (classes, m), with -1 where a class has fewer than m.
+        aggregate: one of `AGGREGATES`.
+
+    >>> pool(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0, 1], [2, -1]]), "mean_logit")
+    tensor([[1.5000, 3.0000]])
+    """
     values = logits.log_softmax(-1) if aggregate.endswith("probability") else logits
     chosen: Tensor = values.index_select(-1, sets.clamp(min=0).flatten()).unflatten(-1, sets.shape)
     beyond = sets < 0
@@ -292,10 +324,19 @@ def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
 
 
 def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
-    """Logits (batch, classes) from the source's (batch, K_S), for weights (classes, K_S) that sum to one in every row."""
+    """Class logits (batch, classes) from the source's logits (batch, K_S) and weights.
+
+    Args:
+        logits: the source's logits.
+        weight: (classes, K_S), every row of which sums to one.
+        aggregate: "mean_logit" or "mean_probability".
+
+    >>> mix(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]), "mean_logit")
+    tensor([[1.5000, 3.0000]])
+    """
     if aggregate == "mean_logit":
         return F.linear(logits, weight)
-    most = int((weight > 0).sum(-1).amax())  # labels that count for any class, which are few
+    most = int((weight > 0).sum(-1).amax())  # the largest number of labels with a weight, which is small
     heaviest, labels = weight.topk(most, -1)
     chosen = logits.log_softmax(-1).index_select(-1, labels.flatten()).unflatten(-1, labels.shape)
     return torch.logsumexp(chosen + heaviest.log(), -1)  # a product of probabilities could underflow
@@ -304,17 +345,20 @@ def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
 def assign(
     num_labels: int, width: int, how: str = "random", labels_per_class: int | None = None, seed: int = 0
 ) -> list[list[int]]:
-    """Sets that need no data; see `hf_reprogram.mappings.assignment`.
+    """Sets of source labels that need no data.
 
     Args:
-        num_labels: target classes.
-        width: the source's labels.
+        num_labels: the number of target classes.
+        width: the number of source labels.
         how: "random" (drawn with `seed`, without overlap) or "identity" (in order: the first m labels for the first class).
         labels_per_class: m; by default min(10, width // num_labels), and 1 for "identity".
-        seed: of the draw.
+        seed: the seed of the random draw.
 
     Raises:
         InputError: there are fewer source labels than the classes need.
+
+    >>> assign(num_labels=2, width=12, how="identity", labels_per_class=3)
+    [[0, 1, 2], [3, 4, 5]]
     """
     if how not in ("random", "identity"):
         raise unknown("label mapping", how, ("random", "identity"))
@@ -332,32 +376,32 @@ def _decided(options: LabelMapOptions) -> list[list[int]]:
     return [[int(label) for label in row] for row in sets]
 
 
-_FOUND: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]] = {
+_FITS: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]] = {
     "frequency": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
     "iterative": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
     "optimal": lambda p, y, o: assignment.optimal_sets(assignment.response(p, y, o.num_labels), o.set_size()),
     "blm": lambda p, y, o: assignment.bayesian_weights(p, y, o.num_labels),
     "blm_plus": lambda p, y, o: assignment.bayesian_plus_weights(p, y, o.num_labels, o.share),
-}  # from the source's probabilities (n, K_S) and the classes (n,)
+}  # each takes the source's probabilities (n, K_S), the classes (n,) and the options
 
 
 def _similar(
     features: np.ndarray, labels: np.ndarray, options: LabelMapOptions, source: Source | None
 ) -> list[list[int]]:
     if source is None:
-        raise InputError("how='similarity' compares with the source's own labels: give the source to `fit`.")
+        raise InputError("how='similarity' compares features with the source's own labels: pass the source to `fit`.")
     rows = source.label_embeddings().float().cpu().numpy()
     means = assignment.response(features, labels, options.num_labels)
     if means.shape[1] != rows.shape[1]:
         raise InputError(
-            f"The features are {means.shape[1]} wide, but the rows of the source's classifier {rows.shape[1]}: they cannot be "
-            "compared; use how='frequency'."
+            f"The features are {means.shape[1]} wide, but the rows of the source's classifier are {rows.shape[1]} wide: they "
+            "cannot be compared, so use how='frequency'."
         )
     return assignment.similarity_sets(means, rows, options.set_size())
 
 
 def _padded(sets: list[list[int]], size: int = 0) -> Tensor:
-    """Sets as (classes, m), with -1 where a class has fewer labels."""
+    """Sets as a tensor (classes, m), with -1 where a class has fewer than m labels."""
     size = size or max(map(len, sets))
     return torch.tensor([[*chosen, *[-1] * (size - len(chosen))] for chosen in sets], dtype=torch.int32)
 
@@ -379,5 +423,5 @@ def _check_data(outputs: Tensor, labels: Tensor, num_labels: int, width: int | N
         )
     if not outputs.isfinite().all():
         raise InputError(
-            "The source answers NaN or infinity on the data: lower the learning rate, or look at the inputs."
+            "The source's outputs on the data are NaN or infinite: lower the learning rate, or check the inputs."
         )

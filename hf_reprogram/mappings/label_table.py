@@ -1,4 +1,4 @@
-"""The source labels that stand for each class, by their names: as rows, as plain data and as lines for a terminal."""
+"""Shows the source labels of each class by name: as rows, as plain data and as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from ..sources.probe import Probe
 def table(
     weights: Tensor, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
 ) -> list[tuple[str, str, float]]:
-    """The source labels that count for each class, as rows (class, source label, weight), heaviest first.
+    """The source labels of each class, as rows (class, source label, weight) with the largest weights first.
 
     Args:
         weights: (classes, K_S).
-        source_labels: names of the source's labels; empty if it has none, which leaves their numbers.
-        target_labels: names of the classes.
-        most: rows a class.
+        source_labels: the names of the source's labels; if empty, indices take their place.
+        target_labels: the names of the classes.
+        most: the largest number of rows per class.
 
     Raises:
-        InputError: there are other numbers of names.
+        InputError: the number of names is not that of the weights' rows or columns.
+
+    >>> table(torch.tensor([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]]), ["tench", "shark", "hen"], ["bird", "fish"])
+    [('bird', 'hen', 0.75), ('bird', 'shark', 0.25), ('fish', 'tench', 1.0)]
     """
     names = list(source_labels) or [str(label) for label in range(weights.shape[1])]
     if weights.shape != (len(target_labels), len(names)):
         raise InputError(
-            f"The map takes {weights.shape[1]} source labels to {weights.shape[0]} classes, but {len(names)} and "
-            f"{len(target_labels)} names are given: name each of them."
+            f"The map takes {weights.shape[1]} source labels to {weights.shape[0]} classes, but there are {len(names)} and "
+            f"{len(target_labels)} names: give one name for each."
         )
     rows = []
     for target, row in zip(target_labels, weights.detach().cpu(), strict=True):
@@ -39,40 +42,44 @@ def table(
 
 
 def describe_map(weights: Callable[[], Tensor], how: str, probe: Probe) -> dict[str, Any]:
-    """The source labels that stand for each class.
+    """Describe the source labels of each class as plain data.
 
     Args:
-        weights: gives (classes, source labels), or raises `InputError` where the map is still to be fitted.
-        how: the sets or the weights are found.
-        probe: names the labels and the classes.
+        weights: a function that returns the weights (classes, source labels), or raises `InputError` before the map is fitted.
+        how: the name of the label mapping (`hf_reprogram.mappings.label_map.SetOptions`).
+        probe: has the names of the source labels and of the classes.
 
     Returns:
-        `label_mapping`: how. `label_map`: {class: {"number": how many source labels count for it, "labels": [(name, weight),
-        ...]}}, with the `probe.top` heaviest ones, the heaviest first; where the source does not name its labels the names are
-        their numbers. None if the map is still to be fitted.
+        `label_mapping` is `how`. `label_map` is None before the map is fitted, else {class: {"number": the number of source
+        labels with a weight, "labels": [(name, weight), ...]}} with the `probe.top` largest weights, the largest first. The
+        names are indices if the source does not name its labels.
+
+    >>> probe = Probe(image_source, None, ["bird", "fish"], logits=None, reference={}, top=1)
+    >>> describe_map(lambda: torch.eye(2, 12), "identity", probe)["label_map"]["fish"]
+    {'number': 1, 'labels': [('thing 1', 1.0)]}
     """
     try:
         matrix = weights()
-    except InputError:  # there is nothing to map with yet
+    except InputError:  # the map is still to be fitted
         return {"label_mapping": how, "label_map": None}
     rows: dict[str, list[tuple[str, float]]] = {name: [] for name in probe.labels}
     for name, label, weight in table(matrix, probe.source.spec.labels, probe.labels, most=matrix.shape[1]):
         rows[name].append((label, round(weight, 3)))
-    told = {name: {"number": len(labels), "labels": labels[: probe.top]} for name, labels in rows.items()}
-    return {"label_mapping": how, "label_map": told}
+    largest = {name: {"number": len(labels), "labels": labels[: probe.top]} for name, labels in rows.items()}
+    return {"label_mapping": how, "label_map": largest}
 
 
-def map_lines(found: dict[str, Any]) -> list[str]:
-    """What `describe_map` found, a line per class.
+def map_lines(description: dict[str, Any]) -> list[str]:
+    """The result of `describe_map` as lines, one line per class.
 
     >>> map_lines({"label_mapping": "identity", "label_map": {"cat": {"number": 3, "labels": [("tench", 0.333)]}}})
     ['source labels of each class, with their weights (identity):', '  cat          0.33 tench; 2 more']
     """
-    if found["label_map"] is None:
-        return [f"label map ({found['label_mapping']}): still to be fitted, which training does"]
-    width = min(24, max(12, *map(len, found["label_map"])))
-    lines = [f"source labels of each class, with their weights ({found['label_mapping']}):"]
-    for name, entry in found["label_map"].items():
+    if description["label_map"] is None:
+        return [f"label map ({description['label_mapping']}): still to be fitted, which training does"]
+    width = min(24, max(12, *map(len, description["label_map"])))
+    lines = [f"source labels of each class, with their weights ({description['label_mapping']}):"]
+    for name, entry in description["label_map"].items():
         labels = "; ".join(f"{weight:.2f} {label}" for label, weight in entry["labels"])
         more = entry["number"] - len(entry["labels"])
         lines.append(f"  {name:<{width}} {labels}{f'; {more} more' if more else ''}")

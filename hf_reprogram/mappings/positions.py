@@ -1,11 +1,12 @@
-"""Positions: a linear layer on several weighted means over the tokens, whose weights by position are learned.
+"""Positions: a linear layer on several weighted means over the tokens. The weights depend on the position and are trained.
 
     z_r = 1/n sum_t (1 + a_{r,t}) h_t        logits = W [z_1; ...; z_R] + b
 
-With a = 0 every z_r is the plain mean, where training starts. A mean over tokens blurs what stands where; a label that a
-few fixed positions decide, as a splice junction's, is lost in it, while these weights can pick the positions out.
+h_t (width,) is the state of token t, and n is the number of tokens. Omega is a (R, positions), W (labels, R * width) and b
+(labels,). Training starts at a = 0, where every z_r is the plain mean. A plain mean does not tell positions apart. If a few
+fixed positions decide the label, as for a splice junction, trained weights can select them.
 
-Our extension: R2DL (arXiv 2012.03460) reads pooled features. Omega is a (R, positions), W and b.
+This is our extension of R2DL (arXiv 2012.03460), which reads pooled features.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class PositionsOptions:
     """Options of `positions`.
 
     Attributes:
-        num_labels: outputs.
-        width: of a token's state.
-        max_tokens: positions that have a weight; later ones count as in the mean.
-        heads: R, weighted means.
-        unit: as for `dense`.
+        num_labels: the number of outputs.
+        width: the width of a token's state.
+        max_tokens: the number of positions that have a weight; later positions have the weight of the plain mean.
+        heads: R, the number of weighted means.
+        unit: the scale of W, as for `dense`.
         reads: "tokens".
     """
 
@@ -47,7 +48,13 @@ class PositionsOptions:
 
 
 class Positions(OutputMapping):
-    """`weights` (R, positions) over the tokens, and a `dense` layer on the R means."""
+    """A dense layer on R weighted means. Omega is `weights` (R, positions), and `dense.linear`.
+
+    >>> positions = Positions(PositionsOptions(num_labels=2, width=32, max_tokens=64))
+    >>> states = text_source({"inputs_embeds": torch.ones(5, 7, 32), "attention_mask": torch.ones(5, 7)}, "tokens")
+    >>> positions(states, text_source).shape
+    torch.Size([5, 2])
+    """
 
     Options = PositionsOptions
     options: PositionsOptions
@@ -63,10 +70,10 @@ class Positions(OutputMapping):
         self.dense.reset()
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, tokens, width), zero where there is padding, to (batch, labels)."""
+        """Logits (batch, labels) from token states (batch, tokens, width), which are zero at padding."""
         states = outputs.to(self.weights.dtype)
         attended = states.ne(0).any(-1)
-        place = (attended.long().cumsum(1) - 1).clamp(min=0)  # counted without padding, on whichever side it is
+        place = (attended.long().cumsum(1) - 1).clamp(min=0)  # positions count without padding, on either side
         weighed = place < self.options.max_tokens
         weights = 1 + self.weights[:, place.clamp(max=self.options.max_tokens - 1)] * weighed
         count = attended.sum(1).clamp(min=1)

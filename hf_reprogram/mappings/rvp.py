@@ -1,12 +1,12 @@
-"""RVP: a label map whose weights train, within the sets and between the classes.
+"""RVP: a label map with trained weights, within the sets of source labels and between the classes.
 
-    logits = (I + E) A logits_S        A(t, s) = soft-max over B_t of w_t at s, 0 outside of B_t
+    logits = (I + E) A logits_S        A(t, s) = soft-max over B_t of w_t at s; A(t, s) = 0 outside of B_t
 
-B_t are the sets of a label map and stay as they were found. w (classes, m) weighs the labels of a set, and E (classes,
-classes) lets the classes answer for each other. With w = 0 and E = 0, where training starts, it is the label map of mean
-logits. Both fold into one matrix (classes, source labels), which is what runs.
+B_t are the sets of a label map, which stay fixed. w (classes, m) holds the weights within the sets, and E (classes, classes)
+mixes logits across classes. Training starts at w = 0 and E = 0, which is the label map of mean logits. `forward` folds both
+into one matrix (classes, source labels).
 
-Known from a manuscript that we could not verify; the formula is all that is taken from it.
+The formula comes from a manuscript that we could not verify. Nothing else is taken from it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ HOW = tuple(how for how in SETS if how != "iterative")
 
 @dataclass
 class ReweightedMapOptions(SetOptions):
-    """Options of `rvp`: sets alone, not BLM's weights, and fitted once, since the trained weights belong to their labels."""
+    """Options of `rvp`: those of `SetOptions`, without BLM and without "iterative".
+
+    The sets are fitted once, since the trained weights belong to their labels.
+    """
 
     def __post_init__(self) -> None:
         if self.how not in HOW:
@@ -40,11 +43,16 @@ class ReweightedMapOptions(SetOptions):
 
 
 class ReweightedMap(OutputMapping):
-    """`within` (classes, m), the weights w before the soft-max, and `between` (classes, classes), which is E."""
+    """A label map with trained weights. Omega is w, `within` (classes, m), and E, `between` (classes, classes).
+
+    >>> mapping = ReweightedMap(ReweightedMapOptions(num_labels=2, width=12, how="identity", labels_per_class=3))
+    >>> mapping(torch.zeros(5, 12), image_source).shape
+    torch.Size([5, 2])
+    """
 
     Options = ReweightedMapOptions
     options: ReweightedMapOptions
-    row_per_class = False  # a row belongs to a set that was found
+    row_per_class = False  # a row belongs to a set of source labels
 
     def __init__(self, options: ReweightedMapOptions) -> None:
         super().__init__(options)
@@ -53,7 +61,7 @@ class ReweightedMap(OutputMapping):
         self.between = nn.Parameter(torch.zeros(options.num_labels, options.num_labels))
 
     def reset(self) -> None:
-        """Start at the label map's mean logits, and forget its sets where they are fitted."""
+        """Start at the label map of mean logits, and forget its sets if they are fitted."""
         self.label_map.reset()
         nn.init.zeros_(self.within)
         nn.init.zeros_(self.between)
@@ -71,7 +79,7 @@ class ReweightedMap(OutputMapping):
         self.label_map.fit(outputs, labels, source)
 
     def matrix(self) -> Tensor:
-        """(I + E) A, of shape (classes, source labels)."""
+        """The matrix (I + E) A of shape (classes, source labels)."""
         self.label_map.check_fitted()
         sets = self.label_map.sets
         shares = self.within.masked_fill(sets < 0, -torch.inf).softmax(-1)
@@ -81,7 +89,7 @@ class ReweightedMap(OutputMapping):
     def table(
         self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
     ) -> list[tuple[str, str, float]]:
-        """What stands for each class; see `hf_reprogram.mappings.label_table.table`."""
+        """The source labels of each class by name; see `hf_reprogram.mappings.label_table.table`."""
         return table(self.matrix(), source_labels, target_labels, most)
 
     @torch.no_grad()
@@ -89,12 +97,12 @@ class ReweightedMap(OutputMapping):
         """See `hf_reprogram.mappings.label_table.describe_map`."""
         return describe_map(self.matrix, self.options.how, probe)
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """A line per class."""
-        return Lines(body=map_lines(found))
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """One line per class."""
+        return Lines(body=map_lines(description))
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, source labels) to (batch, labels), in the weights' dtype, whatever the autocast."""
+        """Logits (batch, labels) from the source's logits (batch, source labels), in the weights' dtype also under autocast."""
         with torch.autocast(outputs.device.type, enabled=False):
             matrix = self.matrix()
             return F.linear(outputs.to(matrix.dtype), matrix)

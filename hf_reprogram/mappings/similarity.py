@@ -1,24 +1,24 @@
-"""Similarity: a class is as likely as its text is near to the image.
+"""Similarity: the logit of a class is the scaled cosine similarity of the image and the class text.
 
-    logit_c = scale * u . v_c            v_c = mean over templates of v, normalised again
+    logit_c = scale * u . v_c            v_c = mean over templates of v, normalised to length one
 
-u and v are a dual encoder's features of the image and of the class texts, of length one (`hf_reprogram.sources.dual`). The
-residual blend takes the reprogrammed features together with the zero-shot ones of the same image and texts,
+u and v (width,) are a dual encoder's features of the image and of a class text, of length one (`hf_reprogram.sources.dual`).
+The residual blend combines the reprogrammed features with the zero-shot features of the same image and texts:
 
     u = (1 - alpha) u_reprogrammed + alpha u_zero-shot          v_c likewise
 
-not normalised again: where the two branches disagree a logit is smaller. alpha = 1 is the zero-shot classifier and alpha = 0
-the reprogrammed one, exactly. It is used at evaluation only, as in the paper, and training is that of alpha = 0; or it is
-trained (`learn_alpha`, held as its logit), and then used in training too.
+The blends are not normalised again, so a logit is smaller where the two branches disagree. alpha = 1 is exactly the zero-shot
+classifier, and alpha = 0 is exactly the reprogrammed one. As in the paper, the blend is used at evaluation alone, and training
+has alpha = 0. With `learn_alpha` alpha is trained (the parameter is its logit), and the blend is used in training too.
 
-The paper's loss is contrastive: the images of a batch against the texts of their labels, in both directions, each term
-weighted by (1 - p)^gamma and a constant,
+The paper's loss is contrastive. It compares the images of a batch with the texts of their labels, in both directions, and
+weights each term by (1 - p)^gamma and a constant a:
 
     L = -a / 2B * sum_i [ (1 - p_i)^gamma log p_i + (1 - q_i)^gamma log q_i ]      a = 0.8, gamma = 4
     p_i, q_i: soft-max over j of scale * u_i . v_label(j), and of scale * u_j . v_label(i), at i
 
-so another image of the same class counts as a wrong answer, as in the authors' code, and the loss depends on the batch:
-accumulated gradients are those of smaller batches. Cross-entropy over the classes, the default, has neither.
+So another image of the same class counts as a wrong answer, as in the authors' code. The loss also depends on the batch: with
+gradient accumulation it is the loss of smaller batches. Cross-entropy over the classes, the default, has neither problem.
 
 Source: Geng & Chen 2024 (arXiv 2403.10800).
 """
@@ -45,10 +45,10 @@ class SimilarityOptions:
     """Options of `similarity`.
 
     Attributes:
-        num_labels: classes.
-        width: of the features.
-        alpha: share of the zero-shot branch, 0 to 1; where it is trained, at the start.
-        learn_alpha: whether it is trained.
+        num_labels: the number of classes.
+        width: the width of the features.
+        alpha: the share of the zero-shot branch, from 0 to 1; the initial share with `learn_alpha`.
+        learn_alpha: whether alpha is trained.
         loss: "cross_entropy" or "contrastive".
     """
 
@@ -63,12 +63,18 @@ class SimilarityOptions:
 
 
 def check_blend(alpha: float, learn_alpha: bool, loss: str) -> None:
-    """Raise `InputError` if these are no values of `SimilarityOptions`."""
+    """Raise `InputError` if `SimilarityOptions` does not allow these values.
+
+    >>> check_blend(alpha=0.4, learn_alpha=True, loss="cross_entropy")
+    >>> check_blend(alpha=1.4, learn_alpha=False, loss="cross_entropy")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: alpha is 1.4: give the zero-shot branch's share, from 0 to 1.
+    """
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
     _share(alpha)
     if learn_alpha and alpha in (0, 1):
-        raise InputError(f"alpha is {alpha} and is to be trained: start between 0 and 1, such as at 0.4.")
+        raise InputError(f"alpha is {alpha}, from where it cannot be trained: start between 0 and 1, such as at 0.4.")
 
 
 def _share(alpha: Any) -> float:
@@ -78,7 +84,14 @@ def _share(alpha: Any) -> float:
 
 
 class Similarity(OutputMapping):
-    """Scaled cosine similarities; omega is `alpha_logit` (1,) if alpha is trained, and nothing else."""
+    """Scaled cosine similarities. Omega is `alpha_logit` (1,) if alpha is trained; else there is no omega.
+
+    >>> from ..sources.dual import Pair
+    >>> image, text = torch.eye(24)[:5], torch.eye(24)[:2, None]  # 5 images, 2 classes in 1 template
+    >>> similarity = Similarity(SimilarityOptions(num_labels=2, width=24))
+    >>> similarity(Pair(image, text, scale=torch.tensor(100.0)), dual_source)[1]
+    tensor([  0., 100.])
+    """
 
     Options = SimilarityOptions
     options: SimilarityOptions
@@ -89,48 +102,49 @@ class Similarity(OutputMapping):
             self.alpha_logit = nn.Parameter(torch.zeros(1))
 
     def reset(self) -> None:
-        """Start at the option's alpha."""
+        """Start at the alpha of the options."""
         if self.options.learn_alpha:
             nn.init.constant_(self.alpha_logit, torch.tensor(self.options.alpha).logit().item())
 
     @property
     def reads(self) -> str:
-        """The zero-shot features too, if they are blended in."""
+        """The output "residual" if the zero-shot features are blended in, else "pair" (`hf_reprogram.sources.dual`)."""
         blends = self.options.learn_alpha or (self.options.alpha > 0 and not self.training)
         return "residual" if blends else "pair"
 
     @property
     def residual(self) -> bool:
-        """Whether zero-shot features are ever read."""
+        """Whether the mapping ever reads zero-shot features."""
         return self.options.learn_alpha or self.options.alpha > 0
 
     def set_alpha(self, alpha: Tensor | float) -> None:
-        """Blend with another share from now on.
+        """Set the share of the zero-shot branch.
 
         Raises:
-            InputError: it is no share, or alpha is trained.
+            InputError: alpha is not from 0 to 1, or it is trained.
         """
         if self.options.learn_alpha:
             raise InputError("alpha was trained with this adapter: it cannot be set.")
         self.options.alpha = _share(alpha)
 
     def alpha(self) -> Tensor | float:
-        """The share in use."""
+        """The share of the zero-shot branch, from 0 to 1."""
         return self.alpha_logit.sigmoid() if self.options.learn_alpha else self.options.alpha
 
     @torch.no_grad()
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """`alpha`, the share in use."""
+        """`alpha`, the share of the zero-shot branch."""
         return {"alpha": float(self.alpha())}
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """The share in use."""
-        return Lines([f"alpha: {found['alpha']:.3g}, the share of the zero-shot branch"])
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """One line with the share of the zero-shot branch."""
+        return Lines([f"alpha: {description['alpha']:.3g}, the share of the zero-shot branch"])
 
     def forward(self, outputs: Any, source: Source) -> Tensor:
-        """Logits (batch, classes) from a `Pair` whose texts are (classes, templates, width); in float32, whatever the autocast.
+        """Logits (batch, classes) from a `Pair` whose texts are (classes, templates, width).
 
-        In bfloat16 similarities would be rounded to about 1 of 256, and scores of OOD would tie.
+        They are computed in float32, also under autocast. In bfloat16 a similarity would be rounded to about 1 part in 256, and
+        out-of-distribution scores would tie.
         """
         with torch.autocast(outputs.image.device.type, enabled=False):
             image, text = outputs.image.float(), _ensemble(outputs.text.float())
@@ -149,17 +163,21 @@ class Similarity(OutputMapping):
 
 
 def _ensemble(features: Tensor) -> Tensor:
-    """(classes, templates, width) to (classes, width)."""
+    """The mean direction (classes, width) of features (classes, templates, width)."""
     return features[:, 0] if features.shape[1] == 1 else F.normalize(features.mean(1), dim=-1)
 
 
 def contrastive_loss(logits: Tensor, labels: Tensor, weight: float = 0.8, gamma: float = 4.0) -> Tensor:
-    """The focal symmetric contrastive loss of the module's docstring.
+    """The symmetric contrastive loss with focal weighting; the module's docstring has the formula.
 
     Args:
         logits: (batch, classes).
-        labels: (batch,) class indices.
-        weight, gamma: of the focal weighting.
+        labels: class indices (batch,).
+        weight: the constant a.
+        gamma: the exponent of the focal weighting.
+
+    >>> round(contrastive_loss(torch.zeros(2, 2), torch.tensor([0, 1])).item(), 4)  # 0.8 * 0.5 ** 4 * log 2
+    0.0347
     """
     pairs = logits.float()[:, labels.long()]  # (images, the texts of their labels)
     total = pairs.new_zeros(())

@@ -1,9 +1,9 @@
-"""Verbalizer: one vector and one bias a class, against the state in which the source would predict a word.
+"""Verbalizer: one vector and one bias per class, applied to the state from which the source would predict a word.
 
     logit_c = omega_c . h + b_c
 
-h is the state at the mask after the masked-LM head's transform, that is, what the vocabulary decoder would see. The
-decoder itself, a row a word, is never run: C rows take its place, and may start from the rows of C words.
+h (width,) is the state at the mask after the masked-LM head's transform, which is the input of the vocabulary decoder. The
+decoder, with one row per word, is never run. C rows, one per class, take its place. They may start from the rows of C words.
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3). Without a masked-LM head, h is the last hidden
 state at the mask, at [CLS], or at the last token of a causal model.
@@ -25,7 +25,13 @@ from .base import OutputMapping
 
 @dataclass
 class VerbalizerOptions:
-    """Options of `verbalizer`: number of labels, width of the state, and which state (`reads`)."""
+    """Options of `verbalizer`.
+
+    Attributes:
+        num_labels: C, the number of classes.
+        width: the width of the state.
+        reads: the name of the state (`hf_reprogram.sources.base`), such as "mask", "first" or "last".
+    """
 
     num_labels: int
     width: int
@@ -33,7 +39,13 @@ class VerbalizerOptions:
 
 
 class Verbalizer(OutputMapping):
-    """Class vectors `weight` (C, width) and biases `bias` (C,)."""
+    """One vector and one bias per class. Omega is `weight` (C, width) and `bias` (C,).
+
+    >>> verbalizer = Verbalizer(VerbalizerOptions(num_labels=2, width=32))
+    >>> verbalizer.reset()
+    >>> verbalizer(torch.zeros(5, 32), text_source)[0].tolist()  # all biases start at zero
+    [0.0, 0.0]
+    """
 
     Options = VerbalizerOptions
     options: VerbalizerOptions
@@ -50,7 +62,7 @@ class Verbalizer(OutputMapping):
         nn.init.zeros_(self.bias)
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """The source tokens nearest to each class vector (`classes`), where the vectors live in the decoder's space."""
+        """`classes`: the source tokens nearest to each class vector, if its width is that of the decoder's rows."""
         if probe.source.spec.kind not in ("masked_lm", "causal_lm") or self.reads not in ("mask", "last"):
             return {}
         table = probe.source.model.get_output_embeddings().weight
@@ -58,12 +70,13 @@ class Verbalizer(OutputMapping):
             return {}
         return {"classes": nearest_tokens(self.weight.detach(), table, probe.processor, probe.top)}
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """A line per class."""
-        if "classes" not in found:
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """One line per class."""
+        if "classes" not in description:
             return Lines()
-        return Lines(body=token_lines("nearest tokens of each class vector", found["labels"], found["classes"]))
+        rows = token_lines("nearest tokens of each class vector", description["labels"], description["classes"])
+        return Lines(body=rows)
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
-        """(batch, width) to (batch, labels)."""
+        """Logits (batch, labels) from states (batch, width)."""
         return F.linear(outputs.to(self.weight.dtype), self.weight, self.bias)

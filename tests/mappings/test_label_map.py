@@ -165,7 +165,7 @@ def test_the_table_names_the_labels_of_every_class_by_weight():
     assert table(weights, (), ["x", "y"], most=2) == [
         ("x", "2", 0.5), ("x", "1", pytest.approx(0.3)), ("y", "1", -1.0), ("y", "2", 0.5)
     ]  # fmt: skip
-    with pytest.raises(InputError, match="takes 3 source labels to 2 classes, but 2 and 2 names are given"):
+    with pytest.raises(InputError, match="takes 3 source labels to 2 classes, but there are 2 and 2 names"):
         table(weights, ["cat", "dog"], ["x", "y"])
 
 
@@ -227,9 +227,9 @@ def test_an_assignment_that_cannot_be_is_one_sentence(arguments, sentence):
         ([[0]], "names source labels for 1 of 2 classes"),
         ([[0, 1], [1]], "uses the source label 1 twice: its sets must not overlap"),
         ([[0, 0], [1]], "uses the source label 0 twice"),
-        ([[0], [4]], "names 4, a source label outside 0 to 3"),
-        ([[0], [-1]], "names -1, a source label outside 0 to 3"),
-        ([[0], ["cat"]], "names 'cat', a source label outside 0 to 3"),
+        ([[0], [4]], "names 4, which is no source label: give labels from 0 to 3"),
+        ([[0], [-1]], "names -1, which is no source label: give labels from 0 to 3"),
+        ([[0], ["cat"]], "names 'cat', which is no source label: give labels from 0 to 3"),
     ],
 )
 def test_a_map_given_by_hand_is_checked(assignment, sentence):
@@ -245,9 +245,9 @@ def test_a_map_given_by_hand_is_checked(assignment, sentence):
         ({"how": "random", "aggregate": "mean"}, "Unknown aggregate of how='random' 'mean': did you mean 'mean_logit'?"),
         ({"how": "blm", "aggregate": "max_logit"}, "Unknown aggregate of how='blm' 'max_logit'"),
         ({"how": "random", "reads": "features"}, "reads the source's logits, not 'features'"),
-        ({"how": "optimal", "assignment": [[0], [1]]}, "how='optimal' finds them: leave one of the two out"),
-        ({"how": "blm", "labels_per_class": 2}, "labels_per_class is for sets that are found, not for how='blm'"),
-        ({"assignment": [[0], [1]], "labels_per_class": 1}, "not for how='given'"),
+        ({"how": "optimal", "assignment": [[0], [1]]}, "how='optimal' would choose them: leave one of the two out"),
+        ({"how": "blm", "labels_per_class": 2}, "labels_per_class does not apply to how='blm'"),
+        ({"assignment": [[0], [1]], "labels_per_class": 1}, "does not apply to how='given'"),
         ({"how": "random", "refit_every": 1}, "refit_every is for maps that are fitted, not for how='random'"),
         ({"how": "blm", "refit_every": 0}, "refit_every is 0: give a whole number of epochs, 1 or more"),
         ({"how": "iterative", "refit_every": 1.5}, "refit_every is 1.5"),

@@ -186,7 +186,7 @@ def test_a_second_training_keeps_a_fixed_map_and_fits_an_iterative_one():
         (torch.zeros(0, 12), torch.zeros(0).long(), "for each of the 0 examples"),
         (torch.zeros(2, 12), torch.tensor([0, 3]), "go from 0 to 3, but the label map has the classes 0 to 2"),
         (torch.zeros(2, 12), torch.tensor([-100, 1]), "go from -100 to 1"),
-        (torch.full((2, 12), torch.nan), torch.tensor([0, 1]), "answers NaN or infinity"),
+        (torch.full((2, 12), torch.nan), torch.tensor([0, 1]), "are NaN or infinite"),
     ],
 )  # fmt: skip
 def test_data_that_cannot_be_fitted_to_are_one_sentence(outputs, labels, sentence):
@@ -247,7 +247,7 @@ def naive_similarity(cosine, most):
 
 def test_similarity_needs_features_and_rows_to_compare_with(source_folder):
     logits_alone = SourceSpec("module", "Net", {"logits": 12})
-    with pytest.raises(InputError, match="compares features, which this module source does not offer"):
+    with pytest.raises(InputError, match="compares features, which the module source does not have"):
         found_by("similarity").check(logits_alone)
     text, _ = load_source(source_folder("bert-classifier"))
 
@@ -257,7 +257,7 @@ def test_similarity_needs_features_and_rows_to_compare_with(source_folder):
     with pytest.raises(InputError, match="no labels of its own to compare with"):
         found_by("similarity", 2, 6).begin_epoch(0, never, text)
     vision = tiny_vision.make_source("vit")
-    with pytest.raises(InputError, match="The features are 5 wide, but the rows of the source's classifier 32"):
+    with pytest.raises(InputError, match="The features are 5 wide, but the rows of the source's classifier are 32 wide"):
         found_by("similarity").fit(torch.randn(6, 5), torch.arange(6) % 3, vision)
     with pytest.raises(InputError, match="give the source to `fit`"):
         found_by("similarity").fit(torch.randn(6, 32), torch.arange(6) % 3)
@@ -271,5 +271,5 @@ def test_a_source_of_other_labels_is_refused():
     mapping.check(spec(logits=4))
     with pytest.raises(InputError, match="4 wide, but the source's are 5 wide"):
         mapping.check(spec(logits=5))
-    with pytest.raises(InputError, match="reads 'logits', which a classifier source does not offer"):
+    with pytest.raises(InputError, match="reads 'logits', which the classifier source does not have"):
         mapping.check(spec(features=4))

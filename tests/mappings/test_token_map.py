@@ -94,7 +94,7 @@ def test_another_source_is_refused(source_folder, tmp_path):
     for wrong, sentence in (
         (spec(vocab_size=50), "source tokens, but the source has 50: this adapter belongs to another source"),
         (spec(width=16), "32 wide, but the source's are 16 wide"),
-        (spec(name="features"), "reads 'decoder', which a masked_lm source does not offer"),
+        (spec(name="features"), "reads 'decoder', which the masked_lm source does not have"),
     ):
         with pytest.raises(InputError) as refused:
             mapping.check(wrong)

@@ -34,7 +34,7 @@ def test_states_in_bf16_give_logits_in_the_mappings_dtype():
 
 def test_a_source_that_does_not_offer_what_is_read_is_refused():
     with pytest.raises(
-        InputError, match="reads 'mask', which a causal_lm source does not offer: choose one of features"
+        InputError, match="reads 'mask', which the causal_lm source does not have: choose one of features"
     ):
         Verbalizer(VerbalizerOptions(2, 8, "mask")).check(SPEC)
 
