@@ -1,4 +1,4 @@
-"""Input transforms: theta. One file each; a new one is its file and its line here."""
+"""Input transforms, the trained part theta before the source. Each has its own file and one line in `TRANSFORMS`."""
 
 from __future__ import annotations
 

@@ -18,35 +18,48 @@ T = TypeVar("T")
 
 
 class InputTransform(nn.Module):
-    """Turns a batch of the target's data into inputs of the source. Its parameters are theta, and nothing else.
+    """Turns a batch of the target's data into inputs of the source. Its parameters are theta.
 
-    A subclass names a dataclass of its options in `Options`; it is built from them alone, so that a checkpoint's
-    `config.json` rebuilds it, and starts at zero: whoever creates a new model sets the initial values.
+    A transform is built from its options alone, a dataclass of plain data that the subclass names in `Options`. So the
+    `config.json` of a checkpoint rebuilds it. All parameters are zero at first. The method sets their initial values.
+
+    Attributes:
+        takes: the column of a batch that holds the target's data (`hf_reprogram.modalities.base.Modality.takes`).
+        transient: the names of state-dict entries that are present in some phases of training only.
+        per_token: whether theta has entries for single tokens of the adapter's own tokenizer.
+        drawing: the name of the picture that `picture` returns, as a part of a sentence; empty if there is none.
+        num_prompts: the number of trained vectors that take up positions in addition to the text's tokens.
+
+    >>> from .prompt_slots import PromptSlots, PromptSlotsOptions
+    >>> transform = PromptSlots(PromptSlotsOptions("2 $A $B", width=32, first_slot_id=112))
+    >>> transform.check(text_source.spec)  # raises if the source's embeddings are not 32 wide
+    >>> transform({"input_ids": torch.tensor([[2, 112, 113, 64, 3]])}, text_source)["inputs_embeds"].shape
+    torch.Size([1, 5, 32])
     """
 
     Options: ClassVar[type]
-    takes: ClassVar[str] = "input_ids"  # the column of a batch that holds the target's data
-    passing: ClassVar[tuple[str, ...]] = ()  # names in the state that only some phases of training have
-    per_token: ClassVar[bool] = False  # whether theta stands for the tokens of the adapter's own tokenizer, one by one
-    drawing: ClassVar[str] = ""  # what `picture` draws, as a part of a sentence; empty for nothing
-    num_prompts: int = 0  # trained vectors that take places beside the text's tokens
+    takes: ClassVar[str] = "input_ids"
+    transient: ClassVar[tuple[str, ...]] = ()
+    per_token: ClassVar[bool] = False
+    drawing: ClassVar[str] = ""
+    num_prompts: int = 0
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
 
     def check(self, spec: SourceSpec) -> None:
-        """Raise `InputError` if this transform does not fit a source; called once, before any training."""
+        """Raise `InputError` if this transform does not fit a source. The model calls this once, before any training."""
 
     def start_from(self, other: InputTransform) -> None:
-        """Take over theta, and what it stands on, from a trained transform of the same kind and size.
+        """Copy theta and all buffers from a trained transform of the same kind and size.
 
         Raises:
-            InputError: the two differ in what they hold.
+            InputError: the parameters or buffers differ in name or shape.
         """
         theirs, ours = other.state_dict(), self.state_dict()
         for name in sorted({*theirs, *ours}):
-            if name in self.passing and (name in theirs) != (name in ours):
+            if name in self.transient and (name in theirs) != (name in ours):
                 continue
             if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape:
                 raise InputError(
@@ -56,104 +69,128 @@ class InputTransform(nn.Module):
         self.load_state_dict({name: value for name, value in theirs.items() if name in ours}, strict=False)
 
     def fit(self, features: np.ndarray) -> None:
-        """Take from the training rows (n, features) of a table what this transform needs to know of them."""
-        raise InputError(f"{type(self).__name__} takes no tables: leave features out.")
+        """Fit the buffers of a transform of tables to the training rows (n, columns)."""
+        raise InputError(f"The transform {type(self).__name__} does not take tables: leave features out.")
 
     def penalty(self) -> Tensor | float:
-        """What training adds to the loss, such as a weight decay of the paper's own."""
+        """The term that training adds to the loss, such as the paper's own weight decay."""
         return 0.0
 
     def begin_epoch(self, epoch: float) -> None:
-        """Called before an epoch of training, with how many are done; by `hf_reprogram.training.callbacks.Schedule`."""
+        """Prepare an epoch of training; `epoch` is the number of epochs that are finished.
+
+        `hf_reprogram.training.callbacks.Schedule` calls this, `end_epoch` and `end_training`.
+        """
 
     def end_epoch(self, source: Source) -> None:
-        """Called after an epoch, before validation and checkpoints."""
+        """Finish an epoch of training, before validation and checkpoints."""
 
     def end_training(self, source: Source) -> None:
-        """Called when training has ended and the best checkpoint is loaded; may change `options`."""
+        """Finish training, after the best checkpoint is loaded. This may change `options`."""
 
     # ------------------------------------------------------------------------------------------------- inspection
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """What there is to tell of this transform, as plain data that JSON can hold; nothing by default."""
+        """Describe this transform as plain data that JSON can hold; empty by default."""
         return {}
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """The same as lines for a terminal.
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """The description as lines for a terminal.
 
         Args:
-            found: what `inspect` returned, among what is known of the whole adapter.
+            description: the description of the whole adapter, with the keys that `inspect` returned.
         """
         return Lines()
 
     def picture(self, probe: Probe) -> Views | HeatMap | Drawing | None:
-        """What there is to draw of this transform, which `drawing` names; None for nothing."""
+        """The picture of this transform, which `drawing` names; None if there is nothing to draw."""
         return None
 
     def default_example(self, processor: Any) -> Example | None:
-        """The input that this transform is shown on where none is given; None if it is shown on none."""
+        """The input on which the transform is shown by default; None if it is not shown on an input."""
         return None
 
-    def read_example(self, processor: Any, given: str) -> Example:
-        """The input that is written on a command line.
+    def read_example(self, processor: Any, text: str) -> Example:
+        """The input that a user typed on the command line: the path of an image, numbers, or a text.
 
         Raises:
-            InputError: the transform is shown on no input, or not on this one.
+            InputError: the transform is not shown on an input, or the text is not an input of this kind.
         """
-        raise InputError(f"An example shows nothing of the input transform {type(self).__name__}: leave it out.")
+        raise InputError(f"The input transform {type(self).__name__} is not shown on an example: leave it out.")
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """The source's inputs for `batch`, the columns that the model's `forward` was given."""
+        """The source's inputs by name, from the columns of a batch.
+
+        Args:
+            batch: the arguments of the model's `forward` that are not None; the column `takes` is among them.
+            source: the frozen source.
+        """
         raise NotImplementedError  # pragma: no cover - the interface
 
 
 @runtime_checkable
 class TokenTable(Protocol):
-    """A transform that looks up a vector for every token of the target."""
+    """A transform that looks up one vector per token of the target.
+
+    >>> from .vocabulary import Vocabulary, VocabularyOptions
+    >>> isinstance(Vocabulary(VocabularyOptions(num_tokens=4, width=32)), TokenTable)
+    True
+    """
 
     def folded(self, source: Source) -> Tensor:
-        """The vectors (rows, width), for every id of the target's tokenizer and more where rows stand for several tokens."""
+        """The vectors (rows, width): one row per id of the target's tokenizer, or per window of several ids."""
 
     def row_ids(self, ids: Tensor) -> Tensor:
-        """The row of every position (batch, tokens) of token ids (batch, tokens)."""
+        """The row index of every position (batch, tokens), from token ids (batch, tokens)."""
 
 
-class Kept(Generic[T]):
-    """What a module makes of its parameters alone, kept while they stay the same.
+class ParameterCache(Generic[T]):
+    """Caches a value that a module computes from its parameters alone.
 
-    A fused optimizer's step leaves no trace in a tensor's version, so a module forgets wherever gradients flow. The copies
-    that `torch.nn.DataParallel` makes of it for one call share this object: what they train it forgets, and they keep nothing.
+    The step of a fused optimizer does not change a tensor's version. So a module calls `forget` whenever gradients flow. The
+    replicas of `torch.nn.DataParallel` share this object: they may call `forget`, but never store a value.
+
+    >>> cache: ParameterCache[Tensor] = ParameterCache()
+    >>> module = nn.Linear(2, 2)
+    >>> first = cache.get(module, key=0, compute=lambda: module.weight.detach() * 2)
+    >>> cache.get(module, key=0, compute=lambda: module.weight.detach() * 2) is first
+    True
     """
 
     def __init__(self) -> None:
-        self._found: tuple[Any, T] | None = None
+        self._entry: tuple[Any, T] | None = None
 
     def forget(self) -> None:
-        """Make it anew the next time."""
-        self._found = None
+        """Drop the value, so that the next call of `get` computes it again."""
+        self._entry = None
 
-    def get(self, owner: nn.Module, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, or gave for the same key.
+    def get(self, owner: nn.Module, key: Any, compute: Callable[[], T]) -> T:
+        """The cached value if its key is `key`, else a new one.
 
         Args:
-            owner: the module that asks.
-            key: equal as long as everything is the same that `make` depends on.
-            make: the computation.
+            owner: the module that owns the parameters.
+            key: a value that changes whenever the result of `compute` does.
+            compute: the computation.
         """
         if getattr(owner, "_is_replica", False):
-            return make()
-        if self._found is None or self._found[0] != key:
-            self._found = (key, make())
-        return self._found[1]
+            return compute()
+        if self._entry is None or self._entry[0] != key:
+            self._entry = (key, compute())
+        return self._entry[1]
 
 
 def check_same_options(ours: Any, theirs: Any, but: tuple[str, ...] = ()) -> None:
-    """Raise `InputError` if two transforms' options say different things of the same numbers; those of `but` say nothing."""
+    """Raise `InputError` if any option of two transforms differs, except for those named in `but`.
+
+    >>> from .prompt_slots import PromptSlotsOptions
+    >>> ours, theirs = (PromptSlotsOptions("2 $A $B", width=32, first_slot_id=slot) for slot in (112, 113))
+    >>> check_same_options(ours, theirs, but=("first_slot_id",))
+    """
     for name, value in asdict(ours).items():
         if name not in but and asdict(theirs)[name] != value:
             raise InputError(
-                f"The input transform to start from has {name}={asdict(theirs)[name]!r}, and this one {value!r}: its numbers "
-                "mean something else there; use the same options."
+                f"The input transform to start from has {name}={asdict(theirs)[name]!r}, and this one has {value!r}: use the "
+                "same options, since the same numbers mean something else otherwise."
             )
 
 

@@ -3,21 +3,21 @@
     x~ = clip(place(x) + M * a * squash(W), 0, 1)
 
 x (batch, 3, h, w) lies on a canvas (3, H, W) of a plain background, once or several times. M (H, W) is 1 where the program
-acts and 0 elsewhere, a is the amplitude, and pixels are numbers from 0 to 1. Theta is W where M is 1, and holds no more:
-3 numbers for each such pixel, which start at zero.
+acts and 0 elsewhere, a is the amplitude, and pixels are numbers from 0 to 1. Theta is W at the pixels where M is 1: three
+numbers per such pixel, which start at zero.
 
     mask       "surround": all but x     "border": a frame at the canvas's edge     "full"     "given"
     squash     "tanh"     "sigmoid"     "clamp"     "none"          (`hf_reprogram.transforms.program`)
 
-Clipped pixels have no gradient either. A program that stays in [0, 1] by itself is never clipped: "tanh" with amplitude and
-background 0.5, which is what Elsayed et al. have on their canvas from -1 to 1, or "sigmoid" on background 0.
+A clipped pixel has no gradient. Two programs are never clipped around the image: "tanh" with amplitude and background 0.5, as
+Elsayed et al. have it on their canvas from -1 to 1, and "sigmoid" on background 0.
 
-With `learn_scale` x is drawn exp(log_scale) times as large about the centre of its place, by bilinear interpolation, and
-log_scale, which starts at zero, is trained too. M stays that of the start: where x grows over the program the two are added,
-where it shrinks there is background. AutoVP's code cuts M anew to the scaled size in whole pixels, which no gradient sees.
+With `learn_scale` x is drawn exp(log_scale) times as large, about the centre of its place and by bilinear interpolation.
+log_scale starts at zero and is trained too. M does not change: where x grows over the program the two are added, and where x
+shrinks the background shows. AutoVP's code cuts M to the scaled size in whole pixels, which has no gradient.
 
-Source: Elsayed et al. 2019 (arXiv 1806.11146); the border is the padding of Bahng et al. 2022 (arXiv 2203.17274), the
-scale that of AutoVP (Tsao et al. 2024, arXiv 2310.08381).
+Sources: Elsayed et al. 2019 (arXiv 1806.11146). The border is the padding of Bahng et al. 2022 (arXiv 2203.17274), and the
+scale is that of AutoVP (Tsao et al. 2024, arXiv 2310.08381).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..errors import InputError, unknown
 from ..options import check_whole
 from ..sources.probe import Example
 from .drawing import by, grey_card
-from .program import Program, ProgramTransform, near_square, prepared
+from .program import Program, ProgramTransform, near_square, resized
 
 MASKS = ("surround", "border", "full", "given")
 
@@ -44,18 +44,18 @@ class CanvasOptions:
     """Options of `canvas`; lengths are in pixels.
 
     Attributes:
-        height, width: of the canvas, which is the image that the source takes.
-        image_height, image_width: of x on the canvas; images of another size are resized.
-        place: "center", or [top, left].
-        copies: of x, each in the middle of its cell of a near-square grid.
+        height, width: the size of the canvas, which is the image that the source takes.
+        image_height, image_width: the size of x on the canvas; images of another size are resized.
+        place: the place of x, "center" or [top, left].
+        copies: the number of copies of x, each in the middle of its cell of a near-square grid.
         learn_scale: whether the scale of x is trained.
         mask: "surround", "border", "full" or "given".
-        border: of a "border", how many pixels at each edge.
-        mask_runs: of a "given" mask, the lengths of its runs; see `run_lengths`.
+        border: the width of the frame with mask="border".
+        mask_runs: the run lengths of the mask with mask="given" (`run_lengths`).
         squash: "tanh", "sigmoid", "clamp" or "none".
-        amplitude: a, what the squashed W is multiplied with.
-        background: value of the canvas where nothing lies.
-        l2: lambda of the penalty `lambda * sum W^2`.
+        amplitude: a, the factor of the squashed W.
+        background: the value of the empty canvas, from 0 (black) to 1 (white).
+        l2: lambda in the penalty `lambda * sum W^2`.
     """
 
     height: int
@@ -105,9 +105,9 @@ class CanvasOptions:
     def _check_place(self) -> None:
         rows, columns = near_square(self.copies)
         if self.image_height > self.height // rows or self.image_width > self.width // columns:
-            what = "The image does not" if self.copies == 1 else f"{self.copies} copies of the image do not"
+            subject = "The image does not" if self.copies == 1 else f"{self.copies} copies of the image do not"
             raise InputError(
-                f"{what} fit: {by(self.image)} is larger than {by((self.height // rows, self.width // columns))}, which is "
+                f"{subject} fit: {by(self.image)} is larger than {by((self.height // rows, self.width // columns))}, which is "
                 "the room on the canvas; choose a smaller image."
             )
         if self.learn_scale and self.copies > 1:
@@ -132,12 +132,12 @@ class CanvasOptions:
 
     @property
     def image(self) -> tuple[int, int]:
-        """Height and width of x on it."""
+        """Height and width of x on the canvas."""
         return self.image_height, self.image_width
 
     @property
     def spots(self) -> list[tuple[slice, slice]]:
-        """Rows and columns of the canvas on which each copy of x lies."""
+        """The rows and columns of the canvas that each copy of x covers."""
         if self.place == "center":
             rows, columns = near_square(self.copies)
             cells = [divmod(copy, columns) for copy in range(self.copies)]
@@ -154,7 +154,7 @@ class CanvasOptions:
 
 
 def _middle(side: int, cells: int, cell: int, length: int) -> int:
-    """Where something of a length starts if it lies in the middle of a cell."""
+    """The first pixel of an interval of `length` pixels in the middle of a cell of a side."""
     return (side * cell // cells + side * (cell + 1) // cells - length) // 2
 
 
@@ -162,7 +162,11 @@ def _middle(side: int, cells: int, cell: int, length: int) -> int:
 
 
 def run_lengths(mask: Any) -> list[int]:
-    """A mask (height, width) of 0 and 1 as plain data: how many zeros, then ones, then zeros, ..., row by row."""
+    """The run lengths of a mask (height, width) of 0 and 1, row by row: the number of zeros, then of ones, and so on in turn.
+
+    >>> run_lengths([[0, 0, 1], [1, 1, 0]])
+    [2, 3, 1]
+    """
     flat = torch.as_tensor(mask).bool().flatten()
     changes = (flat != torch.cat([flat.new_zeros(1), flat[:-1]])).nonzero()[:, 0].tolist()
     bounds = [0, *changes, len(flat)]
@@ -170,7 +174,14 @@ def run_lengths(mask: Any) -> list[int]:
 
 
 def mask_of(options: CanvasOptions) -> Tensor:
-    """M (height, width): True where the program acts."""
+    """The mask M (height, width), which is True where the program acts.
+
+    >>> mask_of(CanvasOptions(height=4, width=4, image_height=2, image_width=2)).int()
+    tensor([[1, 1, 1, 1],
+            [1, 0, 0, 1],
+            [1, 0, 0, 1],
+            [1, 1, 1, 1]], dtype=torch.int32)
+    """
     if options.mask_runs is not None:
         runs = torch.tensor(options.mask_runs)
         return (torch.arange(len(runs)) % 2 == 1).repeat_interleave(runs).view(options.canvas)
@@ -184,7 +195,16 @@ def mask_of(options: CanvasOptions) -> Tensor:
 
 
 class Canvas(ProgramTransform):
-    """Puts images on the canvas, with a program around or over them; theta is `program` and, if trained, `log_scale`."""
+    """Places images on the canvas, with a program around or over them.
+
+    Theta is `program.weight` (3, pixels where M is 1) and, with `learn_scale`, `log_scale` ().
+
+    >>> canvas = Canvas(CanvasOptions(height=32, width=32, image_height=8, image_width=8))
+    >>> canvas({"pixel_values": torch.rand(5, 3, 8, 8)}, image_source)["pixels"].shape
+    torch.Size([5, 3, 32, 32])
+    >>> canvas.program.weight.numel()  # 3 * (32 * 32 - 8 * 8)
+    2880
+    """
 
     Options = CanvasOptions
     options: CanvasOptions
@@ -198,19 +218,24 @@ class Canvas(ProgramTransform):
             self.log_scale = nn.Parameter(torch.zeros(()))
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
-        """Images (batch, 3, h, w) from 0 to 1 on the canvas, with or without the program: (batch, 3, height, width)."""
-        images = prepared(data, self.options.image, self.program.weight.dtype)
+        """Images on the canvas (batch, 3, height, width), with or without the program.
+
+        Args:
+            data: images (batch, 3, h, w) of pixels from 0 to 1.
+            programmed: whether the program is added.
+        """
+        images = resized(data, self.options.image, self.program.weight.dtype)
         program, frame = self.program.frame() if programmed else self.program.empty()
         if self.options.learn_scale:
             return (self._scaled(images) + program).clamp(0, 1)
-        canvas = frame.expand(len(images), -1, -1, -1).clone()  # only where x lies does it depend on x
+        canvas = frame.expand(len(images), -1, -1, -1).clone()  # the frame does not depend on x
         for rows, columns in self.options.spots:
             spot = (..., rows, columns)
             canvas[spot] = (images + program[spot]).clamp(0, 1) if self._covers else images
         return canvas
 
     def layout(self) -> dict[str, Any]:
-        """The images, and how large they are drawn where that is trained."""
+        """The number, size and place of the images, and their trained scale."""
         spots, options = self.options.spots, self.options
         first = [side.start for side in spots[0]]
         layout: dict[str, Any] = {"holds": "image", "number": len(spots), "each": list(options.image), "at": first}
@@ -221,7 +246,7 @@ class Canvas(ProgramTransform):
         return Example(grey_card(*self.options.image), "a test card")
 
     def _scaled(self, images: Tensor) -> Tensor:
-        """Images in their trained size on the background (batch, 3, height, width)."""
+        """Images at their trained scale on the background (batch, 3, height, width)."""
         ((rows, columns),) = self.options.spots
         scale = self.log_scale.exp()
         across = _from_middle(self.options.width, columns, scale)
@@ -233,7 +258,7 @@ class Canvas(ProgramTransform):
 
 
 def _from_middle(side: int, span: slice, scale: Tensor) -> Tensor:
-    """For every pixel of a side, where it lies in an image that covers `span` times `scale`: -1 to 1 between its edges."""
+    """The coordinate of every pixel of a side in an image that covers `span` times `scale`, whose edges are at -1 and 1."""
     centres = torch.arange(side, device=scale.device, dtype=scale.dtype) + 0.5
     places: Tensor = (2 * centres - span.start - span.stop) / ((span.stop - span.start) * scale)
     return places

@@ -1,11 +1,12 @@
-"""Contextual vocabulary: which source token a target token becomes depends on its neighbours.
+"""Contextual vocabulary: a target token and its neighbours decide which source token takes its place.
 
-    l = Conv1d(one-hot target tokens)             (batch, source tokens, positions)
-    E(ids)_t = soft-max((l_t + g) / tau) V_S      in training, g Gumbel noise
+    l = Conv1d(one-hot target tokens)             (batch, N_S, positions)
+    E(ids)_t = soft-max((l_t + g) / tau) V_S      in training, with Gumbel noise g
                V_S[argmax l_t]                    afterwards
 
-theta is the convolution's kernel (N_S, N_T, k) and bias. The temperature tau falls linearly over the first epochs; special
-tokens keep the source's embeddings, and what stands outside the text or is unknown is no token at all to the convolution.
+N_S and N_T are the numbers of source and target tokens, and V_S (N_S, width) is the source's embedding table. Theta is the
+convolution's kernel (N_S, N_T, k) and its bias (N_S,). The temperature tau falls linearly over the first epochs. Special tokens
+keep the source's embeddings. For the convolution, special tokens, unknown tokens and places outside the text are zeros.
 
 Source: Neekhara et al. 2019 (arXiv 1809.01829), equations 2 to 4, the white-box attack.
 """
@@ -31,12 +32,12 @@ class ContextualVocabularyOptions:
     """Options of `contextual_vocabulary`.
 
     Attributes:
-        num_tokens: N_T, the target's ordinary tokens: ids 0 to N_T - 1.
-        vocab_size: N_S.
-        special_ids: the source's id of each special token of the target, by target id as text.
-        kernel_size: k, target tokens that decide one source token; odd.
-        temperature: first and last tau.
-        temperature_epochs: epochs over which tau falls.
+        num_tokens: N_T, the number of the target's ordinary tokens, whose ids are 0 to N_T - 1.
+        vocab_size: N_S, the number of source tokens.
+        special_ids: the source's id of each special token of the target, by the target's id as text (JSON keys are texts).
+        kernel_size: k, the odd number of target tokens that decide one source token.
+        temperature: the first and the last tau.
+        temperature_epochs: the number of epochs over which tau falls.
     """
 
     num_tokens: int
@@ -53,7 +54,13 @@ class ContextualVocabularyOptions:
 
 
 def check_convolution(kernel_size: int, temperature: tuple[float, float], temperature_epochs: int) -> None:
-    """Raise `InputError` if these are no values of `ContextualVocabularyOptions`."""
+    """Raise `InputError` if `ContextualVocabularyOptions` does not allow these values.
+
+    >>> check_convolution(kernel_size=5, temperature=(2.0, 0.01), temperature_epochs=15)
+    >>> check_convolution(kernel_size=4, temperature=(2.0, 0.01), temperature_epochs=15)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: kernel_size is 4: give an odd number, so that a token stands in the middle.
+    """
     if type(kernel_size) is not int or kernel_size % 2 == 0 or kernel_size < 1:
         raise InputError(f"kernel_size is {kernel_size!r}: give an odd number, so that a token stands in the middle.")
     pair = isinstance(temperature, list | tuple) and len(temperature) == 2
@@ -63,7 +70,16 @@ def check_convolution(kernel_size: int, temperature: tuple[float, float], temper
 
 
 class ContextualVocabulary(InputTransform):
-    """The convolution, and the temperature of the epoch."""
+    """Maps target tokens to source tokens by a convolution. Theta is `weight` (N_S, N_T, k) and `bias` (N_S,).
+
+    Attributes:
+        tau: the temperature of the current epoch.
+
+    >>> transform = ContextualVocabulary(ContextualVocabularyOptions(num_tokens=4, vocab_size=112, special_ids={"4": 0}))
+    >>> transform.reset()
+    >>> transform({"input_ids": torch.tensor([[0, 1, 2, 3]])}, text_source)["inputs_embeds"].shape
+    torch.Size([1, 4, 32])
+    """
 
     Options = ContextualVocabularyOptions
     options: ContextualVocabularyOptions
@@ -88,7 +104,7 @@ class ContextualVocabulary(InputTransform):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must take tokens, as many as the map has, and have the special ones."""
+        """Raise `InputError` unless the source takes tokens, N_S of them, and has the special tokens."""
         spec.check_tokens()
         check_special_ids(self.options.special_ids, spec)
         if spec.vocab_size != self.options.vocab_size:
@@ -98,7 +114,7 @@ class ContextualVocabulary(InputTransform):
             )
 
     def begin_epoch(self, epoch: float) -> None:
-        """The temperature, from the first to the last over `temperature_epochs`."""
+        """Set tau, which falls from the first to the last temperature over `temperature_epochs`."""
         first, last = self.options.temperature
         share = min(1.0, epoch / max(1, self.options.temperature_epochs - 1))
         self.tau = first + (last - first) * share
@@ -108,16 +124,16 @@ class ContextualVocabulary(InputTransform):
         ordinary = ids < self.options.num_tokens
         one_hot = F.one_hot(ids.masked_fill(~ordinary, 0), self.options.num_tokens).to(self.weight.dtype)
         one_hot = one_hot * ordinary[..., None]
-        found = F.conv1d(one_hot.transpose(1, 2), self.weight, self.bias, padding=self.options.kernel_size // 2)
-        return found.transpose(1, 2)
+        logits = F.conv1d(one_hot.transpose(1, 2), self.weight, self.bias, padding=self.options.kernel_size // 2)
+        return logits.transpose(1, 2)
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).
+        """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
-        Empty sequences come as one padding token, which is not attended to.
+        If all sequences are empty, each becomes one padding token, which is not attended to.
 
         Raises:
-            InputError: an id is past the target's vocabulary, so it did not come from the adapter's tokenizer.
+            InputError: an id is not in the target's vocabulary, so it did not come from the adapter's tokenizer.
         """
         ids, mask = ids_and_mask(batch, self.options.special_ids)
         if ids.numel() and int(ids.max()) >= len(self.special):

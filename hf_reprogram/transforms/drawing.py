@@ -1,7 +1,7 @@
-"""What transforms show of themselves: an example with and without a program, and tables of coefficients.
+"""The pictures of transforms: an example with and without a program, and tables of coefficients.
 
-A transform returns `Views`, a `HeatMap` or a `Drawing` of its own from `InputTransform.picture`. `hf_reprogram.inspection`
-writes them as a PNG, whatever the transform is.
+`InputTransform.picture` returns `Views`, a `HeatMap` or a `Drawing` of its own. `hf_reprogram.inspection` writes each as a PNG, for
+any transform.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..modalities import modality_taking
 from ..sources.probe import Example
 
-STEPS = 8  # of grey on the test card
+STEPS = 8  # the number of grey steps on the test card
 
 
 @dataclass
@@ -25,14 +25,17 @@ class Views:
     """An example on the canvas, as pixels (3, height, width) from 0 to 1 on the CPU.
 
     Attributes:
-        example: what it is, in words.
-        before, after: what the source sees without the program and with it.
-        acts: where the program acts, as positions on the flattened canvas; None for everywhere.
-        added: what is drawn as the program, by its title: changes of any size.
-        heading: what stands above `added`.
-        reach: the largest change that is allowed, where `added` are many small patches, which are then drawn in two rows and
-            to one scale; None for large pictures, each to a scale of its own.
-        plain: whether `before` is plain grey, and not worth a picture.
+        example: a description of the example in words.
+        before, after: the source's input without the program and with it.
+        acts: the positions on the flattened canvas where the program acts; None for all.
+        added: the pictures of the program by title; their values are changes of any size.
+        heading: the title above `added`.
+        reach: if `added` are many small patches, the largest change that is allowed; they are drawn in two rows and to one
+            scale. None for large pictures, each of which has its own scale.
+        plain: whether `before` is plain grey, which is not drawn.
+
+    >>> grey = torch.full((3, 32, 32), 0.5)
+    >>> views = Views("a grey square", before=grey, after=grey, acts=None, added={})
     """
 
     example: str
@@ -50,9 +53,11 @@ class HeatMap:
     """A table of coefficients, most of them zero.
 
     Attributes:
-        values: for each row's name the columns that count for it, as (name, coefficient), the largest first.
-        colour: what the numbers are.
-        rows, columns: what a row and a column stand for.
+        values: for each row's name its coefficients that are not zero, as (column, coefficient), the largest first.
+        colour: the name of the numbers.
+        rows, columns: the meaning of a row and of a column.
+
+    >>> table = HeatMap({"A": [("film", 0.9), ("good", 0.1)]}, colour="cosine")
     """
 
     values: dict[str, list[tuple[str, float]]]
@@ -82,17 +87,18 @@ def by(size: Sequence[int]) -> str:
 
 
 def describe_program(part: nn.Module, views: Views, layout: dict[str, Any]) -> dict[str, Any]:
-    """The canvas and the program in numbers.
+    """Describe the canvas and the program in numbers.
 
     Args:
         part: the transform, whose parameters are counted.
         views: an example with the program and without it.
-        layout: what lies on the canvas: what it `holds`, how many (`number`), height and width of `each`, and top and left
-            of the first one (`at`), in pixels; `scale` where images are drawn larger or smaller. It may be empty.
+        layout: the contents of the canvas: the name of one item (`holds`), the `number` of items, the height and width of
+            `each`, and top and left of the first one (`at`), in pixels; `scale` if it is trained. It may be empty.
 
     Returns:
-        `canvas`: its `size` (height, width) and the layout. `program`: how many `numbers` theta has, the `share` of the canvas
-        on which it acts, and the `mean_change` and `largest_change` of a pixel there, in pixels from 0 to 1, on the `example`.
+        `canvas` has its `size` (height, width) and the layout. `program` has the count of `numbers` in theta, the `share` of
+        the canvas on which it acts, and the `mean_change` and `largest_change` of a pixel there (pixels go from 0 to 1), on
+        the `example`.
 
     >>> white, black = torch.ones(3, 2, 2), torch.zeros(3, 2, 2)
     >>> views = Views("a square", before=black, after=white, acts=torch.tensor([0]), added={})
@@ -113,11 +119,17 @@ def describe_program(part: nn.Module, views: Views, layout: dict[str, Any]) -> d
     }
 
 
-def program_lines(found: dict[str, Any]) -> list[str]:
-    """What `describe_program` found, as lines for a terminal; none where it found no program."""
-    if "program" not in found:
+def program_lines(description: dict[str, Any]) -> list[str]:
+    """The result of `describe_program` as lines for a terminal; empty without a program.
+
+    >>> grey = torch.full((3, 32, 32), 0.5)
+    >>> views = Views("a grey square", before=grey, after=grey + 0.1, acts=None, added={})
+    >>> program_lines(describe_program(nn.Linear(1, 1), views, {}))[0]
+    'canvas: 32 x 32 pixels'
+    """
+    if "program" not in description:
         return []
-    canvas, program = found["canvas"], found["program"]
+    canvas, program = description["canvas"], description["program"]
     line = f"canvas: {by(canvas['size'])} pixels"
     if "holds" in canvas and canvas["each"] == canvas["size"]:
         line += f", which the {canvas['holds']} fills"
@@ -132,9 +144,9 @@ def program_lines(found: dict[str, Any]) -> list[str]:
         line += f", drawn {canvas['scale']:.3g} times as large"
     return [
         line,
-        f"program: {program['numbers']:,} numbers, on {program['share']:.0%} of the canvas; it moves a pixel there by "
+        f"program: {program['numbers']:,} numbers, on {program['share']:.0%} of the canvas; it changes a pixel by "
         f"{program['mean_change']:.3g} on average and {program['largest_change']:.3g} at most, of 1 "
-        f"(seen on {program['example']})",
+        f"(on {program['example']})",
     ]
 
 
@@ -142,7 +154,9 @@ def program_lines(found: dict[str, Any]) -> list[str]:
 
 
 def grey_card(height: int, width: int) -> Tensor:
-    """A grey image (1, 3, height, width): from black to white above, and from white to black in steps below.
+    """A grey image (1, 3, height, width) of pixels from 0 to 1.
+
+    The upper half goes from black to white. The lower half goes from white to black in steps.
 
     >>> grey_card(2, 3)[0, 0]
     tensor([[0.0000, 0.5000, 1.0000],
@@ -155,18 +169,27 @@ def grey_card(height: int, width: int) -> Tensor:
 
 
 def ordinary_tokens(tokenizer: Any, most: int) -> list[int]:
-    """The ids of the first tokens of a vocabulary that are not special, at most `most`."""
+    """The ids of the first `most` tokens of a vocabulary that are not special.
+
+    >>> tokenizer.convert_ids_to_tokens(ordinary_tokens(tokenizer, most=3))
+    ['"', '?', '.']
+    """
     special = set(tokenizer.all_special_ids)
     return [index for index in range(len(tokenizer)) if index not in special][:most]
 
 
-def read_given(takes: str, processor: Any, given: str) -> Example:
-    """The input that is written on a command line, for a transform that `takes` examples of a modality.
+def parse_example(takes: str, processor: Any, text: str) -> Example:
+    """The input that a user typed on the command line, for a transform that `takes` examples of a modality.
+
+    Args:
+        takes: the column of the modality (`hf_reprogram.modalities.base.Modality.takes`).
+        processor: the adapter's own; None for tables.
+        text: the path of an image, numbers separated by commas, or a text.
 
     Raises:
-        InputError: what is given is no example of that modality.
+        InputError: the text is not an example of that modality.
 
-    >>> read_given("table_values", None, "0.5, 100").name
+    >>> parse_example("table_values", None, "0.5, 100").name
     'a row of 2 numbers'
     """
-    return Example(*modality_taking(takes).example(given, processor))
+    return Example(*modality_taking(takes).example(text, processor))

@@ -2,13 +2,14 @@
 
     x~ = clip(M * a * squash(W) + up(down(x)), 0, 1)          t~_c = program(embeddings of "a photo of a {c}.")
 
-The image program is a `canvas` over the whole image, its mask a border; `resolution` takes the image down to that side
-(bilinear, with antialiasing) and back to the source's (bicubic), both as Pillow does it, before it. The text program is one of
-`hf_reprogram.transforms.text_programs`. Either may be left out; without both this is the zero-shot classifier.
+The image program is a `canvas` over the whole image, for example with a border as its mask. With `resolution` the image is
+first resized to that side (bilinear, with antialiasing) and back to the source's (bicubic), both as Pillow does it. The text
+program is one of `hf_reprogram.transforms.text_programs`. Either may be left out. Without both this is the zero-shot
+classifier.
 
-The class texts' tokens are buffers: an adapter knows its classes and needs no tokenizer. The untouched image and texts are
-passed on beside the others, for mappings that blend the two; an image's known zero-shot features (`image_features`) in its
-place.
+The tokens of the class texts are buffers, so an adapter knows its classes and needs no tokenizer. The transform also returns
+the untouched images and texts, for mappings that blend them in. If the zero-shot features of the images are known
+(`image_features`), they take the place of the untouched images.
 
 Source: Geng & Chen 2024 (arXiv 2403.10800).
 """
@@ -28,10 +29,10 @@ from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
 from ..sources.probe import Example, Lines, Probe
 from ..sources.reading import constant
-from .base import InputTransform, Kept, check_same_options
+from .base import InputTransform, ParameterCache, check_same_options
 from .canvas import Canvas, CanvasOptions
 from .drawing import Views, program_lines
-from .program import prepared
+from .program import resized
 from .text_programs import make_text_program
 
 
@@ -40,11 +41,13 @@ class DualOptions:
     """Options of `dual`.
 
     Attributes:
-        height, width: of the image that the source takes, in pixels.
-        classes, templates, tokens: how many class texts there are, and how long they are.
-        image: options of the image program (`hf_reprogram.transforms.canvas`), whose image is the whole canvas; None for none.
-        text: options of the text program (`hf_reprogram.transforms.text_programs`); None for none.
-        resolution: side to which images are taken down first, in pixels.
+        height, width: the size of the image that the source takes, in pixels.
+        classes, templates: the numbers of classes and of templates, one text for each pair of them.
+        tokens: the length of the longest class text.
+        image: the options of the image program (`hf_reprogram.transforms.canvas`), whose image is the whole canvas; None for no
+            image program.
+        text: the options of the text program (`hf_reprogram.transforms.text_programs`); None for no text program.
+        resolution: the side, in pixels, to which images are first reduced; None to keep them.
     """
 
     height: int
@@ -70,7 +73,16 @@ class DualOptions:
 
 
 class Dual(InputTransform):
-    """Theta is `canvas.program` and `text`; the class texts are the buffers `ids` and `mask` (classes, templates, tokens)."""
+    """Programs on the images and on the class texts. Theta is `canvas.program.weight` and the parameters of `text`.
+
+    The class texts are the buffers `ids` and `mask` (classes, templates, tokens).
+
+    >>> ids, mask = dual_source.tokenize(dual_tokenizer, ["a cat", "a dog"])
+    >>> transform = Dual(DualOptions(height=32, width=32, classes=2, templates=1, tokens=7))
+    >>> transform.reset(ids[:, None], mask[:, None], dual_source)
+    >>> dual_source(transform({"pixel_values": torch.rand(5, 3, 32, 32)}, dual_source), "pair").text.shape
+    torch.Size([2, 1, 24])
+    """
 
     Options = DualOptions
     options: DualOptions
@@ -95,11 +107,11 @@ class Dual(InputTransform):
         shape = (options.classes, options.templates, options.tokens)
         self.register_buffer("ids", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("mask", torch.zeros(shape, dtype=torch.bool))
-        self._programmed_texts: Kept[Texts] = Kept()
-        self._plain_texts: Kept[Texts] = Kept()
+        self._programmed_texts: ParameterCache[Texts] = ParameterCache()
+        self._plain_texts: ParameterCache[Texts] = ParameterCache()
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must take images and texts of these sizes."""
+        """Raise `InputError` unless the source is a dual encoder of images and texts of these sizes."""
         if "pair" not in spec.widths:
             raise InputError(f"A {spec.kind} source has no text tower for class texts: use a text-image dual encoder.")
         if spec.canvas() != (self.options.height, self.options.width):
@@ -115,14 +127,20 @@ class Dual(InputTransform):
 
     @torch.no_grad()
     def reset(self, ids: Tensor, mask: Tensor, source: Source) -> None:
-        """Take the class texts (classes, templates, tokens), and start the text program."""
+        """Set the class texts, and start the text program.
+
+        Args:
+            ids: token ids (classes, templates, tokens).
+            mask: 1 where there is a token, of the same shape.
+            source: the frozen dual encoder.
+        """
         self.ids.copy_(ids)
         self.mask.copy_(mask)
         if self.text is not None:
             self.text.reset(self.plain_texts.ids, source)
 
     def start_from(self, other: InputTransform) -> None:
-        """Take over the programs of a trained transform, and keep the class texts.
+        """Copy the programs of a trained transform, and keep the class texts.
 
         Raises:
             InputError: the programs differ in size or meaning.
@@ -134,7 +152,7 @@ class Dual(InputTransform):
             if (ours is None) != (theirs is None):
                 raise InputError(
                     f"The input transform to start from has {'no' if theirs is None else 'a'} program of its {name}s, and this "
-                    f"one {'none' if ours is None else 'one'}: use the same {name}_program."
+                    f"one has {'none' if ours is None else 'one'}: use the same {name}_program."
                 )
         if self.canvas is not None and other.canvas is not None:
             self.canvas.start_from(other.canvas)
@@ -142,38 +160,38 @@ class Dual(InputTransform):
             self.text.start_from(other.text)
 
     def penalty(self) -> Tensor | float:
-        """That of the image program."""
+        """The penalty of the image program."""
         return 0.0 if self.canvas is None else self.canvas.penalty()
 
     # ------------------------------------------------------------------------------------------------- inspection
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """What the image program tells of itself."""
+        """The description of the image program."""
         return {} if self.canvas is None else self.canvas.inspect(probe)
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """How far the image program moves a pixel."""
-        return Lines(body=program_lines(found))
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """The size of the image program's changes."""
+        return Lines(body=program_lines(description))
 
     def picture(self, probe: Probe) -> Views | None:
         """The example with the image program and without it."""
         return None if self.canvas is None else self.canvas.picture(probe)
 
     def default_example(self, processor: Any) -> Example | None:
-        """A test card, where there is an image program."""
+        """A test card if there is an image program, else None."""
         return None if self.canvas is None else self.canvas.default_example(processor)
 
-    def read_example(self, processor: Any, given: str) -> Example:
+    def read_example(self, processor: Any, text: str) -> Example:
         """The image in a file."""
         if self.canvas is None:
-            return super().read_example(processor, given)  # refuses
-        return self.canvas.read_example(processor, given)
+            return super().read_example(processor, text)  # raises
+        return self.canvas.read_example(processor, text)
 
     # ------------------------------------------------------------------------------------------------- class texts
 
     @property
     def plain_texts(self) -> Texts:
-        """The class texts as they are; the same object until they change."""
+        """The class texts without the program; the same object until they change."""
 
         def widened() -> Texts:
             with constant():
@@ -182,7 +200,7 @@ class Dual(InputTransform):
         return self._plain_texts.get(self, (id(self.ids), self.ids._version, self.ids.device), widened)
 
     def texts(self, source: Source) -> Texts:
-        """The class texts with the program; without gradients the same object until theta changes, or is trained again."""
+        """The class texts with the program; without gradients the same object until theta changes."""
         plain = self.plain_texts
         if self.text is None:
             return plain
@@ -203,12 +221,17 @@ class Dual(InputTransform):
         return texts
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
-        """Images (batch, 3, h, w) from 0 to 1 as the source sees them, or as they are: (batch, 3, height, width)."""
-        images = prepared(data, (self.options.height, self.options.width), torch.float32)
+        """Images of the source's size (batch, 3, height, width), with or without the program.
+
+        Args:
+            data: images (batch, 3, h, w) of pixels from 0 to 1.
+            programmed: whether the resolution is reduced and the program is added.
+        """
+        images = resized(data, (self.options.height, self.options.width), torch.float32)
         return self._programmed(images) if programmed else images
 
     def _programmed(self, images: Tensor) -> Tensor:
-        """Images of the source's size and from 0 to 1 already, taken down and with the program over them."""
+        """Images of the source's size at the reduced resolution and with the program."""
         if self.options.resolution is not None:
             size = images.shape[2:]
             images = F.interpolate(images, (self.options.resolution,) * 2, mode="bilinear", antialias=True)
@@ -216,7 +239,12 @@ class Dual(InputTransform):
         return images if self.canvas is None else (images + self.canvas.program.frame()[0]).clamp(0, 1)
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`pixel_values` to `pixels`, `plain`, `texts` and `plain_texts`; see `hf_reprogram.sources.dual`."""
+        """The inputs of a dual source from `pixel_values` (batch, 3, h, w).
+
+        Returns:
+            `pixels` and `texts` are the images and the class texts with the programs. `plain` and `plain_texts` are those
+            without (`hf_reprogram.sources.dual`).
+        """
         plain = self.canvas_of(batch["pixel_values"], programmed=False)
         touched = self.canvas is not None or self.options.resolution is not None
         return {

@@ -2,10 +2,10 @@
 
     x~ = clip(draw(v, base) + M * a * squash(W), 0, 1)        v = clip((features - low) / (high - low), 0, 1)
 
-The F squares stand in a near-square grid in the middle of the canvas, row by row, and M is 1 everywhere but on them. low and
-high (F,) are quantiles of the training data, so that a few extreme values do not leave the others one shade; where the two
-are equal they are the least and the greatest value (a flag that is set for a few rows), and a feature that never changes
-is drawn as 0.5. The base is plain, or an image. The program is that of `hf_reprogram.transforms.program`.
+F is the number of features. The F squares form a near-square grid in the middle of the canvas, row by row, and M is 1 outside
+of them. low and high (F,) are quantiles of the training data, so that a few extreme values do not give all others one shade. If
+the two are equal (a flag that few rows set), they are the least and the greatest value instead. A feature that never changes is
+drawn as 0.5. The base is plain, or an image. The program is that of `hf_reprogram.transforms.program`.
 
 Source: Chen, Fan, Ye 2021, "Adversarial Reprogramming of Pretrained Neural Networks for Fraud Detection" (CIKM 2021).
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..options import check_whole
 from ..sources.probe import Example
-from .drawing import read_given
+from .drawing import parse_example
 from .program import Program, ProgramTransform, near_square
 
 
@@ -31,13 +31,13 @@ class FeatureOverlayOptions:
     """Options of `feature_overlay`.
 
     Attributes:
-        height, width: of the canvas in pixels, which is the image that the source takes.
-        num_features: F.
-        side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
-        base: value of a plain base, 0 (black) to 1 (white).
-        base_image: whether the base is an image, which the checkpoint holds, and not plain.
-        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.program`; on grey, a tanh of half the amplitude
-            uses the whole range and is never clipped.
+        height, width: the size of the canvas in pixels, which is the image that the source takes.
+        num_features: F, the number of features.
+        side: the side of a feature's square in pixels; by default the largest that fits into the middle half of the canvas.
+        base: the value of a plain base, from 0 (black) to 1 (white).
+        base_image: whether the base is an image, which the checkpoint holds.
+        squash, amplitude, l2: the program's options, as in `hf_reprogram.transforms.program`; on grey, "tanh" with amplitude
+            0.5 covers the whole range and is never clipped.
     """
 
     height: int
@@ -64,9 +64,16 @@ class FeatureOverlayOptions:
 
 
 class FeatureOverlay(ProgramTransform):
-    """Draws features, with a program around them; theta is `program`, and `low` and `high` (F,) are set by `fit`.
+    """Draws the features of a table, with a program around them. Theta is `program.weight` (3, pixels where M is 1).
 
-    A base image is a buffer of bytes, `base_image` (3, height, width).
+    `fit` sets the buffers `low` and `high` (F,). A base image is the buffer of bytes `base_image` (3, height, width).
+
+    >>> overlay = FeatureOverlay(FeatureOverlayOptions(height=32, width=32, num_features=2))
+    >>> overlay.fit(np.array([[0.0, 10.0], [1.0, 30.0]]), tail=0.0)
+    >>> overlay.scaled(torch.tensor([[1.0, 20.0]]))
+    tensor([[1.0000, 0.5000]])
+    >>> overlay({"table_values": torch.tensor([[1.0, 20.0]])}, image_source)["pixels"].shape
+    torch.Size([1, 3, 32, 32])
     """
 
     Options = FeatureOverlayOptions
@@ -93,18 +100,18 @@ class FeatureOverlay(ProgramTransform):
 
     @torch.no_grad()
     def fit(self, features: Any, tail: float = 0.01) -> None:
-        """Set what is drawn as black and as white from the training data.
+        """Set the values that are drawn as black and as white.
 
         Args:
-            features: (n, F) numbers.
-            tail: share of the values of a feature that are drawn as black, and as white.
+            features: the training rows (n, F).
+            tail: this share of a feature's smallest values is drawn as black, and the same share of its largest as white.
 
         Raises:
-            InputError: they are of another shape, or one of them is not a finite number.
+            InputError: the rows have another shape, or a value is not finite.
         """
         table = self._checked(torch.as_tensor(features)).double().cpu().numpy()
         if not len(table):
-            raise InputError("There are no rows to take the range of the features from: give the training data.")
+            raise InputError("There are no rows, so the features have no range: give the training data.")
         low, high = np.quantile(table, [tail, 1 - tail], axis=0)
         same = low == high
         low, high = np.where(same, table.min(0), low), np.where(same, table.max(0), high)
@@ -112,10 +119,10 @@ class FeatureOverlay(ProgramTransform):
         self.high.copy_(torch.from_numpy(high))
 
     def scaled(self, features: Tensor) -> Tensor:
-        """Features (batch, F) as the shades of their squares, 0 (black) to 1 (white).
+        """The shades of the squares (batch, F), from 0 (black) to 1 (white), of features (batch, F).
 
         Raises:
-            InputError: they are of another shape, not finite, or the range of the features is not known yet.
+            InputError: the features have another shape or are not finite, or `fit` was not called.
         """
         if self.low.isnan().any():
             raise InputError("The range of the features is not known: call fit(features) with the training data first.")
@@ -131,28 +138,28 @@ class FeatureOverlay(ProgramTransform):
         if not bool(features.isfinite().all()):
             row, feature = (~features.isfinite()).nonzero()[0].tolist()
             raise InputError(
-                f"Feature {feature} of row {row} is {features[row, feature].item()}: fill what is missing before, for example "
+                f"Feature {feature} of row {row} is {features[row, feature].item()}: fill in missing values first, for example "
                 "with the feature's median."
             )
         return features
 
     def layout(self) -> dict[str, Any]:
-        """The features' squares."""
+        """The number, size and place of the features' squares."""
         options, first = self.options, divmod(int(self.squares[0]), self.options.width)
         each = [options.side, options.side]
         return {"holds": "feature", "number": options.num_features, "each": each, "at": list(first)}
 
     def default_example(self, processor: Any) -> Example:
-        """A row in which the first feature has its least value, the last its greatest, and the others lie evenly between."""
+        """A row whose features rise evenly within their ranges, from the least of the first to the greatest of the last."""
         share = torch.linspace(0, 1, self.options.num_features, device=self.low.device)
         return Example(torch.lerp(self.low, self.high, share)[None], "features from the least to the greatest")
 
-    def read_example(self, processor: Any, given: str) -> Example:
+    def read_example(self, processor: Any, text: str) -> Example:
         """Numbers separated by commas."""
-        return read_given(self.takes, processor, given)
+        return parse_example(self.takes, processor, text)
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
-        """Features (batch, F) drawn on the canvas, with or without the program: (batch, 3, height, width)."""
+        """Features (batch, F) on the canvas (batch, 3, height, width), with or without the program."""
         program, frame = self.program.frame() if programmed else self.program.empty()
         if self.options.base_image:
             frame = (self.base_image / 255 + program).clamp(0, 1)
@@ -162,7 +169,12 @@ class FeatureOverlay(ProgramTransform):
 
 
 def squares_of(options: FeatureOverlayOptions) -> Tensor:
-    """Positions (F, side * side) of each feature's pixels on the flattened canvas."""
+    """The positions (F, side * side) of each feature's pixels on the flattened canvas.
+
+    >>> squares_of(FeatureOverlayOptions(height=4, width=4, num_features=2, side=1))
+    tensor([[5],
+            [6]])
+    """
     side, (rows, columns) = options.side or 1, near_square(options.num_features)
     number, offset = torch.arange(options.num_features), torch.arange(side)
     top = (options.height - rows * side) // 2 + number // columns * side

@@ -3,9 +3,9 @@
     E(ids)_t = theta_k           if ids_t is slot k
                embedding(ids_t)  otherwise
 
-theta is (K, embedding width). Positions, token types and the embedding's LayerNorm apply to a slot as to any token,
-because only the word embedding is replaced. Where the slots stand is the template's business, and the template lives in
-the tokenizer (`hf_reprogram.transforms.template`).
+Theta is (K, embedding width). Positions, token types and the embedding's LayerNorm apply to a slot as to any token, because
+only the word embedding is replaced. The template decides the places of the slots. It is part of the tokenizer
+(`hf_reprogram.transforms.template`).
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3); the same transform serves prompt tuning (Lester
 et al. 2021, arXiv 2104.08691), whose slots all stand before the text.
@@ -31,10 +31,10 @@ class PromptSlotsOptions:
     """Options of `prompt_slots`.
 
     Attributes:
-        template: see `hf_reprogram.transforms.template.Template`; its slot count is K.
-        width: width of the source's word embedding.
-        first_slot_id: token id of slot 0; the others follow it.
-        mask_token_id: token id of the mask, if the template has one.
+        template: the template (`hf_reprogram.transforms.template.Template`), which has K slots.
+        width: the width of the source's word embedding.
+        first_slot_id: the token id of slot 0; the other slots have the next ids.
+        mask_token_id: the token id of the mask, if the template has one.
     """
 
     template: str
@@ -48,7 +48,15 @@ class PromptSlotsOptions:
 
 
 class PromptSlots(InputTransform):
-    """Replaces the embeddings of the slots by theta, `self.prompts` (K, width)."""
+    """Replaces the word embeddings of the slots. Theta is `prompts` (K, width).
+
+    >>> from .template import apply_template
+    >>> templated, first_slot = apply_template(tokenizer, Template.parse("2 $A 2 $B"), max_tokens=64)
+    >>> slots = PromptSlots(PromptSlotsOptions("2 $A 2 $B", width=32, first_slot_id=first_slot))
+    >>> batch = templated("a lovely film", return_tensors="pt")
+    >>> slots(batch, text_source)["inputs_embeds"].shape  # [CLS], 2 slots, 3 words, 2 slots, [SEP]
+    torch.Size([1, 9, 32])
+    """
 
     Options = PromptSlotsOptions
     options: PromptSlotsOptions
@@ -61,7 +69,7 @@ class PromptSlots(InputTransform):
             self.prompts = nn.Parameter(torch.zeros(self.num_prompts, options.width))
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must take tokens and embed them as wide as the slots are."""
+        """Raise `InputError` unless the source takes tokens and its embeddings have the width of the prompts."""
         spec.check_tokens()
         if spec.embedding_width != self.options.width:
             raise InputError(
@@ -70,10 +78,10 @@ class PromptSlots(InputTransform):
             )
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width) and where to read.
+        """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
-        Also gives `mask_position` (batch,) if the template has a mask, and `text_ids` with `first_slot` (batch,) if
-        all slots follow the text, for a source that caches constant text.
+        If the template has a mask, `mask_position` (batch,) is the index of the mask. If all slots follow the text, `text_ids`
+        (batch, tokens) and `first_slot` (batch,), the index of the first slot, allow a source to cache the text.
 
         Raises:
             InputError: a row does not hold exactly one mask, so it did not come from the adapter's tokenizer.
@@ -96,26 +104,29 @@ class PromptSlots(InputTransform):
     # ------------------------------------------------------------------------------------------------- inspection
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """The `template` as tokens; the source tokens nearest to each of `prompts`; their `effect`, see `prompt_effect`."""
+        """Describe the prompts: the `template` as tokens, the source tokens nearest to `prompts`, and the `effect`.
+
+        See `prompt_effect` for the effect.
+        """
         processor = probe.processor
-        found: dict[str, Any] = {"template": processor.decode(processor("…", "…")["input_ids"])}
+        description: dict[str, Any] = {"template": processor.decode(processor("…", "…")["input_ids"])}
         if self.num_prompts:
             table = probe.source.embedding.weight
-            found["prompts"] = nearest_tokens(self.prompts.detach(), table, processor, probe.top)
-            found["effect"] = prompt_effect(self.prompts, probe)
-        return found
+            description["prompts"] = nearest_tokens(self.prompts.detach(), table, processor, probe.top)
+            description["effect"] = prompt_effect(self.prompts, probe)
+        return description
 
-    def lines(self, found: dict[str, Any]) -> Lines:
+    def lines(self, description: dict[str, Any]) -> Lines:
         """The template, the nearest tokens of each prompt, and whether the prompts matter."""
-        lines = Lines([f"template: {found['template']}"])
-        if "prompts" not in found:
+        lines = Lines([f"template: {description['template']}"])
+        if "prompts" not in description:
             return lines
-        names = [f"prompt {index}" for index in range(len(found["prompts"]))]
-        lines.body = token_lines("nearest tokens of each prompt", names, found["prompts"])
-        gradient, change = found["effect"]["gradient"], found["effect"]["logit_change"]
+        names = [f"prompt {index}" for index in range(len(description["prompts"]))]
+        lines.body = token_lines("nearest tokens of each prompt", names, description["prompts"])
+        gradient, change = description["effect"]["gradient"], description["effect"]["logit_change"]
         lines.tail = [f"prompts: gradient norm {gradient:.3g}; logits change by up to {change:.3g} without them"]
         if gradient == 0 or change == 0:
-            lines.tail.append("The prompts do not reach the output: check the template and what is read.")
+            lines.tail.append("The prompts do not reach the output: check the template and `reads`.")
         return lines
 
     def _mask_position(self, ids: Tensor) -> Tensor:
@@ -132,17 +143,23 @@ class PromptSlots(InputTransform):
 
 
 def prompt_effect(prompts: nn.Parameter, probe: Probe, text: str = "This is a short example.") -> dict[str, float]:
-    """Whether prompts receive a gradient and change the output.
+    """Measure whether prompts receive a gradient and change the output.
 
     Args:
-        prompts: (K, width), of the model whose logits the probe gives; they are as before when this returns.
-        probe: of that model.
-        text: what the logits are of.
+        prompts: theta (K, width) of a model; it is the same as before when this returns.
+        probe: has the logits and the processor of that model.
+        text: the text for which the logits are computed.
 
     Returns:
-        `gradient`: norm of d(first logit)/d(prompts); 0 means that the prompts cannot learn.
-        `logit_change`: largest change of a logit when every prompt becomes the mean of the embedding table; 0 means
-        that the prompts do not reach the output.
+        `gradient` is the norm of d(first logit)/d(prompts); if it is 0, the prompts cannot learn. `logit_change` is the largest
+        change of a logit if every prompt becomes the mean of the embedding table; if it is 0, the prompts do not reach the
+        output.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, prompt_init="normal")
+    >>> probe = Probe(text_source, processor, ["no", "yes"], lambda batch: model(**batch).logits, model.config.source)
+    >>> prompt_effect(model.transform.prompts, probe)["gradient"] > 0
+    True
     """
     batch = dict(probe.processor([text], return_tensors="pt").to(prompts.device))
     with torch.enable_grad():

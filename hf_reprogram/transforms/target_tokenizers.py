@@ -1,13 +1,13 @@
-"""Tokenizers of the target's alphabet: characters, residues, k-mers, SMILES tokens, words, or any given one.
+"""Tokenizers of the target's alphabet: characters, residues, k-mers, SMILES tokens, words, or any other fast tokenizer.
 
-Each is a fast tokenizer over the target's own vocabulary, whose ordinary tokens have the ids 0 to N_T - 1, followed by the
-special tokens that the source's tokenizer has (padding, mask, what stands before and after a text). A special token is the
-source's own, under its target id. Padding, truncation, offsets, collators and pipelines work unchanged.
+Each is a fast tokenizer over the target's own vocabulary. Its ordinary tokens have the ids 0 to N_T - 1. The special tokens of
+the source's tokenizer follow: padding, the mask, and the tokens before and after a text. Each special token has the source's
+embedding under its target id. Padding, truncation, offsets, collators and pipelines work unchanged.
 
-Letters that the vocabulary lacks become one token, `[UNK]`, whose embedding is the mean of all the others: an unknown or
-ambiguous letter (X in a protein, N in DNA) is the average letter. Rare amino acids are read as the ones they stand in for:
-U (selenocysteine) as C, O (pyrrolysine) as K. Words are lower-cased, and every sign that is neither letter, digit nor space
-is one of its own; a word that the vocabulary lacks is `[UNK]` as a whole.
+A letter that is not in the vocabulary becomes the token `[UNK]`, whose embedding is the mean of all others. So an unknown or
+ambiguous letter (X in a protein, N in DNA) is the average letter. Rare amino acids are read as the ones that they replace: U
+(selenocysteine) as C, and O (pyrrolysine) as K. Words are lower-cased. Each character that is neither a letter, a digit nor a
+space is a token of its own. A word that is not in the vocabulary is one `[UNK]`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESIDUES = tuple("ACDEFGHIKLMNPQRSTVWY")
 NUCLEOTIDES = tuple("ACGT")
 UNKNOWN = "[UNK]"
 
-# What chemists split SMILES by: bracket atoms, two-letter halogens, ring closures of two digits, then single signs
+# The usual tokens of SMILES: bracket atoms, two-letter halogens, ring closures of two digits, then single characters
 # (Schwaller et al. 2019, arXiv 1811.02633).
 SMILES = r"\[[^\]]+\]|Br|Cl|%[0-9]{2}|%\([0-9]+\)|>>?|[BNOPSFIbcnops]|C|[()\.=#\-+\\/:~@?*$|]|[0-9]|H|[\s\S]"
 WORD = r"\w+|[^\w\s]"
@@ -45,13 +45,18 @@ def target_vocabulary(
 
     Args:
         kind: one of `KINDS`.
-        texts: the training texts, from which "characters", "smiles" and "words" take their tokens, most frequent first.
-        k: length of the k-mers; shorter ones are there too, for the end of a sequence.
-        alphabet: letters for "characters" and "kmers", by default those of `texts` and of DNA.
-        most: how many of the most frequent tokens of `texts` to take; None for all.
+        texts: the training texts, whose tokens are the vocabulary of "characters", "smiles" and "words", most frequent first.
+        k: the length of the k-mers; shorter ones are tokens too, for the end of a sequence.
+        alphabet: the letters of "characters" and "kmers"; by default the letters of `texts`, and ACGT.
+        most: the number of most frequent tokens of `texts` to take; None for all.
 
     Raises:
-        InputError: the kind needs texts or an alphabet and has none.
+        InputError: the kind needs texts or an alphabet and has none, or a letter of the alphabet is not one character.
+
+    >>> target_vocabulary("smiles", ["CC(=O)Cl", "CCO"])
+    ['C', 'O', '(', ')', '=', 'Cl']
+    >>> len(target_vocabulary("kmers", k=3))  # 64 of three letters, 16 of two and 4 of one
+    84
     """
     for letter in alphabet or ():
         if not isinstance(letter, str) or len(letter) != 1:
@@ -69,7 +74,7 @@ def target_vocabulary(
     if kind not in KINDS:
         raise unknown("target tokenizer", kind, KINDS)
     if not texts:
-        raise InputError(f"The tokenizer {kind!r} takes its tokens from texts: give the training texts in texts=.")
+        raise InputError(f"The tokenizer {kind!r} takes its tokens from texts: give the training texts as texts=...")
     pattern = re.compile({"smiles": SMILES, "words": WORD}.get(kind, CHARACTER))
     cleaned = (text.strip().lower() if kind == "words" else text.strip() for text in texts)
     counts = Counter(token for text in cleaned for token in pattern.findall(text))
@@ -87,17 +92,23 @@ def target_tokenizer(
     most: int | None = None,
     spell_mask: bool = False,
 ) -> tuple[Any, dict[int, int]]:
-    """A fast tokenizer of the target's alphabet, and for each of its special tokens the source's id.
+    """A fast tokenizer of the target's alphabet, and the source's id of each of its special tokens.
 
     Args:
-        source_tokenizer: whose special tokens frame a text, or None for a source without a tokenizer.
+        source_tokenizer: the source's tokenizer, whose special tokens frame a text; None for a source without one.
         kind: one of `KINDS`.
-        max_tokens: the source's positions.
+        max_tokens: the number of the source's positions; longer texts are truncated.
         texts, k, alphabet, most: see `target_vocabulary`.
-        spell_mask: whether a special token written in a text is read as such, for filling masks; else as letters.
+        spell_mask: whether a special token in a text is read as a token, which infilling needs; else it is read as letters.
 
     Returns:
-        The tokenizer, and {its special id: the source's id}.
+        The tokenizer, and a dictionary from the target's to the source's id of each special token.
+
+    >>> residues, special_ids = target_tokenizer(tokenizer, "residues", max_tokens=64)
+    >>> residues.tokenize("MKVX")
+    ['M', 'K', 'V', '[UNK]']
+    >>> len(special_ids)  # [CLS], [SEP], [PAD] and [MASK]
+    4
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import WordLevel
@@ -135,15 +146,28 @@ def target_tokenizer(
 def framed_tokenizer(
     tokenizer: Any, source_tokenizer: Any, max_tokens: int, spell_mask: bool = False
 ) -> tuple[Any, dict[int, int]]:
-    """Any fast tokenizer for the target, with the source's special tokens in place of its own.
+    """A copy of any fast tokenizer that has the source's special tokens in place of its own.
 
-    Its ordinary tokens keep their ids; what it puts around a text, and its padding, mask and unknown token, are left out
-    of use. Returns as `target_tokenizer` does.
+    Its ordinary tokens keep their ids. Its own special tokens are not used.
+
+    Args:
+        tokenizer: a fast tokenizer for the target's texts.
+        source_tokenizer, max_tokens, spell_mask: see `target_tokenizer`.
+
+    Returns:
+        The tokenizer, and a dictionary from the target's to the source's id of each special token.
+
+    Raises:
+        InputError: the tokenizer is not a fast one.
+
+    >>> framed, special_ids = framed_tokenizer(tokenizer, tokenizer, max_tokens=64)
+    >>> framed.convert_ids_to_tokens(framed("a film")["input_ids"])
+    ['<|CLS|>', 'a', 'film', '<|SEP|>']
     """
     import copy
 
     if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError(f"{type(tokenizer).__name__} is not a fast tokenizer: convert it first.")
+        raise InputError(f"{type(tokenizer).__name__} is not a fast tokenizer: convert it to one first.")
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
     backend.no_padding()

@@ -1,14 +1,14 @@
-"""Prompt templates that live in the tokenizer.
+"""Prompt templates, which are part of the tokenizer.
 
-A template says where the K prompt slots, the text, its pair and the mask stand between the tokenizer's own special
-tokens. It is written as words: a number is so many prompt slots, `$A` the text, `$B` its pair, `[MASK]` the mask, and
-`[SEP]` the tokenizer's separator (or end) token, which only pairs get:
+A template sets the order of the K prompt slots, the text, its pair and the mask between the tokenizer's own special tokens. It
+is written as words. A number n means n prompt slots, `$A` the text, `$B` its pair, `[MASK]` the mask, and `[SEP]` the
+tokenizer's separator (or end) token, which is used for pairs only:
 
     "5 $A 5 [MASK] 5 $B 5"      ->      [CLS] p p p p p  text  p p p p p [MASK] p p p p p  pair  p p p p p [SEP]
 
-The slots are special tokens of their own and the template is the tokenizer's post-processor. Padding, truncation
-(which then counts the slots), pairs, collators and pipelines work unchanged, and the saved tokenizer carries it all.
-A special token spelled out in the user's text is read as ordinary characters, so a text cannot forge a slot or a mask.
+The slots are new special tokens, and the template is the tokenizer's post-processor. Padding, truncation (which counts the
+slots), pairs, collators and pipelines work unchanged, and the saved tokenizer holds the template. A special token that occurs
+in a user's text is read as ordinary characters, so a text cannot forge a slot or a mask.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ WORDS = ("$A", "$B", "[MASK]", "[SEP]")
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed template: `pieces` are prompt slot counts (int) and the words of `WORDS`, in order."""
+    """A parsed template.
+
+    Attributes:
+        pieces: the numbers of prompt slots (int) and the words of `WORDS`, in order.
+
+    >>> template = Template.parse("5 $A 5 [MASK] 5 $B 5")
+    >>> template.num_prompts, template.has_mask
+    (20, True)
+    >>> str(Template.default(4, reads="last"))
+    '$A [SEP] $B 4'
+    """
 
     pieces: tuple[int | str, ...]
 
@@ -35,7 +45,7 @@ class Template:
         """Read a template such as "5 $A 5 [MASK] 5 $B 5".
 
         Raises:
-            InputError: a word is none of these, the text is missing, or a piece stands twice.
+            InputError: a word is unknown, the text or its pair is missing, or a word occurs twice.
         """
         pieces: list[int | str] = []
         for word in str(text).split():
@@ -52,7 +62,7 @@ class Template:
             count = pieces.count(word)
             if count > 1 or (count == 0 and word in ("$A", "$B")):
                 raise InputError(
-                    f"Template {text!r} has {word} {count} times: the text, its pair and a mask stand once."
+                    f"Template {text!r} has {word} {count} times: the text and its pair must occur once, a mask at most once."
                 )
         if pieces.index("$A") > pieces.index("$B"):
             raise InputError(f"Template {text!r} has $B before $A: put the text before its pair.")
@@ -60,10 +70,12 @@ class Template:
 
     @classmethod
     def default(cls, num_prompts: int, reads: str) -> Template:
-        """The paper's template: slots shared evenly among the gaps around the text, the mask and the pair.
+        """WARP's template (section 3 of the paper), extended to sources without a mask.
 
-        Without a mask the slots go before, between and after the texts, or all after them when the state of the last
-        token is read, so that a causal model sees the text when it reaches them.
+        Args:
+            num_prompts: K. The slots are shared evenly among the gaps around the text, the mask and the pair.
+            reads: the state that the mapping reads. Without a mask the slots are before, between and after the texts. With
+                "last" all slots are after the texts, so that a causal model sees the text before the slots.
         """
         if reads == "last":
             return cls.parse(f"$A [SEP] $B {num_prompts}")
@@ -85,14 +97,20 @@ class Template:
 
     @property
     def slots_follow_text(self) -> bool:
-        """Whether every prompt slot stands after the text and its pair."""
+        """Whether every prompt slot is after the text and its pair."""
         return all(isinstance(piece, str) for piece in self.pieces[: self.pieces.index("$B")])
 
     def __str__(self) -> str:
         return " ".join(map(str, self.pieces))
 
     def layout(self, mask: str | None, separator: str | None, pair: bool) -> list[str]:
-        """The template as tokens, with "$A" and "$B" for the texts; without a pair "$B" and "[SEP]" are left out."""
+        """The template as tokens, with "$A" and "$B" for the texts.
+
+        Args:
+            mask: the tokenizer's mask token.
+            separator: the tokenizer's separator token; None if it has none.
+            pair: whether there is a pair; without one "$B" and "[SEP]" are left out.
+        """
         tokens: list[str] = []
         slot = 0
         for piece in self.pieces:
@@ -109,16 +127,19 @@ class Template:
 
 
 def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple[Any, int]:
-    """A tokenizer that writes every text into `template`, and the id of the first slot (the others follow it).
+    """A tokenizer that puts every text into `template`, and the id of the first slot. The other slots have the next ids.
 
     Args:
-        tokenizer: a fast tokenizer; it is left as it is.
-        template: where the slots go.
-        max_tokens: positions of the source; the new tokenizer truncates to it, slots and special tokens counted.
+        tokenizer: a fast tokenizer, which is not changed. template: the template. max_tokens: the number of the source's
+        positions. The new tokenizer truncates to it, and counts slots and special tokens.
 
     Raises:
-        InputError: the tokenizer is not a fast one, lacks the mask token the template asks for, or the template alone
-            fills the source's positions.
+        InputError: the tokenizer is not a fast one, it lacks the mask token of the template, or the template alone fills the
+            source's positions.
+
+    >>> templated, first_slot = apply_template(tokenizer, Template.parse("1 $A 1 [MASK] $B"), max_tokens=64)
+    >>> templated.decode(templated("a lovely film")["input_ids"])
+    '[CLS] <|prompt_0|> a lovely film <|prompt_1|> [MASK] [SEP]'
     """
     from tokenizers import AddedToken, normalizers
     from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
@@ -187,11 +208,17 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
 
 
 def special_frame(tokenizer: Any) -> tuple[list[str], list[str]]:
-    """The special tokens that a tokenizer puts before and after a single text."""
+    """The special tokens that a tokenizer puts before and after a single text.
+
+    >>> special_frame(tokenizer)
+    (['[CLS]'], ['[SEP]'])
+    """
     ids = tokenizer("a")["input_ids"]
     inner = tokenizer("a", add_special_tokens=False)["input_ids"]
     for start in range(len(ids) - len(inner) + 1):
         if ids[start : start + len(inner)] == inner:
             before, after = ids[:start], ids[start + len(inner) :]
             return tokenizer.convert_ids_to_tokens(before), tokenizer.convert_ids_to_tokens(after)
-    raise InputError(f"Cannot tell which special tokens {type(tokenizer).__name__} puts around a text.")
+    raise InputError(
+        f"{type(tokenizer).__name__} changes a text where it puts special tokens around it: use another tokenizer."
+    )

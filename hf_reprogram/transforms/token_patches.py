@@ -2,24 +2,24 @@
 
     image = clip( base + unpatch( eps * tanh(theta[t_1], ..., theta[t_n], theta[pad], ..., theta[pad]) ), 0, 1 )
 
-theta (V_T, 3, p, p) holds a patch for every token of the target's tokenizer. The i-th token of a text is the i-th patch of
-the canvas, in rows from the top left; the places after the last token take the padding token's patch, whatever the batch
-is padded to and on which side. The base is grey, 0.5, or a given image. An eps of 0.5 on grey reaches every colour, the
-paper's unbounded program; a smaller one bounds how far any pixel moves, and may differ by channel.
+Theta (V_T, 3, p, p) has one patch of p x p pixels for each of the V_T tokens of the target's tokenizer. The i-th token of a
+text is the i-th patch of the canvas, in rows from the top left. The places after the last token take the patch of the padding
+token. The image does not depend on how the batch is padded. The base is grey (0.5), or an image. On grey an eps of 0.5 reaches
+every colour, which is the paper's unbounded program. A smaller eps bounds the change of each pixel. It may differ by channel.
 
-A source that projects patches of the same side in its first layer needs no image: on a base that is the same everywhere,
-the projection of a token's patch is a row of a small table,
+Some sources project patches of the same side in their first layer. They need no image. On a base that is the same everywhere,
+the projection of a token's patch is a row of a small table:
 
-    F (V_T, width) = project(clip(base + eps * tanh(theta), 0, 1))         image's first-layer output at place i = F[t_i]
+    F (V_T, width) = project(clip(base + eps * tanh(theta), 0, 1))         first-layer output at place i = F[t_i]
 
-so that only tokens that occur are projected, once each, and without gradients the table is kept until theta changes. It is
-exact. With a base image, or patches of another side, the image is built.
+So each token that occurs is projected once, and without gradients the table is cached until theta changes. This is exact. With
+a base image, or with patches of another side, the transform builds the image.
 
-Source: Neekhara et al. 2022 (arXiv 2102.07325). Its code takes the tanh in the source's normalised units and clips to
-pixels: the same for a source of mean and deviation 0.5, and for any other one fewer colours than ours. Its penalty is the norm
-of a batch's tanh(theta) images over the batch size. Ours is the squared norm of theta's rows, so that a pixel that has
-saturated can come back, averaged over the places of the batch's images, so that it depends on neither the batch's size nor
-its length and leaves the rows of absent tokens alone: Adam would move those by whole steps towards grey.
+Source: Neekhara et al. 2022 (arXiv 2102.07325). Their code applies the tanh in the source's normalised units and clips to
+pixels. For a source of mean and deviation 0.5 this is the same; for any other it reaches fewer colours. Their penalty is the
+norm of a batch's tanh(theta) images over the batch size. Ours is the squared norm of theta's rows, so that a saturated pixel
+can return. It is averaged over the places of the batch's images, so it depends on neither the batch size nor the length. It
+does not act on the rows of absent tokens, which Adam would move towards grey by whole steps.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
-from .base import InputTransform, Kept, check_same_options
-from .drawing import Views, describe_program, ordinary_tokens, program_lines, read_given
+from .base import InputTransform, ParameterCache, check_same_options
+from .drawing import Views, describe_program, ordinary_tokens, parse_example, program_lines
 
 GREY = 0.5
-DRAWN = 10  # tokens whose patches are drawn
+DRAWN = 10  # the number of tokens whose patches are drawn
 
 
 @dataclass
@@ -47,14 +47,14 @@ class TokenPatchesOptions:
     """Options of `token_patches`.
 
     Attributes:
-        num_tokens: V_T, all ids of the target's tokenizer, special tokens included.
+        num_tokens: V_T, the number of tokens of the target's tokenizer, special tokens included.
         pad_id: the token whose patch fills the places after a text.
-        patch_size: p, side of a patch in pixels; it divides both sides of the canvas.
-        height, width: of the canvas, in pixels.
-        eps: how far a pixel may move from the base, for each channel, in pixels from 0 to 1.
-        base_image: whether the base is an image, which the checkpoint holds, and not grey.
-        l2: times the mean squared norm of a batch's patches in theta, added to the loss.
-        frequent: the training texts' most frequent tokens, which are worth a look.
+        patch_size: p, the side of a patch in pixels, which divides both sides of the canvas.
+        height, width: the size of the canvas, in pixels.
+        eps: the largest change of a pixel from the base, for each channel; pixels go from 0 to 1.
+        base_image: whether the base is an image, which the checkpoint holds; else it is grey.
+        l2: the weight of the penalty, which is the mean squared norm of the patches of a batch in theta.
+        frequent: the most frequent tokens of the training texts, whose patches are drawn.
     """
 
     num_tokens: int
@@ -80,18 +80,29 @@ class TokenPatchesOptions:
         if not all(0 <= token < self.num_tokens for token in self.frequent):
             raise InputError(f"frequent is {self.frequent}: give ids of the {self.num_tokens} tokens.")
         if len(self.eps) != 3 or not all(0 < value <= 1 for value in self.eps):
-            raise InputError(f"eps is {self.eps}: give three numbers of pixels, more than 0 and at most 1.")
+            raise InputError(f"eps is {self.eps}: give three numbers, one per channel, more than 0 and at most 1.")
         if not 0 <= self.l2 < inf:
             raise InputError(f"l2 is {self.l2}: a penalty is 0 or more.")
 
     @property
     def places(self) -> int:
-        """Patches of the canvas: the most tokens that a text may have."""
+        """The number of patches on the canvas, which is the largest number of tokens in a text."""
         return (self.height // self.patch_size) * (self.width // self.patch_size)
 
 
 class TokenPatches(InputTransform):
-    """Draws tokens as patches; theta is `table` (V_T, 3, p, p), and a base image is a buffer of bytes (3, height, width)."""
+    """Draws tokens as patches. Theta is `table` (V_T, 3, p, p).
+
+    A base image is the buffer of bytes `base_image` (3, height, width).
+
+    >>> patches = TokenPatches(TokenPatchesOptions(num_tokens=112, pad_id=0, patch_size=8, height=32, width=32))
+    >>> patches.reset()
+    >>> ids = torch.tensor([[5, 6, 7]])
+    >>> patches({"input_ids": ids}, image_source)["patches"].shape  # 16 projected patches of width 32
+    torch.Size([1, 16, 32])
+    >>> patches.image(patches.placed({"input_ids": ids})).shape  # the image that these patches form
+    torch.Size([1, 3, 32, 32])
+    """
 
     Options = TokenPatchesOptions
     drawing = "patches of tokens, and an example that is made of them"
@@ -109,21 +120,21 @@ class TokenPatches(InputTransform):
         if options.base_image:
             shape = (3, options.height, options.width)
             self.register_buffer("base_image", torch.zeros(shape, dtype=torch.uint8))
-        self._tokens: Tensor | None = None  # of the last batch, which the penalty is about
-        self._folded: Kept[Tensor] = Kept()
+        self._tokens: Tensor | None = None  # of the last batch, for the penalty
+        self._folded: ParameterCache[Tensor] = ParameterCache()
 
     @torch.no_grad()
     def reset(self, std: float = 0.1) -> None:
-        """Start with patches near the base, each another one."""
+        """Start with random patches near the base."""
         self.table.normal_(std=std)
 
     def start_from(self, other: InputTransform) -> None:
-        """See `InputTransform.start_from`; the patches must mean the same colours."""
+        """See `InputTransform.start_from`. The options must agree, so that the same theta gives the same colours."""
         check_same_options(self.options, other.options, but=("l2", "frequent"))
         super().start_from(other)
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must take images of the canvas's size."""
+        """Raise `InputError` unless the source takes images of the canvas's size."""
         height, width = spec.canvas()
         if (height, width) != (self.options.height, self.options.width):
             raise InputError(
@@ -132,21 +143,25 @@ class TokenPatches(InputTransform):
             )
 
     def folds(self, spec: SourceSpec) -> bool:
-        """Whether the source's projection of a patch depends on the token alone, so that no image has to be built."""
+        """Whether the source's projection of a patch depends on the token alone, so that no image is needed."""
         return spec.patch_size == self.options.patch_size and not self.options.base_image
 
     def penalty(self) -> Tensor | float:
-        """`l2` times the squared norm of a row of theta, averaged over the places of the last batch."""
+        """The penalty: `l2` times the squared norm of a patch in theta, averaged over the places of the last batch."""
         if not self.options.l2 or self._tokens is None:
             return 0.0
         rows, index = occurring(self._tokens, self.options.num_tokens)
         return self.options.l2 * self.table[rows].square().sum((1, 2, 3))[index].mean()
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`input_ids`, `attention_mask` (batch, tokens) to `patches` (batch, places, width), projected, or to `pixels`.
+        """The source's inputs from `input_ids` and `attention_mask` (batch, tokens).
+
+        Returns:
+            `patches` (batch, places, width), projected, if the source projects such patches; else `pixels` (batch, 3, height,
+            width).
 
         Raises:
-            InputError: a text has more tokens than the canvas has patches, or an id is past the target's vocabulary.
+            InputError: a text has more tokens than the canvas has patches, or an id is not in the target's vocabulary.
         """
         tokens = self._tokens = self.placed(batch)
         if not self.folds(source.spec):
@@ -158,7 +173,7 @@ class TokenPatches(InputTransform):
         return {"patches": F.embedding(index, self._projected(rows, source))}
 
     def placed(self, batch: dict[str, Tensor]) -> Tensor:
-        """The token at every place of the canvas (batch, places): a text's own ones in their order, then padding."""
+        """The token at every place of the canvas (batch, places): the text's tokens in their order, then padding."""
         ids, mask = batch["input_ids"].long(), batch.get("attention_mask")
         kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         longest, places = int(kept.sum(1).max()), self.options.places
@@ -178,7 +193,7 @@ class TokenPatches(InputTransform):
         return canvas.scatter_(1, place, ids)[:, :places]
 
     def image(self, tokens: Tensor) -> Tensor:
-        """Pixels (batch, 3, height, width) from 0 to 1 of tokens (batch, places)."""
+        """The image (batch, 3, height, width), of pixels from 0 to 1, of tokens (batch, places)."""
         rows, index = occurring(tokens, self.options.num_tokens)
         side, across = self.options.patch_size, self.options.width // self.options.patch_size
         base = self.base_image / 255 if self.options.base_image else None
@@ -196,15 +211,15 @@ class TokenPatches(InputTransform):
         layout = {"holds": "token", "number": options.places, "each": each, "at": [0, 0]}
         return describe_program(self, self.picture(probe), layout)
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """How many tokens lie where, and how far their patches move a pixel."""
-        return Lines(body=program_lines(found))
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """The number and place of the patches, and the size of their changes."""
+        return Lines(body=program_lines(description))
 
     @torch.no_grad()
     def picture(self, probe: Probe) -> Views:
-        """The example's image on its base, and the patches of the training texts' most frequent tokens, added to grey.
+        """The example's image, and the patches of the most frequent tokens of the training texts on grey.
 
-        Where the most frequent tokens are not known, those of the first tokens of the vocabulary stand for them.
+        If the most frequent tokens are not known, the first tokens of the vocabulary are drawn.
         """
         assert probe.example is not None  # `default_example` gives one
         ids = probe.example.data.to(self.table.device)
@@ -224,16 +239,16 @@ class TokenPatches(InputTransform):
         )
 
     def default_example(self, processor: Any) -> Example:
-        """The first tokens of the vocabulary, as many as the canvas has places."""
+        """The first tokens of the vocabulary, one per place of the canvas."""
         ids = ordinary_tokens(processor, self.options.places)
         return Example(torch.tensor([ids]), f"the first {len(ids)} tokens of the vocabulary")
 
-    def read_example(self, processor: Any, given: str) -> Example:
+    def read_example(self, processor: Any, text: str) -> Example:
         """A text, or a text and its pair with a tab between them."""
-        return read_given(self.takes, processor, given)
+        return parse_example(self.takes, processor, text)
 
     def folded(self, source: Source) -> Tensor:
-        """F (V_T, width), computed once and kept until theta changes; without gradients."""
+        """The table F (V_T, width) without gradients, cached until theta changes."""
         key = (self.table.data_ptr(), self.table._version, self.table.device)
 
         def project() -> Tensor:
@@ -242,16 +257,20 @@ class TokenPatches(InputTransform):
         return self._folded.get(self, key, project)
 
     def _projected(self, rows: Tensor, source: Source) -> Tensor:
-        with torch.autocast(rows.device.type, enabled=False):  # so that what is kept folded fits every later call
+        with torch.autocast(rows.device.type, enabled=False):  # so that the cached table fits every later call
             return source.project_patches(self._on_grey(rows))
 
     def _on_grey(self, rows: Tensor) -> Tensor:
-        """Pixels (n, 3, p, p) of tokens `rows` (n,) on grey."""
+        """The patches (n, 3, p, p), of pixels from 0 to 1, of tokens `rows` (n,) on grey."""
         return (GREY + self.eps * self.table[rows].tanh()).clamp(0, 1)
 
 
 def occurring(tokens: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """Which of `num_tokens` tokens occur (n,), in order, and for every place of `tokens` its index into them."""
+    """The ids of the tokens that occur (n,), in order, and the index into them of every place of `tokens`.
+
+    >>> occurring(torch.tensor([[7, 2, 7]]), num_tokens=10)
+    (tensor([2, 7]), tensor([[1, 0, 1]]))
+    """
     occurs = torch.zeros(num_tokens, dtype=torch.bool, device=tokens.device)
     occurs[tokens] = True
     return occurs.nonzero()[:, 0], (occurs.cumsum(0) - 1)[tokens]

@@ -1,25 +1,26 @@
 """Vocabulary: target token embeddings as sparse combinations of source token embeddings.
 
-    V_T = Theta D            Theta (N_T, atoms), at most s non-zeros a row;  D (atoms, width)
+    V_T = Theta D            Theta (N_T, atoms), with at most s non-zeros per row;  D (atoms, width)
     E(ids)_t = V_T[ids_t]    for the target's own tokens
-               V_S[...]      for special tokens, which stay the source's
+               V_S[...]      for special tokens, which keep the source's embeddings
                mean of V_T   for the unknown token
 
-With a window w > 1 a row stands for w letters, and V_T has N_T ** w of them: position t becomes the row of its letter and the
-w - 1 that follow, so that overlapping k-mers need no tokenizer of their own, and there is still a token a letter. A position
-whose window meets the end or an unknown letter gets the mean.
+N_T is the number of the target's ordinary tokens, and N_S that of the source's tokens. With a window w > 1 a row stands for w
+letters, and V_T has N_T ** w rows. Position t gets the row of its letter and the w - 1 next letters. So overlapping k-mers need
+no tokenizer of their own, and there is one token per letter. A position gets the mean if its window reaches past the end or
+contains an unknown letter.
 
-The atoms D are the rows of the source's embedding table V_S, or a smaller dictionary learned from it. Theta is held as
-`codes` (N_T, s) on a fixed `support` (N_T, s) of atoms, and the codes are trained. During a dense warm-up, or throughout
-when alternating, a table `offset` (N_T, width) is trained beside them; after each such epoch codes and offset are put back
-to the nearest s-sparse Theta, so that every checkpoint is s-sparse, and when training ends the offset is gone.
+The atoms D are the rows of the source's embedding table V_S (N_S, width), or a smaller dictionary that is learned from it.
+Theta is stored as `codes` (N_T, s) on a fixed `support` (N_T, s) of atoms, and the codes are trained. During a dense warm-up,
+or in all epochs when alternating, a table `offset` (N_T, width) is trained as well. After each such epoch, codes and offset
+are replaced by the nearest s-sparse Theta. So every checkpoint is s-sparse, and the offset is removed when training ends.
 
-In place of a dense Theta (N_T, N_S) we train the table it spans: as V_S has full column rank, Theta V_S is any table, and
-the table has N_S / width times fewer numbers. `sparsity=None` is that free table alone. The offset is held in units of
-`scale`, the deviation of V_S, so that one learning rate suits codes and offset, and sources of any scale.
+We train a dense table V_T in place of a dense Theta (N_T, N_S). As V_S has full column rank, Theta V_S can be any table, and
+the table has N_S / width times fewer numbers. `sparsity=None` is this free table alone. The offset is in units of `scale`, the
+deviation of V_S, so that one learning rate suits codes and offset, and sources of any scale.
 
-Source: R2DL (Vinod et al. 2020, arXiv 2012.03460; 2023, arXiv 2301.02120), whose survey form `V_S theta` with theta
-(width, width) is not what any working version computes.
+Source: R2DL (Vinod et al. 2020, arXiv 2012.03460; 2023, arXiv 2301.02120). A survey writes V_T = V_S theta with theta (width,
+width). No working version computes this.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Numbered, Probe, nearest_tokens
-from .base import InputTransform, Kept
+from .base import InputTransform, ParameterCache
 from .drawing import HeatMap
 
 
@@ -43,15 +44,15 @@ class VocabularyOptions:
     """Options of `vocabulary`.
 
     Attributes:
-        num_tokens: N_T, the target's ordinary tokens: ids 0 to N_T - 1.
-        width: of the source's word embedding.
-        special_ids: the source's id of each special token of the target, by target id as text (JSON has no other keys).
-        unknown_id: the target's unknown token, whose embedding is the mean of all.
-        sparsity: s, the most atoms a row of Theta may combine; None for a free table.
-        num_atoms: rows of a dictionary of its own; None if the atoms are the source's tokens.
-        window: w, letters that a row stands for.
-        warmup_epochs: epochs of dense training before the support is found.
-        alternating: whether every epoch trains densely and is re-sparsified at its end.
+        num_tokens: N_T, the number of the target's ordinary tokens, whose ids are 0 to N_T - 1.
+        width: the width of the source's word embedding.
+        special_ids: the source's id of each special token of the target, by the target's id as text (JSON keys are texts).
+        unknown_id: the id of the target's unknown token, whose embedding is the mean of all rows.
+        sparsity: s, the largest number of atoms in a row of Theta; None for a free table.
+        num_atoms: the number of atoms of a learned dictionary; None if the atoms are the source's tokens.
+        window: w, the number of letters that a row stands for.
+        warmup_epochs: the number of epochs of dense training before the support is computed.
+        alternating: whether every epoch trains densely and is sparsified again at its end.
     """
 
     num_tokens: int
@@ -66,7 +67,7 @@ class VocabularyOptions:
 
     def __post_init__(self) -> None:
         if self.sparsity is not None and self.sparsity < 1:
-            raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom a token, or null for a free table.")
+            raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom per token, or null for a free table.")
         if self.window < 1 or (self.window > 1 and self.unknown_id is None):
             raise InputError(f"window is {self.window}: give 1, or more where the tokenizer has an unknown token.")
         if self.num_rows > 2**16:
@@ -76,19 +77,27 @@ class VocabularyOptions:
 
     @property
     def num_rows(self) -> int:
-        """Rows of V_T."""
+        """The number of rows of V_T."""
         rows: int = self.num_tokens**self.window
         return rows
 
 
 class Vocabulary(InputTransform):
-    """Replaces the embedding table by `self.table()` (N_T, width); theta is `codes`, `offset` or both."""
+    """Replaces the embedding table by `table(source)` (N_T, width). Theta is `codes` (N_T, s), `offset` (N_T, width) or both.
+
+    >>> vocabulary = Vocabulary(VocabularyOptions(num_tokens=4, width=32, special_ids={"4": 0}, sparsity=2))
+    >>> error = vocabulary.fit_table(text_source.embed(torch.arange(60, 64)), text_source)
+    >>> round(error, 4)  # these rows are atoms themselves
+    0.0
+    >>> vocabulary({"input_ids": torch.tensor([[0, 1, 2, 3]])}, text_source)["inputs_embeds"].shape
+    torch.Size([1, 4, 32])
+    """
 
     Options = VocabularyOptions
     drawing = "a heat map of the target's tokens over the source's"
     options: VocabularyOptions
     per_token = True
-    passing = ("offset", "scale")  # of the dense phase: gone when training has ended
+    transient = ("offset", "scale")  # of the dense phase; removed when training ends
 
     support: Tensor
     atoms: Tensor
@@ -107,10 +116,10 @@ class Vocabulary(InputTransform):
         self.register_buffer("scale", torch.ones(()) if dense else None)
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
-        self._folded: Kept[Tensor] = Kept()
+        self._folded: ParameterCache[Tensor] = ParameterCache()
 
     def check(self, spec: SourceSpec) -> None:
-        """The source must take tokens, embed as wide as the table is, and have the special tokens and atoms it stands on."""
+        """Raise `InputError` unless the source takes tokens and has the table's width, the special tokens and s atoms."""
         spec.check_tokens()
         options = self.options
         if spec.embedding_width != options.width:
@@ -124,7 +133,7 @@ class Vocabulary(InputTransform):
             raise InputError(f"sparsity is {options.sparsity}, but there are only {atoms} atoms: give at most as many.")
 
     def dictionary(self, source: Source) -> Tensor:
-        """D (atoms, width) in float32, scaled as the source scales its embeddings."""
+        """The dictionary D (atoms, width) in float32, scaled as the source scales its embeddings."""
         return self.atoms if self.options.num_atoms is not None else _source_table(source)
 
     def _atoms_of_support(self, source: Source) -> Tensor:
@@ -133,20 +142,20 @@ class Vocabulary(InputTransform):
         return source.embed(self.support).detach().float()
 
     def table(self, source: Source) -> Tensor:
-        """V_T (N_T, width) in float32, also under autocast, with a gradient to theta."""
+        """The table V_T (N_T, width) in float32, also under autocast, with a gradient to theta."""
         parts = []
         if self.options.sparsity is not None:
             atoms = self._atoms_of_support(source)
-            with torch.autocast(atoms.device.type, enabled=False):  # so that what is kept folded fits every later call
+            with torch.autocast(atoms.device.type, enabled=False):  # so that the cached table fits every later call
                 parts.append(torch.einsum("ns,nsw->nw", self.codes, atoms))
         if self.offset is not None and self.scale is not None:
-            # After the warm-up it stays in the graph, without effect, so that processes agree on what has a gradient.
+            # After the warm-up the offset stays in the graph without effect, so that it has a gradient in every process.
             active = self.dense_phase or not parts
             parts.append(self.scale * self.offset if active else 0 * self.offset)
         return sum(parts[1:], parts[0])
 
     def _whole_table(self, source: Source) -> Tensor:
-        """Rows for every id of the target's tokenizer: ordinary tokens, the unknown one, special tokens."""
+        """The rows for every id of the target's tokenizer: ordinary tokens, the unknown token, special tokens."""
         table = self.table(source)
         special = {int(ours): theirs for ours, theirs in self.options.special_ids.items()}
         last = max([self.options.num_tokens - 1, *special, self.options.unknown_id or 0])
@@ -159,7 +168,7 @@ class Vocabulary(InputTransform):
         return torch.cat([table, torch.where(is_unknown, table.mean(0, keepdim=True), rows)])
 
     def folded(self, source: Source) -> Tensor:
-        """The whole table; without gradients it is computed once and kept until theta changes."""
+        """The table for every id of the target's tokenizer; without gradients it is cached until theta changes."""
         if torch.is_grad_enabled():
             self._folded.forget()
             return self._whole_table(source)
@@ -168,12 +177,12 @@ class Vocabulary(InputTransform):
         return self._folded.get(self, key, lambda: self._whole_table(source))
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
-        """`input_ids`, `attention_mask` (batch, tokens) to `inputs_embeds` (batch, tokens, width).
+        """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
-        Empty sequences come as one padding token, which is not attended to.
+        If all sequences are empty, each becomes one padding token, which is not attended to.
 
         Raises:
-            InputError: an id is past the target's vocabulary, so it did not come from the adapter's tokenizer.
+            InputError: an id is not in the target's vocabulary, so it did not come from the adapter's tokenizer.
         """
         ids, mask = ids_and_mask(batch, self.options.special_ids)
         table = self.folded(source)
@@ -187,7 +196,7 @@ class Vocabulary(InputTransform):
         return {"inputs_embeds": embeds, "attention_mask": mask}
 
     def row_ids(self, ids: Tensor) -> Tensor:
-        """The row of the whole table for every position (batch, tokens); see the module's docstring on windows."""
+        """The index into the rows of `folded` of every position (batch, tokens); the module's docstring explains windows."""
         count, window = self.options.num_tokens, self.options.window
         if window == 1:
             return ids
@@ -204,28 +213,28 @@ class Vocabulary(InputTransform):
     # ------------------------------------------------------------------------------------------------- inspection
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """`sparsity`, and the source tokens that each target token became (`vocabulary`); see `combinations`."""
+        """`sparsity`, and `vocabulary`: the source tokens that each target token combines (`combinations`)."""
         return {"sparsity": self.options.sparsity, "vocabulary": self.combinations(probe)}
 
-    def lines(self, found: dict[str, Any]) -> Lines:
-        """A line per target token."""
-        how = f"at most {found['sparsity']} source tokens each" if found["sparsity"] else "nearest source tokens"
-        rows = found["vocabulary"].items()
+    def lines(self, description: dict[str, Any]) -> Lines:
+        """One line per target token."""
+        sparsity, rows = description["sparsity"], description["vocabulary"].items()
+        how = f"at most {sparsity} source tokens each" if sparsity else "nearest source tokens"
         table = [
             f"  {name:<12} {'  '.join(f'{value:+.2f} {token}' for token, value in tokens)}" for name, tokens in rows
         ]
-        return Lines(body=[f"what the target's tokens became ({how}):", *table])
+        return Lines(body=[f"source tokens of each target token ({how}):", *table])
 
     def picture(self, probe: Probe) -> HeatMap:
-        """Target tokens over source tokens."""
+        """A table of target tokens (rows) and source tokens (columns)."""
         return HeatMap(self.combinations(probe), "coefficient" if self.options.sparsity else "cosine")
 
     @torch.no_grad()
     def combinations(self, probe: Probe) -> dict[str, list[tuple[str, float]]]:
-        """For each target token the source tokens it is a combination of, the largest coefficient first.
+        """The source tokens that each target token combines, with the largest coefficients first.
 
         Returns:
-            {target token: [(source token, coefficient), ...]}, at most `probe.top` of them; for a free table the nearest
+            {target token: [(source token, coefficient), ...]}, with at most `probe.top` pairs; for a free table the nearest
             source tokens with their cosine. A learned atom is called "atom 17", and a source token without a name "#17".
         """
         letters = probe.processor.convert_ids_to_tokens(list(range(self.options.num_tokens)))
@@ -235,14 +244,14 @@ class Vocabulary(InputTransform):
             table = probe.source.embedding.weight
             rows = nearest_tokens(self.table(probe.source), table, tokenizer or Numbered(len(table)), probe.top)
             return dict(zip(names, rows, strict=True))
-        found = {}
+        combinations = {}
         for name, support, codes in zip(names, self.support.tolist(), self.codes.tolist(), strict=True):
             merged: dict[int, float] = {}
             for atom, code in zip(support, codes, strict=True):
                 merged[atom] = merged.get(atom, 0.0) + code
             order = sorted((atom for atom in merged if merged[atom]), key=lambda atom: -abs(merged[atom]))
-            found[name] = [(self._name(atom, tokenizer), round(merged[atom], 3)) for atom in order[: probe.top]]
-        return found
+            combinations[name] = [(self._name(atom, tokenizer), round(merged[atom], 3)) for atom in order[: probe.top]]
+        return combinations
 
     def _name(self, atom: int, tokenizer: Any) -> str:
         if self.options.num_atoms is not None:
@@ -254,11 +263,11 @@ class Vocabulary(InputTransform):
 
     @torch.no_grad()
     def fit_table(self, target: Tensor, source: Source) -> float:
-        """Set theta to the nearest s-sparse Theta, found by orthogonal matching pursuit; the offset becomes zero.
+        """Approximate a table by an s-sparse Theta with orthogonal matching pursuit. The offset becomes zero.
 
         Args:
-            target: (N_T, width), the table to come near.
-            source: whose tokens are the atoms.
+            target: the table to approximate (N_T, width).
+            source: the frozen source, whose tokens are the atoms.
 
         Returns:
             The relative error `|V_T - target| / |target|`; 0 for a free table.
@@ -272,19 +281,19 @@ class Vocabulary(InputTransform):
         from ..dictionary import orthogonal_matching_pursuit
 
         atoms, target = self.dictionary(source), target.float()
-        found = orthogonal_matching_pursuit(atoms, target, self.options.sparsity)
-        self.codes.copy_(found.codes)
-        self.support.copy_(_spare_atoms(found.support, found.codes, atoms, target))
+        sparse = orthogonal_matching_pursuit(atoms, target, self.options.sparsity)
+        self.codes.copy_(sparse.codes)
+        self.support.copy_(_spare_atoms(sparse.support, sparse.codes, atoms, target))
         if self.offset is not None:
             self.offset.zero_()
         return float((self.table(source) - target).norm() / target.norm().clamp(min=1e-12))
 
     def begin_epoch(self, epoch: float) -> None:
-        """Dense training in the warm-up, or in every epoch when alternating."""
+        """Train densely in the warm-up, or in every epoch when alternating."""
         self.dense_phase = self.options.alternating or epoch < self.options.warmup_epochs
 
     def end_epoch(self, source: Source) -> None:
-        """The nearest s-sparse Theta, when alternating and at every epoch of the warm-up that could be its last."""
+        """Sparsify theta again after an epoch of dense training, so that its checkpoint is s-sparse."""
         if self.options.sparsity is None or self.offset is None:
             return
         if self.dense_phase:
@@ -294,7 +303,7 @@ class Vocabulary(InputTransform):
                 self.offset.zero_()
 
     def end_training(self, source: Source) -> None:
-        """From now on codes alone are theta."""
+        """Remove the offset, so that theta is `codes` alone."""
         if self.options.sparsity is not None and self.offset is not None:
             if self.offset.any():
                 self.fit_table(self.table(source).detach(), source)
@@ -303,16 +312,23 @@ class Vocabulary(InputTransform):
 
 
 def _source_table(source: Source) -> Tensor:
-    """V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
+    """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
     ids = torch.arange(source.spec.vocab_size, device=source.device)
     return source.embed(ids).detach().float()
 
 
 def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple[Tensor, Tensor]:
-    """`input_ids` and `attention_mask` (batch, tokens), at least one token long.
+    """`input_ids` and `attention_mask` (batch, tokens) of a batch, at least one token long.
 
-    Where all sequences are empty, which needs a source that puts no special token around a text, they become one padding
-    token each, as they are in a batch with longer ones: padding is then the first of the special tokens.
+    All sequences of a batch can be empty if the source puts no special token around a text. Each then becomes one padding
+    token, as in a batch with longer sequences. Padding is the first of the special tokens.
+
+    Args:
+        batch: has `input_ids`, and `attention_mask` if there is padding.
+        special_ids: the source's id of each special token, by the target's id as text.
+
+    >>> ids_and_mask({"input_ids": torch.tensor([[0, 1]])}, {"4": 0})
+    (tensor([[0, 1]]), tensor([[1, 1]]))
     """
     ids, mask = batch["input_ids"], batch.get("attention_mask")
     if ids.shape[1] == 0:
@@ -322,7 +338,10 @@ def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple
 
 
 def check_special_ids(special_ids: dict[str, int], spec: SourceSpec) -> None:
-    """Raise `InputError` if the source has no embedding for a special token."""
+    """Raise `InputError` if the source has no embedding for a special token.
+
+    >>> check_special_ids({"4": 0, "5": 2}, text_source.spec)
+    """
     for theirs in special_ids.values():
         if not 0 <= theirs < spec.vocab_size:
             raise InputError(
@@ -332,9 +351,9 @@ def check_special_ids(special_ids: dict[str, int], spec: SourceSpec) -> None:
 
 
 def _spare_atoms(support: Tensor, codes: Tensor, atoms: Tensor, target: Tensor) -> Tensor:
-    """A support whose unused places (code 0) hold the nearest atoms that a row does not use yet, for training to take up.
+    """A support (N_T, s) whose unused places (code 0) hold the nearest unused atoms of the row, so that training can use them.
 
-    A target that is an atom itself needs one; the other s - 1 codes of its row would all stand on the same filler.
+    A target that is an atom itself uses one place. Otherwise the other s - 1 places of its row would all hold the same atom.
     """
     unused = codes == 0
     if not unused.any():

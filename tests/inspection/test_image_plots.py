@@ -61,7 +61,7 @@ def test_the_pictures_are_the_program_and_the_canvas_before_and_after(folder, tm
     plot_model(model, processor, tmp_path / "plot.png", "title")
     views, program = look(model, processor), model.transform.program().detach()
     factor = 0.5 / float(program.abs().max())
-    assert list(drawn) == [f"what the program adds, x {factor:.2g}", "before", "after"]
+    assert list(drawn) == [f"the program, x {factor:.2g}", "before", "after"]
     np.testing.assert_allclose(next(iter(drawn.values())), hwc(0.5 + factor * program), atol=1e-6)
     np.testing.assert_array_equal(drawn["before"], hwc(views.before))
     np.testing.assert_array_equal(drawn["after"], hwc(views.after))
@@ -71,13 +71,13 @@ def test_the_pictures_are_the_program_and_the_canvas_before_and_after(folder, tm
 def test_an_untrained_program_is_plain_grey(folder, tmp_path, drawn):
     model, processor = make(folder, "elsayed", fill=0.0)
     plot_model(model, processor, tmp_path / "plot.png", "title")
-    assert (drawn["what the program adds"] == 0.5).all()
+    assert (drawn["the program"] == 0.5).all()
 
 
 def test_a_mask_is_drawn_beside_its_program(folder, tmp_path, drawn):
     plot_model(*make(folder, "smm"), tmp_path / "plot.png", "title")
     assert [title.split(",")[0] for title in drawn] == [
-        "what the program adds", "its mask for the example", "before", "after",
+        "the program", "its mask for the example", "before", "after",
     ]  # fmt: skip
 
 

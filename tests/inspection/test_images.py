@@ -222,8 +222,8 @@ def test_the_text_says_where_and_how_far(folder):
     text = describe(inspect_model(*make(folder, "elsayed", fill=0.7)))
     assert "canvas: 32 x 32 pixels; the image of 8 x 8, 12 from the top and 12 from the left\n" in text
     assert (
-        "program: 2,880 numbers, on 94% of the canvas; it moves a pixel there by 0.302 on average and 0.302 at most, of 1 "
-        "(seen on a test card)" in text
+        "program: 2,880 numbers, on 94% of the canvas; it changes a pixel by 0.302 on average and 0.302 at most, of 1 "
+        "(on a test card)" in text
     )
     text = describe(inspect_model(*make(folder, "elsayed", image_size=6, copies=5)))
     assert "; 5 images, each of 6 x 6, the first 5 from the top and 2 from the left\n" in text

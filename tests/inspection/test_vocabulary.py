@@ -135,7 +135,7 @@ def test_a_source_that_has_moved_is_named_from_where_it_is(made, tmp_path, sourc
 
 def test_the_description_has_a_line_a_target_token(made):
     text = describe(inspect_model(*made))
-    assert "what the target's tokens became (at most 3 source tokens each):" in text
+    assert "source tokens of each target token (at most 3 source tokens each):" in text
     assert "A            -2.00 film  +0.50 good  +0.25 dull" in text
 
 

@@ -27,5 +27,8 @@ def names(folder: Path) -> dict[str, Any]:
         "dual_source": tiny_dual.save_source(folder / "dual", "clip"),
     }
     sources = {name: load_source(str(path))[0] for name, path in folders.items()}
-    tokenizer = sources["text_source"].load_processor(str(folders["text_source"]), {})
-    return {"np": np, "torch": torch, **sources, "tokenizer": tokenizer, "texts": TEXTS}
+    tokenizer, dual_tokenizer = (
+        sources[name].load_processor(str(folders[name]), {}) for name in ("text_source", "dual_source")
+    )
+    made = {**sources, "tokenizer": tokenizer, "dual_tokenizer": dual_tokenizer, "texts": TEXTS}
+    return {"np": np, "torch": torch, **made}

@@ -298,7 +298,7 @@ def test_refused_options(options, message):
         (torch.zeros(2, 1, 2, 4), "The images are 2 x 1 x 2 x 4: give"),
         (
             torch.full((1, 3, 2, 4), -0.5),
-            "The pixels go from -0.5 to -0.5, but must lie from 0 to 1: use the processor",
+            "The pixels go from -0.5 to -0.5, but must go from 0 to 1: use the processor",
         ),
         (torch.full((1, 3, 2, 4), 255, dtype=torch.uint8), "go from 255 to 255"),
         (torch.full((1, 3, 2, 4), torch.nan), "go from nan to nan"),

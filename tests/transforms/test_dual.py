@@ -117,13 +117,13 @@ def test_a_table_starts_with_the_rows_of_the_tokens_it_shares(source):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"image": IMAGE}, "has no program of its texts, and this one one: use the same text_program"),
-        ({"image": IMAGE, "text": {**text_options("low_rank"), "unit": 0.25}}, "has unit=0.25, and this one 0.5"),
+        ({"image": IMAGE}, "has no program of its texts, and this one has one: use the same text_program"),
+        ({"image": IMAGE, "text": {**text_options("low_rank"), "unit": 0.25}}, "has unit=0.25, and this one has 0.5"),
         (
             {"image": {**IMAGE, "amplitude": 0.5}, "text": text_options("low_rank")},
-            "has amplitude=0.5, and this one 1.0",
+            "has amplitude=0.5, and this one has 1.0",
         ),
-        ({"image": IMAGE, "text": text_options("low_rank"), "resolution": 16}, "has resolution=16, and this one None"),
+        ({"image": IMAGE, "text": text_options("low_rank"), "resolution": 16}, "has resolution=16, and this one has None"),
     ],
 )
 def test_programs_that_mean_something_else_are_no_start(options, sentence, source):
@@ -162,7 +162,7 @@ def test_an_images_pixels_are_checked_and_resized_once(source, monkeypatch):
     perturb(made)
     pixels, seen = torch.rand(2, 3, 20, 24), []
     for module in (canvas, dual):
-        monkeypatch.setattr(module, "prepared", lambda *given, real=module.prepared: seen.append(1) or real(*given))
+        monkeypatch.setattr(module, "resized", lambda *given, real=module.resized: seen.append(1) or real(*given))
     inputs = made({"pixel_values": pixels}, source)
     assert len(seen) == 1
     plain = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)

@@ -129,7 +129,7 @@ def test_refused_features(use):
         use(overlay(), torch.zeros(2, 4))
     rows = torch.zeros(3, 5)
     rows[2, 1] = torch.nan
-    with pytest.raises(InputError, match="Feature 1 of row 2 is nan: fill what is missing"):
+    with pytest.raises(InputError, match="Feature 1 of row 2 is nan: fill in missing values first"):
         use(overlay(), rows)
 
 

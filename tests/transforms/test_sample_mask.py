@@ -122,7 +122,7 @@ def test_refused_options(options, message):
 
 
 def test_normalised_pixels_and_another_canvas_are_refused():
-    with pytest.raises(InputError, match="must not normalise"):
+    with pytest.raises(InputError, match="which does not normalise"):
         pixels(sample_mask(), images() - 0.5)
     with pytest.raises(InputError, match="The canvas is 8 x 12, but the source takes images of 32 x 32"):
         sample_mask().check(tiny_vision.make_source("resnet").spec)
