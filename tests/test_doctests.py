@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,11 @@ def names(tmp_path_factory):
 def test_examples_print_what_they_say(name, names):
     result = doctest.testmod(importlib.import_module(name), extraglobs=names)
     assert result.failed == 0
+
+
+def test_the_site_explains_every_name(names):
+    pages = (Path(__file__).parent.parent / "tools" / "pages.py").read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in pages] == []
 
 
 def is_options(value: object) -> bool:

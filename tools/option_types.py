@@ -18,9 +18,9 @@ from hf_reprogram.methods import METHODS
 from hf_reprogram.methods.reprogramming import reprogram
 
 PATH = Path(__file__).resolve().parent.parent / "hf_reprogram" / "methods" / "option_types.py"
-HEAD = '''"""Types of what `reprogram` takes, by method; for editors and type checkers, never imported at run time.
+HEAD = '''"""The types of the options of `reprogram`, by method, for editors and type checkers; never imported at run time.
 
-Written by `python tools/option_types.py`: change the `Options` of a method, then run it.
+`python tools/option_types.py` writes this file: change the `Options` of a method, then run it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def generated() -> str:
     parameters = signature.parameters.values()
     first = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     common = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-    parts = [HEAD, record("CommonOptions", "TypedDict", "What every method takes.", common)]
+    parts = [HEAD, record("CommonOptions", "TypedDict", "The options of every method.", common)]
     calls = [PROTOCOL]
     for name in METHODS:
         method = METHODS[name]
@@ -62,7 +62,7 @@ def generated() -> str:
             continue
         kind = f"{method.__name__}Options"
         own = {field.name: str(field.type) for field in fields(method.Options)}
-        parts.append(record(kind, "CommonOptions", f"What the method `{name}` takes.", own))
+        parts.append(record(kind, "CommonOptions", f"The options of the method `{name}`.", own))
         lines = ["    @overload", "    def __call__(", "        self,"]
         for p in first:
             default = "" if p.default is p.empty else f" = {p.default!r}"

@@ -243,19 +243,46 @@ ROOMS = {
     "hf_reprogram": "the model, its config, and how it is made",
     "ood": "out-of-distribution scores and metrics, which stand on their own",
     "dictionary": "sparse codes and dictionaries, which stand on their own",
-    "modalities": "what a kind of target data needs",
+    "modalities": "the kinds of target data",
     "sources": "the frozen models",
-    "transforms": "theta",
-    "mappings": "omega",
-    "methods": "the papers",
+    "transforms": "the input transforms, with theta",
+    "mappings": "the output mappings, with omega",
+    "methods": "the papers' choices of a transform and a mapping",
     "tasks": "data, splits, problems and metrics",
     "training": "one model: fit, predict, callbacks",
-    "baselines": "what needs no reprogramming",
-    "inspection": "what parts say of themselves",
+    "baselines": "models and rules to compare with",
+    "inspection": "descriptions and pictures of an adapter",
     "reports": "tables, cards and plots of results",
     "experiments": "recipes and runs",
     "hub": "pushing to the Hub",
 }
+
+
+# `tests/support/examples.py` makes these names.
+NAMES = """\
+## The names in the examples
+
+The tests run every example. `torch` and `np` (NumPy) are imported. Some names stand for tiny models with random weights, which
+keep an example short and fast:
+
+| name | value |
+|---|---|
+| `text_source` | a BERT with a masked-LM head: width 32, 64 positions, a vocabulary of 112 tokens |
+| `text_classifier` | a BERT classifier of 6 labels, of the same size and vocabulary |
+| `tokenizer` | the tokenizer of both |
+| `image_source` | a ViT classifier of 12 labels, `thing 0` to `thing 11`: images of 32 x 32 pixels, patches of 8, width 32 |
+| `dual_source` | a CLIP of the same image size: text width 32, features of width 24 |
+| `dual_tokenizer` | the tokenizer of its text tower, which has one token per letter |
+| `texts` | four short sentences |
+
+To run an example with a real model, load one under the same name. The shapes that depend on the model then differ.
+
+```python
+from hf_reprogram.sources import load_source
+
+text_source, _ = load_source("google-bert/bert-base-uncased")
+```
+"""
 
 
 def public(path: Path) -> bool:
@@ -282,7 +309,7 @@ def api() -> Iterator[tuple[str, str]]:
     yield (
         "api/index.md",
         "# API reference\n\nThe package is the equation, one folder for each term.\n\n"
-        f"{index}\n\nThe function to start from is [`reprogram`][hf_reprogram.methods.reprogramming.reprogram].\n",
+        f"{index}\n\nThe function to start from is [`reprogram`][hf_reprogram.methods.reprogramming.reprogram].\n\n{NAMES}",
     )
 
 

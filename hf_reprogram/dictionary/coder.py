@@ -17,7 +17,12 @@ FLOATS = [np.float64, np.float32]  # computed as they come; everything else beco
 
 
 class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """`transform` and its inverse for an estimator whose `fit` leaves `components_` (n_atoms, n_features)."""
+    """`transform` and `inverse_transform` of an estimator whose `fit` sets `components_` (n_atoms, n_features).
+
+    >>> codes = OMPCoder(1).fit([[0.0, 2.0], [1.0, 0.0]]).transform([[0.0, 6.0]])
+    >>> codes
+    array([[3., 0.]])
+    """
 
     n_nonzero_coefs: int | None
     components_: Array
@@ -102,5 +107,9 @@ class OMPCoder(SparseTransformer):
 
 
 def tensor(rows: Array) -> torch.Tensor:
-    """The same memory as a tensor, or a copy if it is read-only."""
+    """A tensor of the same memory, or of a copy if the array is read-only.
+
+    >>> tensor(np.ones(2)).tolist()
+    [1.0, 1.0]
+    """
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())

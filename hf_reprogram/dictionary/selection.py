@@ -26,11 +26,20 @@ _ROUNDOFF = torch.finfo(torch.bfloat16).eps / 2
 
 
 class Rows(NamedTuple):
-    """Vectors whose squares neither overflow nor vanish: one as given is `scales * values`; zero ones have inverse 0."""
+    """Vectors that are scaled so that their squares neither overflow nor vanish.
 
-    values: Tensor  # (rows, width)
-    scales: Tensor  # (rows,)
-    inverse_norms: Tensor  # (rows,), of `values`
+    Attributes:
+        values: the scaled vectors (rows, width).
+        scales: the scale of each (rows,); a vector before scaling is `scales * values`.
+        inverse_norms: 1 / norm of each scaled vector (rows,), and 0 for a zero vector.
+
+    >>> Rows.of(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), "atom").inverse_norms.tolist()
+    [0.20000000298023224, 0.0]
+    """
+
+    values: Tensor
+    scales: Tensor
+    inverse_norms: Tensor
 
     @classmethod
     def of(cls, values: Tensor, what: str) -> Rows:
@@ -72,10 +81,17 @@ class Rows(NamedTuple):
 
 
 class Coarse(NamedTuple):
-    """Vectors of norm one in bfloat16."""
+    """Vectors of norm one in bfloat16.
 
-    values: Tensor  # (rows, width), with zero rows at the end to fill a group
-    error: float  # the largest norm of what rounding changed
+    Attributes:
+        values: (rows, width), with zero rows at the end to fill a group.
+        error: the largest norm of a vector's rounding error.
+
+    >>> coarse = Coarse(torch.eye(2, dtype=torch.bfloat16), error=0.0)
+    """
+
+    values: Tensor
+    error: float
 
 
 def nearest(atoms: Rows, coarse: Coarse | None, residuals: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Methods: one file a paper, which says which transform, which mapping and which defaults. A new one is a line here."""
+"""Methods: one file per paper, with its input transform, its output mapping and its defaults, and one line in `METHODS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method is: a paper's choice of input transform, output mapping and defaults."""
+"""The interface of a method: a paper's choice of input transform, output mapping and defaults."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ class MethodInfo:
 
     Attributes:
         title, authors, year: the paper.
-        arxiv: its number there; empty if it is not there.
-        source: what kind of frozen model it takes.
-        transform, mapping: names in the registries.
-        differs: what this implementation does differently, and why; empty if nothing.
+        arxiv: the paper's number on arXiv; empty if it is not there.
+        source: the kinds of frozen models that the method takes, in words.
+        transform, mapping: the names of the two parts in their registries.
+        differs: the differences of this implementation from the paper, separated by semicolons; empty if there are none.
         pipeline_tag: the task as the Hub names it.
-        venue: where it was published, for a paper that is not on arXiv.
-        label: what to call the method in a table or a title.
+        venue: the conference or journal of a paper that is not on arXiv.
+        label: the method's name in a table or a title.
+
+    >>> from hf_reprogram.methods import METHODS
+    >>> METHODS["warp"].info.title
+    'WARP: Word-level Adversarial ReProgramming'
     """
 
     title: str
@@ -39,21 +43,24 @@ class MethodInfo:
 
     @property
     def where(self) -> str:
-        """Where to find the paper, in words."""
+        """The place of the paper: its arXiv number or its venue."""
         return f"arXiv:{self.arxiv}" if self.arxiv else self.venue
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be learned.
+    """The task that a method is composed for.
 
     Attributes:
-        num_labels: outputs: classes, labels, 1 for a number, 0 where the processor's vocabulary decides (infilling).
+        num_labels: the number of outputs: classes or labels; 1 for a regression; 0 for infilling, where the vocabulary decides.
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification"
             or "infilling".
-        texts: training texts, for methods that take a vocabulary from them.
-        features: training rows (n, features) of a table, for methods that draw them.
-        labels: names of the classes.
+        texts: the training texts, for methods that take a vocabulary from them.
+        features: the training rows (n, columns) of a table, for methods that draw them.
+        labels: the names of the classes.
+
+    >>> Target(num_labels=2, labels=["no", "yes"]).per_token
+    False
     """
 
     num_labels: int
@@ -64,18 +71,23 @@ class Target:
 
     @property
     def per_token(self) -> bool:
-        """Whether there is a label a token."""
+        """Whether there is one label per token."""
         return self.problem_type in ("token_classification", "infilling")
 
 
 @dataclass
 class Parts:
-    """What a method composes.
+    """The two parts that a method composes, and the processor.
 
     Attributes:
-        transform, mapping: `{"type": name, **options}` of the two parts.
-        processor: of the target's data.
-        labels: names of the outputs, where the processor decides them.
+        transform, mapping: the two parts as plain data, `{"type": name, **options}`.
+        processor: the processor of the target's data; None if it needs none.
+        labels: the names of the outputs, if the processor decides them.
+
+    >>> from hf_reprogram.methods.elsayed import Elsayed, ElsayedOptions
+    >>> parts = Elsayed(ElsayedOptions()).compose(image_source, None, Target(num_labels=2))
+    >>> parts.transform["type"], parts.mapping["type"]
+    ('canvas', 'label_map')
     """
 
     transform: dict[str, Any]
@@ -85,10 +97,17 @@ class Parts:
 
 
 class Method(ABC):
-    """A paper.
+    """A paper's method. It chooses the two parts for a source and a target, and sets their initial values.
 
-    `Options` is a dataclass of what a user may choose, `training` the paper's `TrainingArguments`, and `problem_types`
-    what it can be trained for.
+    Attributes:
+        info: the paper.
+        Options: the dataclass of the options that a user may choose.
+        problem_types: the problems that the method can be trained for, as in `Target.problem_type`.
+        training: the paper's `TrainingArguments` by name.
+
+    >>> from hf_reprogram.methods.warp import Warp
+    >>> Warp(Warp.Options(num_prompts=4)).arguments()["learning_rate"]
+    0.001
     """
 
     info: ClassVar[MethodInfo]
@@ -105,8 +124,22 @@ class Method(ABC):
 
     @abstractmethod
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """The two parts for a source with its processor, and the processor for the target's data."""
+        """The two parts and the processor for a target.
+
+        Args:
+            source: the frozen source.
+            processor: the source's own processor, such as its tokenizer; None if it has none.
+            target: the task.
+
+        Raises:
+            InputError: the method does not fit the source or the target.
+        """
 
     @abstractmethod
     def initialize(self, model: Any, processor: Any) -> None:
-        """Set theta and omega of a new model."""
+        """Set the initial theta and omega of a new model.
+
+        Args:
+            model: the `ReprogrammedModel`, which is changed.
+            processor: the processor that `compose` returned.
+        """

@@ -2,8 +2,9 @@
 
     x~ = place(x) + M * sigmoid(W);     logit_t = sum over s of w(t, s) logit_s
 
-theta: a program around the image, as in ILM-VP.  omega: how often each class is meant when the source says each of its labels,
-counted anew before every epoch; BLM counts its first guess, BLM+ the probabilities of its most probable labels.
+Theta is a program around the image, as in ILM-VP. Omega has no trained weights: w(t, s) is the normalised frequency of class t
+among the examples with source label s, which is counted again before every epoch. BLM counts the source's most probable label,
+and BLM+ adds up the probabilities of its most probable labels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from .ilm_vp import ILMVP, ILMVPOptions
 
 @dataclass
 class BLMOptions(ILMVPOptions):
-    """See `CanvasProgramOptions`; `label_mapping` is "blm_plus" or "blm", whose default is to mix logits as the authors do."""
+    """Options of BLM: those of `CanvasProgramOptions`, with `label_mapping` "blm_plus" or "blm".
+
+    By default `aggregate` is "mean_logit", as the authors have it.
+    """
 
     label_mapping: str = "blm_plus"
     labels_per_class: int | None = None
@@ -29,7 +33,13 @@ class BLMOptions(ILMVPOptions):
 
 
 class BLM(ILMVP):
-    """ILM-VP's program with a Bayesian label map."""
+    """ILM-VP's program with a Bayesian label map.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(image_source, "blm", ["cat", "dog"], image_size=8)
+    >>> model.num_trainable()  # 3 * (32 * 32 - 8 * 8)
+    2880
+    """
 
     info = MethodInfo(
         title="Bayesian-guided Label Mapping for Visual Reprogramming",
@@ -40,9 +50,9 @@ class BLM(ILMVP):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="chosen on validation, where the authors choose on test; 50 epochs of a cosine in place of 200 of a stepped "
-        "schedule; images of a quarter of the canvas's side, or of image_size, where theirs have 32 or 128 of 224 pixels; "
-        "batches of 64, not 64 to 256",
+        differs="the best epoch is selected on validation, where the authors select it on test; training has 50 epochs with a "
+        "cosine schedule, where theirs has 200 with a stepped one; images have a quarter of the canvas's side, or image_size, "
+        "where theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 256",
         pipeline_tag="image-classification",
     )
     Options = BLMOptions

@@ -1,8 +1,8 @@
-"""What the methods for image sources share: a program on the canvas, and what is made of the source's answer.
+"""The parts that the methods for image sources share: a program on the canvas, and a mapping of the source's output.
 
     x~ = clip(place(x) + M * a * squash(W), 0, 1)        y = omega(f(x~))
 
-A method is its paper's choice among these options, in a file of its own.
+Each paper's choice among these options has a file of its own.
 """
 
 from __future__ import annotations
@@ -28,20 +28,24 @@ READS = ("logits", "probabilities", "features")
 
 @dataclass
 class OutputOptions:
-    """What the source's answer becomes.
+    """The options of the output mapping.
 
     Attributes:
         mapping: "label_map" (sets or weights of the source's own labels), "rvp" (sets with trained weights) or "dense" (a
             trained linear layer).
-        label_mapping: how the labels are found for a label map or "rvp": "random", "identity", "frequency", "optimal",
-            "iterative", "blm", "blm_plus" or "similarity" (`hf_reprogram.mappings.label_map`), or "given". A random one is
-            drawn from torch's generator, so that every seed of a run has its own.
-        assignment: with "given", for each class the source's labels, by name or by index.
-        labels_per_class: source labels a class; by default min(10, source labels / classes). BLM weighs all labels, and a
-            method's own number is then left out.
-        aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; by default the first,
-            for BLM the last and for "similarity" the second.
-        reads: what a dense layer sits on: "logits", "probabilities" or "features".
+        label_mapping: the choice of the source labels for "label_map" or "rvp": "random", "identity", "frequency", "optimal",
+            "iterative", "blm", "blm_plus", "similarity" (`hf_reprogram.mappings.label_map`) or "given". A random one is drawn
+            from torch's generator, so each seed of a run has its own.
+        assignment: the source labels of each class, by name or by index, with label_mapping="given".
+        labels_per_class: the number of source labels per class; by default min(10, source labels / classes). BLM has weights
+            for all labels, and does not use it.
+        aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit". The default is
+            "mean_logit" for BLM, "sum_probability" for "similarity", else "mean_probability".
+        reads: the input of a dense layer: "logits", "probabilities" or "features".
+
+    >>> OutputOptions(mapping="dense", aggregate="max_logit")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: aggregate is for mapping='label_map', and mapping is 'dense': leave it out.
     """
 
     mapping: str = "label_map"
@@ -50,14 +54,14 @@ class OutputOptions:
     labels_per_class: int | None = None
     aggregate: str | None = None
     reads: str = "features"
-    further: ClassVar[tuple[str, ...]] = ()  # label mappings of a method's own
+    own_label_mappings: ClassVar[tuple[str, ...]] = ()  # those that one method has in addition
 
     def __post_init__(self) -> None:
         for name, choices in (("mapping", ("label_map", "rvp", "dense")), ("reads", READS)):
             if getattr(self, name) not in choices:
                 raise unknown(name, getattr(self, name), choices)
-        every = (*SETS, *WEIGHTS, *self.further)
-        known = (*HOW, *self.further) if self.mapping == "rvp" else every
+        every = (*SETS, *WEIGHTS, *self.own_label_mappings)
+        known = (*HOW, *self.own_label_mappings) if self.mapping == "rvp" else every
         if self.label_mapping not in known:
             raise unknown(f"label mapping of {self.mapping}", self.label_mapping, known)
         if self.aggregate is not None and self.aggregate not in AGGREGATES:
@@ -71,17 +75,21 @@ class OutputOptions:
 
 
 def output_mapping(options: OutputOptions, source: Source, target: Target) -> dict[str, Any]:
-    """The mapping that `options` name, for a source and a target.
+    """The mapping that `options` choose, as plain data `{"type": name, **options}`.
 
     Raises:
-        InputError: the source has no labels to map, or the target is no classification.
+        InputError: the source lacks the output that the mapping reads, or a label map is asked for where the source has no
+            labels or the target is not a classification.
+
+    >>> output_mapping(OutputOptions(mapping="dense"), image_source, Target(num_labels=2))["width"]
+    32
     """
     widths = source.spec.widths
     if options.mapping == "dense":
         reads = "features" if options.reads == "features" else "logits"
         if reads not in widths:
             raise InputError(
-                f"reads={options.reads!r} is not something this {source.spec.kind} source offers: choose one of "
+                f"reads={options.reads!r} names no output of the {source.spec.kind} source: choose one of "
                 f"{', '.join(name for name in READS if ('features' if name == 'features' else 'logits') in widths)}."
             )
         return {
@@ -94,8 +102,8 @@ def output_mapping(options: OutputOptions, source: Source, target: Target) -> di
         }
     if "logits" not in widths or target.problem_type != "single_label_classification":
         raise InputError(
-            f"mapping={options.mapping!r} takes the labels of a source classifier to those of a classification; this is a "
-            f"{source.spec.kind} source and a {target.problem_type.replace('_', ' ')}: use mapping='dense'."
+            f"mapping={options.mapping!r} needs a source classifier and a single-label classification, and the source's kind "
+            f"is {source.spec.kind}, the problem {target.problem_type.replace('_', ' ')}: use mapping='dense'."
         )
     shared = {
         "type": options.mapping,
@@ -111,35 +119,34 @@ def output_mapping(options: OutputOptions, source: Source, target: Target) -> di
 
 
 def _index(label: int | str, names: Sequence[str]) -> int:
-    """The index of a source label that is given by name, or by index."""
+    """The index of a source label, from its name or its index."""
     if isinstance(label, str):
         if label not in names:
             raise unknown("label of the source", label, names)
         if (count := names.count(label)) > 1:
-            raise InputError(
-                f"The source has {count} labels called {label!r}: give the index of the one that is meant."
-            )
+            raise InputError(f"The source has {count} labels called {label!r}: give the index of one of them.")
         return names.index(label)
     return label
 
 
 @dataclass
 class CanvasProgramOptions(OutputOptions):
-    """A program on the canvas, and what the source's answer becomes.
+    """The options of a program on the canvas, and those of the output mapping.
 
     Attributes:
-        image_size: side of the image on the canvas, in pixels, or [height, width]; by default the whole canvas, and a
-            quarter of its sides where the program surrounds the image.
-        place: "center", or [top, left].
-        copies: of the image on the canvas.
+        image_size: the side of the image on the canvas in pixels, or [height, width]; by default a quarter of the canvas's
+        sides
+            with mask="surround", else the whole canvas.
+        place: the place of the image, "center" or [top, left].
+        copies: the number of copies of the image on the canvas.
         learn_scale: whether the image's scale is trained too.
-        mask: where the program acts: "surround", "border", "full", or the file of an image of the canvas's size, on whose
-            white pixels it does.
-        border: pixels of a border.
-        squash: what bounds the program: "tanh", "sigmoid", "clamp" or "none".
-        amplitude: a, what the squashed program is multiplied with; pixels go from 0 to 1.
-        background: of the canvas where no image lies.
-        l2: weight of the squared program in the loss.
+        mask: the pixels where the program acts: "surround", "border", "full", or the file of an image of the canvas's size,
+            whose white pixels are meant.
+        border: the width in pixels of the frame with mask="border".
+        squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none".
+        amplitude: a, the factor of the squashed program; pixels go from 0 to 1.
+        background: the value of the canvas outside of the image, from 0 (black) to 1 (white).
+        l2: the weight of the squared program in the loss.
     """
 
     image_size: int | list[int] | None = None
@@ -155,7 +162,11 @@ class CanvasProgramOptions(OutputOptions):
 
 
 def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the image on the canvas."""
+    """Height and width of the image on a canvas of height and width `canvas`, in pixels.
+
+    >>> size_on_canvas(CanvasProgramOptions(), (32, 32)), size_on_canvas(CanvasProgramOptions(mask="full"), (32, 32))
+    ((8, 8), (32, 32))
+    """
     size = options.image_size
     if size is None:
         return (canvas[0] // 4, canvas[1] // 4) if options.mask == "surround" else canvas
@@ -166,10 +177,17 @@ def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tu
 
 
 def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
-    """A mask (height, width) from an image file: whether a pixel is nearer to white than to black.
+    """A mask (height, width) from an image file, which is True where a pixel is nearer to white than to black.
 
     Raises:
-        InputError: there is no such image, it has another size, or it is of a kind that `to_rgb` refuses.
+        InputError: there is no such image, it has another size, or `to_rgb` refuses its kind.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+    ...     Image.new("L", (4, 2), color=255).save(file.name)
+    ...     read_mask(file.name, size=(2, 4)).tolist()
+    [[True, True, True, True], [True, True, True, True]]
     """
     from PIL import Image
 
@@ -188,31 +206,42 @@ def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
 
 
 class ImageMethod(Method):
-    """A program on the images of a frozen image model; a subclass says which."""
+    """A method with a program on the images of a frozen image model. A subclass chooses the program.
+
+    >>> from hf_reprogram.methods.smm import SMM, SMMOptions
+    >>> method = SMM(SMMOptions())
+    >>> isinstance(method, ImageMethod), method.program(image_source, (32, 32))["type"]
+    (True, 'sample_mask')
+    """
 
     problem_types = ("single_label_classification", "regression", "multi_label_classification")
     options: Any
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """The program, the mapping, and an image processor for the size that images have on the canvas."""
+        """The program, the mapping, and an image processor for the images' size on the canvas."""
         size = self.size(source.spec.canvas())
         return Parts(self.program(source, size), output_mapping(self.options, source, target), image_processor(size))
 
     def size(self, canvas: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the target's images, for a canvas of a size."""
+        """Height and width of the target's images on a canvas of height and width `canvas`; by default the whole canvas."""
         return canvas
 
     @abstractmethod
     def program(self, source: Source, size: tuple[int, int]) -> dict[str, Any]:
-        """`{"type": name, **options}` of the input transform, for images of a size."""
+        """The input transform as plain data, `{"type": name, **options}`, for images of height and width `size`."""
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """A fresh mapping; programs start at zero."""
+        """Start a fresh mapping. The program starts at zero."""
         model.mapping.reset()
 
 
 class CanvasMethod(ImageMethod):
-    """The `canvas` transform with the options of `CanvasProgramOptions`."""
+    """A method with the `canvas` transform and the options of `CanvasProgramOptions`.
+
+    >>> from hf_reprogram.methods.elsayed import Elsayed, ElsayedOptions
+    >>> Elsayed(ElsayedOptions(image_size=16)).size((32, 32))
+    (16, 16)
+    """
 
     options: CanvasProgramOptions
 

@@ -2,10 +2,11 @@
 
     image = clip(base + unpatch(eps * tanh(theta[tokens])), 0, 1)         logit_t = max over s in B_t of f(image)_s
 
-theta: a patch of pixels per token of the target's tokenizer; the patches of a text are an image, in reading order.  omega: for
-each class, m of the source's most likely labels for the base image; or a dense layer.
+Theta is one patch of pixels per token of the target's tokenizer. The patches of a text form an image, in reading order. Omega
+gives each class m of the source's most likely labels for the base image, or is a dense layer.
 
-A text may have as many tokens as the canvas has patches: 196 of 16 pixels on a canvas of 224, 576 on one of 384.
+A text may have as many tokens as the canvas has patches: with patches of 16 pixels, 196 on a canvas of 224 x 224 pixels and 576
+on one of 384 x 384.
 """
 
 from __future__ import annotations
@@ -30,31 +31,31 @@ from .base import Method, MethodInfo, Parts, Target
 from .composition import OutputOptions, output_mapping
 from .vocabulary import make_tokenizer
 
-OTHERWISE = 16  # the side of a patch on a source that does not project patches, the paper's
+PAPERS_PATCH = 16  # the side of a patch, in pixels, on a source that does not project patches
 
 
 @dataclass
 class CrossModalOptions(OutputOptions):
-    """Options of cross-modal reprogramming; those of the mapping are described in `OutputOptions`.
+    """Options of cross-modal reprogramming, in addition to those of `OutputOptions`.
 
-    Theta has 3 * patch_size ** 2 numbers a token, so that a tokenizer of few tokens makes a small adapter. "words" takes
-    the most frequent words of the training texts, lower-cased, and reads every other word as the unknown token; a given
-    tokenizer keeps its whole vocabulary, 23 million numbers for BERT's on patches of 16 pixels.
+    Theta has 3 * patch_size ** 2 numbers per token, so a tokenizer of few tokens makes a small adapter. "words" takes the most
+    frequent words of the training texts, lower-cased, and reads every other word as the unknown token. Any other tokenizer
+    keeps its whole vocabulary, which is 23 million numbers for BERT's on patches of 16 pixels.
 
     Attributes:
-        label_mapping: also "response": the labels that the source answers the base with, the most likely ones dealt to the
-            classes in turn.
-        aggregate: by default "max_logit", for BLM "mean_logit".
+        label_mapping: one of `OutputOptions`, or "response": the source's most likely labels for the base image, which go to
+            the classes in turn.
+        aggregate: as in `OutputOptions`; by default "max_logit", and "mean_logit" for BLM.
         tokenizer: "words", "characters", "kmers", "residues", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or
             the Hub id or folder of any fast tokenizer.
-        max_vocabulary: the most tokens that are taken from the training texts; null for all.
-        k: length of the k-mers.
-        alphabet: letters of "characters" and "kmers", where the texts or DNA should not decide.
-        patch_size: side of a token's patch in pixels; by default that of the source's own patches, or 16.
+        max_vocabulary: the largest number of tokens from the training texts; null for all.
+        k: the length of the k-mers.
+        alphabet: the letters of "characters" and "kmers"; by default the letters of the texts, and ACGT.
+        patch_size: the side of a token's patch in pixels; by default that of the source's own patches, or 16.
         bounded: whether the program is a small change of the base; else a patch may take any colour.
-        eps: of a bounded program: how far a pixel may move, in units of the source's deviation of its channel.
-        base_image: file of the image that a bounded program changes; by default grey.
-        l2: times the mean squared norm of a patch in theta, added to the loss.
+        eps: the largest change of a pixel by a bounded program, in units of the source's deviation of its channel.
+        base_image: the file of the image that a bounded program changes; by default the base is grey.
+        l2: the weight of the penalty, which is the mean squared norm of a patch in theta.
     """
 
     label_mapping: str = "response"
@@ -67,7 +68,7 @@ class CrossModalOptions(OutputOptions):
     eps: float = 0.2
     base_image: str | None = None
     l2: float = 1e-4
-    further: ClassVar[tuple[str, ...]] = ("response",)
+    own_label_mappings: ClassVar[tuple[str, ...]] = ("response",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,13 +80,23 @@ class CrossModalOptions(OutputOptions):
                 raise InputError(f"{name} is {value!r}: give a whole number, 1 or more, or null.")
         check_whole(k=self.k)
         if self.base_image is not None and not self.bounded:
-            raise InputError("base_image is for bounded=True: an unbounded program leaves nothing of it.")
+            raise InputError(
+                "base_image is for bounded=True, since an unbounded program covers it: give both, or neither."
+            )
         if not self.eps > 0:
             raise InputError(f"eps is {self.eps!r}: give a number more than 0.")
 
 
 class CrossModal(Method):
-    """Token patches and a label map around a frozen image classifier."""
+    """Token patches and a label map around a frozen image classifier.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(image_source, "cross_modal", ["no", "yes"], texts=texts, tokenizer="words")
+    >>> len(tokenizer), model.num_trainable()  # 3 * 8 * 8 numbers per token
+    (14, 2688)
+    >>> model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.shape
+    torch.Size([4, 2])
+    """
 
     info = MethodInfo(
         title="Cross-modal Adversarial Reprogramming",
@@ -96,9 +107,9 @@ class CrossModal(Method):
         source="image classifier; with a dense mapping also an image encoder",
         transform="token_patches",
         mapping="label_map",
-        differs="epochs of larger steps in place of 100,000 small ones; the labels that the base is most likely to be, where "
-        "the authors' code takes the least likely; a vocabulary of the target's own words by default; the penalty is on "
-        "theta and not on the image",
+        differs="training has a few epochs of large steps, where the authors' has 100,000 small steps; classes get the "
+        "source's most likely labels for the base image, where the authors' code takes the least likely; the vocabulary is "
+        "the target's own words by default; the penalty is on theta, where theirs is on the image",
     )
     Options = CrossModalOptions
     problem_types = ("single_label_classification", "regression", "multi_label_classification")
@@ -115,10 +126,10 @@ class CrossModal(Method):
     options: CrossModalOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """A tokenizer of the target's texts as long as the canvas allows, patches for its tokens, and the mapping."""
+        """A tokenizer that truncates to the canvas's number of patches, the patches of its tokens, and the mapping."""
         options = self.options
         height, width = source.spec.canvas()
-        side = options.patch_size or source.spec.patch_size or OTHERWISE
+        side = options.patch_size or source.spec.patch_size or PAPERS_PATCH
         transform: dict[str, Any] = {
             "type": "token_patches",
             "patch_size": side,
@@ -128,11 +139,11 @@ class CrossModal(Method):
             "l2": options.l2,
         }
         if options.bounded:
-            assert source.settings is not None  # as it has a canvas
+            assert source.settings is not None  # a source with a canvas has settings
             transform["eps"] = [options.eps * value for value in source.settings["std"]]
             if max(transform["eps"]) > 1:
                 raise InputError(
-                    f"eps is {options.eps:g}, which moves a pixel by {max(transform['eps']):.3g} of the range from 0 to 1 on "
+                    f"eps is {options.eps:g}, which changes a pixel by {max(transform['eps']):.3g} of the range from 0 to 1 on "
                     f"this source: give at most {1 / max(source.settings['std']):.3g}, or bounded=False."
                 )
         places = (height // side) * (width // side)
@@ -156,7 +167,7 @@ class CrossModal(Method):
         return {**mapping, "assignment": response_sets(source, base, target.num_labels, each)}
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """Patches near the base, and a fresh mapping."""
+        """Start with patches near the base, and a fresh mapping."""
         model.transform.reset()
         if self.options.base_image is not None:
             model.transform.base_image.copy_(read_base(self.options.base_image, model.source.spec.canvas()))
@@ -164,7 +175,11 @@ class CrossModal(Method):
 
 
 def most_frequent(tokenizer: Any, texts: Sequence[str], most: int = 10) -> list[int]:
-    """The ids of the commonest tokens of texts, special ones left out."""
+    """The ids of the `most` most frequent tokens of texts, without special tokens.
+
+    >>> tokenizer.convert_ids_to_tokens(most_frequent(tokenizer, ["a film", "a plot", "a plot"], most=2))
+    ['a', 'plot']
+    """
     counts = Counter(chain.from_iterable(tokenizer(list(texts), truncation=True)["input_ids"]) if texts else ())
     special = set(tokenizer.all_special_ids)
     ordered = sorted((-count, token) for token, count in counts.items() if token not in special)
@@ -173,7 +188,18 @@ def most_frequent(tokenizer: Any, texts: Sequence[str], most: int = 10) -> list[
 
 @torch.no_grad()
 def response_sets(source: Source, base: Tensor, num_labels: int, each: int) -> list[list[int]]:
-    """For each class `each` source labels: those most likely for a base image (3, height, width), dealt in turn."""
+    """Sets of source labels that are most likely for a base image. The labels go to the classes in turn.
+
+    Args:
+        source: the frozen image classifier.
+        base: the image (3, height, width), of pixels from 0 to 1.
+        num_labels: the number of classes.
+        each: the number of source labels per class.
+
+    >>> sets = response_sets(image_source, torch.full((3, 32, 32), 0.5), num_labels=2, each=3)
+    >>> [len(labels) for labels in sets]
+    [3, 3]
+    """
     logits = source({"pixels": base[None].to(source.device)}, "logits")[0]
     most_likely = logits.argsort(descending=True)[: num_labels * each]
     sets: list[list[int]] = most_likely.view(each, num_labels).T.tolist()

@@ -2,9 +2,10 @@
 
     x~ = place(x) + M * tanh(W) / 2 on grey,  M zero on x;     P(t) = mean over B_t of P(s)
 
-theta: a program around the image.  omega: a map of the source's own labels, which has no weights.
+Theta is a program around the image. Omega maps the source's own labels and has no weights.
 
-In pixels from 0 to 1 the paper's canvas, from -1 to 1 and zero where nothing lies, is grey with half the amplitude.
+The paper's canvas has pixels from -1 to 1 and is zero outside of the image. In pixels from 0 to 1 this is a grey canvas and
+half the amplitude.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from .composition import CanvasMethod, CanvasProgramOptions
 
 @dataclass
 class ElsayedOptions(CanvasProgramOptions):
-    """See `CanvasProgramOptions`; the image lies in the middle of grey and the program around it."""
+    """Options of Elsayed et al.: those of `CanvasProgramOptions`.
+
+    By default the canvas is grey, with the image in its middle.
+    """
 
     label_mapping: str = "identity"
     labels_per_class: int | None = 1
@@ -26,7 +30,13 @@ class ElsayedOptions(CanvasProgramOptions):
 
 
 class Elsayed(CanvasMethod):
-    """A canvas with the program around the image, and the source's first labels."""
+    """A canvas with the program around the image, and the source's first labels.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(image_source, "elsayed", ["cat", "dog"], image_size=8)
+    >>> model(pixel_values=torch.rand(5, 3, 8, 8)).logits.shape
+    torch.Size([5, 2])
+    """
 
     info = MethodInfo(
         title="Adversarial Reprogramming of Neural Networks",
@@ -37,9 +47,10 @@ class Elsayed(CanvasMethod):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="the loss compares the classes' probabilities, where the paper takes that of the true class among all of "
-        "the source's labels; no penalty unless l2 is given; a linear in place of an exponential schedule; clipped to the "
-        "pixels' range; images of a quarter of the canvas's side, or of image_size, where the paper has 28 to 36 pixels of 299",
+        differs="the loss compares the probabilities of the classes, where the paper takes that of the true class among all of "
+        "the source's labels; there is no penalty unless l2 is set; the schedule is linear, where the paper's is exponential; "
+        "pixels are clipped to their range; images have a quarter of the canvas's side, or image_size, where the paper has 28 "
+        "to 36 of 299 pixels",
         pipeline_tag="image-classification",
     )
     Options = ElsayedOptions

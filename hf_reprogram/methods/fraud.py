@@ -2,7 +2,8 @@
 
     x~ = clip(draw(v) + M * a * tanh(W), 0, 1);     P(t) = mean over B_t of P(s)
 
-theta: a program around the features, which are drawn as grey squares on a base image.  omega: a map of the source's labels.
+v are the features of one row of a table, which are drawn as grey squares on a base image. Theta is a program around the
+squares. Omega maps the source's labels.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from .composition import OutputOptions, output_mapping
 
 @dataclass
 class FraudOptions(OutputOptions):
-    """See `OutputOptions`, and of the drawing.
+    """Options of Chen et al., in addition to those of `OutputOptions`.
 
     Attributes:
-        side: pixels of a feature's square; by default as many as fit into the middle half of the canvas.
-        squash, amplitude, l2: of the program, as in `hf_reprogram.transforms.program`.
-        base: value of a plain base image, 0 (black) to 1 (white).
-        base_image: file of the image that the features are drawn on; by default a plain one.
+        side: the side of a feature's square in pixels; by default the largest that fits into the middle half of the canvas.
+        squash, amplitude, l2: the program's options, as in `hf_reprogram.transforms.program`.
+        base: the value of a plain base image, from 0 (black) to 1 (white).
+        base_image: the file of the image on which the features are drawn; by default the base is plain.
     """
 
     side: int | None = None
@@ -37,7 +38,14 @@ class FraudOptions(OutputOptions):
 
 
 class Fraud(Method):
-    """Features drawn on a canvas, a program around them, and a label map."""
+    """Features drawn on a canvas, a program around them, and a label map.
+
+    >>> from hf_reprogram import reprogram
+    >>> rows = np.random.default_rng(0).normal(size=(20, 6))
+    >>> model, _ = reprogram(image_source, "fraud", ["good", "fraud"], features=rows)
+    >>> model.transform({"table_values": torch.tensor(rows[:5])}, image_source)["pixels"].shape
+    torch.Size([5, 3, 32, 32])
+    """
 
     info = MethodInfo(
         title="Adversarial Reprogramming of Pretrained Neural Networks for Fraud Detection",
@@ -49,7 +57,7 @@ class Fraud(Method):
         source="image classifier",
         transform="feature_overlay",
         mapping="label_map",
-        differs="features are scaled by their quantiles in the training data",
+        differs="features are scaled by the quantiles of the training data",
         pipeline_tag="tabular-classification",
     )
     Options = FraudOptions
@@ -65,9 +73,9 @@ class Fraud(Method):
     options: FraudOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """The drawing with its program, and the mapping; a table needs no processor."""
+        """The drawing with its program, and the mapping. A table needs no processor."""
         if target.features is None:
-            raise InputError("This method draws the features of a table: give the training rows as features=...")
+            raise InputError("The method 'fraud' draws the features of a table: give the training rows as features=...")
         options = self.options
         height, width = source.spec.canvas()
         transform = {
@@ -81,7 +89,7 @@ class Fraud(Method):
         return Parts(transform, output_mapping(options, source, target), None)
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """A program of zeros on the base image, and a fresh mapping."""
+        """Set the base image, and start a fresh mapping. The program starts at zero."""
         if self.options.base_image is not None:
             size = model.source.spec.canvas()
             model.transform.base_image.copy_(read_base(self.options.base_image, size))

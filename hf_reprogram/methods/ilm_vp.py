@@ -1,8 +1,9 @@
 """ILM-VP: visual prompting with iterative label mapping (Chen, Yao, Chen, Zhang, Liu 2023, arXiv 2211.11635).
 
-    x~ = place(x) + M * sigmoid(W),  M zero on x;     B_t fitted again to the program before every epoch
+    x~ = place(x) + M * sigmoid(W),  M zero on x;     P(t) = mean over B_t of P(s)
 
-theta: a program around the image.  omega: one source label a class, the one that answers the class most.
+Theta is a program around the image. Omega has no weights. It gives each class the source label with the largest mean
+probability on the class, and is fitted again before every epoch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from .composition import CanvasMethod, CanvasProgramOptions
 
 @dataclass
 class ILMVPOptions(CanvasProgramOptions):
-    """See `CanvasProgramOptions`; the image lies in the middle of black, and one label a class is fitted every epoch."""
+    """Options of ILM-VP: those of `CanvasProgramOptions`.
+
+    By default the canvas is black, with the image in its middle, and one source label per class is fitted before every epoch.
+    """
 
     label_mapping: str = "iterative"
     labels_per_class: int | None = 1
@@ -23,7 +27,13 @@ class ILMVPOptions(CanvasProgramOptions):
 
 
 class ILMVP(CanvasMethod):
-    """A canvas with the program around the image, and an iterative label map."""
+    """A canvas with the program around the image, and an iterative label map.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(image_source, "ilm_vp", ["cat", "dog"], image_size=8)
+    >>> model.num_trainable()  # 3 * (32 * 32 - 8 * 8)
+    2880
+    """
 
     info = MethodInfo(
         title="Understanding and Improving Visual Prompting: A Label-Mapping Perspective",
@@ -34,9 +44,10 @@ class ILMVP(CanvasMethod):
         source="image classifier",
         transform="canvas",
         mapping="label_map",
-        differs="labels are ranked by their mean probability, where the authors count first guesses; chosen on validation, "
-        "where they choose on test; 50 epochs of a cosine in place of 200 of a stepped schedule; images of a quarter of the "
-        "canvas's side, or of image_size, where theirs have 32 or 128 pixels of 224; batches of 64, not 64 to 128",
+        differs="labels are ranked by their mean probability, where the authors count how often a label is the most probable; "
+        "the best epoch is selected on validation, where theirs is selected on test; training has 50 epochs with a cosine "
+        "schedule, where theirs has 200 with a stepped one; images have a quarter of the canvas's side, or image_size, where "
+        "theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 128",
         pipeline_tag="image-classification",
     )
     Options = ILMVPOptions

@@ -1,10 +1,10 @@
-"""Reprogramming with few images a class (Kloberdanz, Tian, Le 2021).
+"""Reprogramming with few images per class (Kloberdanz, Tian, Le 2021).
 
     x~ = clip(x + tanh(W), 0, 1);     y = omega . f(x~) + b
 
-theta: an additive program on the whole image.  omega: a trained dense layer in place of the label map.
+Theta is an additive program on the whole image. Omega is a trained dense layer in place of the label map.
 
-The authors' last notebooks train no input layer at all; here both are trained.
+The authors' last notebooks train no input layer. Here both are trained.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from .composition import CanvasMethod, CanvasProgramOptions
 
 @dataclass
 class KloberdanzOptions(CanvasProgramOptions):
-    """See `CanvasProgramOptions`; the image fills the canvas, the program covers it, and a dense layer reads the logits."""
+    """Options of Kloberdanz et al.: those of `CanvasProgramOptions`.
+
+    By default the image fills the canvas, the program covers it, and a dense layer reads the source's logits.
+    """
 
     mapping: str = "dense"
     reads: str = "logits"
@@ -25,7 +28,13 @@ class KloberdanzOptions(CanvasProgramOptions):
 
 
 class Kloberdanz(CanvasMethod):
-    """A program over the whole image, and a dense layer."""
+    """A program over the whole image, and a dense layer.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(image_source, "kloberdanz", ["cat", "dog"])
+    >>> {name: tuple(p.shape) for name, p in model.trainable().items()}
+    {'transform.program.weight': (3, 1024), 'mapping.linear.weight': (2, 12), 'mapping.linear.bias': (2,)}
+    """
 
     info = MethodInfo(
         title="An Improved (Adversarial) Reprogramming Technique for Neural Networks",
@@ -37,7 +46,7 @@ class Kloberdanz(CanvasMethod):
         source="image classifier or encoder",
         transform="canvas",
         mapping="dense",
-        differs="the program is trained, which the authors' last notebooks leave out; clipped to the pixels' range",
+        differs="the program is trained, which the authors' last notebooks leave out; pixels are clipped to their range",
         pipeline_tag="image-classification",
     )
     Options = KloberdanzOptions

@@ -2,8 +2,9 @@
 
     y = label map( f( V_S[argmax Conv1d(target tokens)] ) )
 
-theta: a convolution from target tokens to source tokens, trained through a Gumbel soft-max whose temperature falls.  omega:
-a map of the source's own labels; for a source that has none, a dense layer on its features.
+V_S is the source's embedding table. Theta is a convolution from target tokens to source tokens. It is trained through a Gumbel
+soft-max whose temperature falls (equations 2 to 4 of the paper). Omega maps the source's own labels. For a source without
+labels, omega is a dense layer on its features.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class NeekharaOptions:
 
     Attributes:
         tokenizer, k, alphabet: as in `hf_reprogram.methods.r2dl.R2DLOptions`.
-        kernel_size: target tokens that decide one source token.
-        temperature: of the Gumbel soft-max, first and last.
-        temperature_epochs: epochs over which it falls.
-        label_mapping: "identity" (class i is the source's label i, the paper's) or "random".
-        labels_per_class: source labels a class for "random".
+        kernel_size: the odd number of target tokens that decide one source token.
+        temperature: the first and the last temperature of the Gumbel soft-max.
+        temperature_epochs: the number of epochs over which the temperature falls.
+        label_mapping: "identity" (class i is the source's label i, as in the paper) or "random".
+        labels_per_class: the number of source labels per class with label_mapping="random".
     """
 
     tokenizer: str = "characters"
@@ -50,12 +51,18 @@ class NeekharaOptions:
             raise unknown("label_mapping", self.label_mapping, ("identity", "random"))
         if self.labels_per_class is not None and self.label_mapping == "identity":
             raise InputError(
-                "labels_per_class is for label_mapping='random': the identity has one source label a class."
+                "labels_per_class is for label_mapping='random', since the identity has one per class: leave it out."
             )
 
 
 class Neekhara(Method):
-    """A contextual vocabulary and a label map around a frozen text classifier."""
+    """A contextual vocabulary and a label map around a frozen text classifier.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_classifier, "neekhara", ["no", "yes"], texts=["ACGT", "GATT"])
+    >>> model.transform.weight.shape  # the source's tokens, 4 letters, 5 neighbours
+    torch.Size([112, 4, 5])
+    """
 
     info = MethodInfo(
         title="Adversarial Reprogramming of Text Classification Neural Networks",
@@ -66,7 +73,7 @@ class Neekhara(Method):
         source="classifier; also any source with features",
         transform="contextual_vocabulary",
         mapping="label_map",
-        differs="a source without labels of its own gets a dense layer; the black-box variant is not here",
+        differs="a source without labels of its own gets a dense layer; the black-box variant is not implemented",
     )
     Options = NeekharaOptions
     training = {
@@ -102,10 +109,13 @@ class Neekhara(Method):
             width = spec.widths["features"]
             mapping = {"type": "dense", "num_labels": target.num_labels, "width": width, "reads": "features"}
         else:
-            raise InputError(f"A {spec.kind} source with logits alone can be mapped to a classification only.")
+            raise InputError(
+                f"The {spec.kind} source has logits alone, which map to a single-label classification only: use a source with "
+                "features."
+            )
         return Parts(transform, mapping, tokenizer)
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """A fresh convolution."""
+        """Start a fresh convolution and a fresh mapping."""
         model.transform.reset()
         model.mapping.reset()

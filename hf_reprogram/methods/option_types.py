@@ -1,6 +1,6 @@
-"""Types of what `reprogram` takes, by method; for editors and type checkers, never imported at run time.
+"""The types of the options of `reprogram`, by method, for editors and type checkers; never imported at run time.
 
-Written by `python tools/option_types.py`: change the `Options` of a method, then run it.
+`python tools/option_types.py` writes this file: change the `Options` of a method, then run it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..model import ReprogrammedModel
 
 
 class CommonOptions(TypedDict, total=False):
-    """What every method takes."""
+    """The options of every method."""
 
     problem_type: str
     texts: Sequence[str] | None
@@ -27,7 +27,7 @@ class CommonOptions(TypedDict, total=False):
 
 
 class BLMOptions(CommonOptions, total=False):
-    """What the method `blm` takes."""
+    """The options of the method `blm`."""
 
     mapping: str
     label_mapping: str
@@ -48,7 +48,7 @@ class BLMOptions(CommonOptions, total=False):
 
 
 class CrossModalOptions(CommonOptions, total=False):
-    """What the method `cross_modal` takes."""
+    """The options of the method `cross_modal`."""
 
     mapping: str
     label_mapping: str
@@ -68,7 +68,7 @@ class CrossModalOptions(CommonOptions, total=False):
 
 
 class ElsayedOptions(CommonOptions, total=False):
-    """What the method `elsayed` takes."""
+    """The options of the method `elsayed`."""
 
     mapping: str
     label_mapping: str
@@ -89,7 +89,7 @@ class ElsayedOptions(CommonOptions, total=False):
 
 
 class FraudOptions(CommonOptions, total=False):
-    """What the method `fraud` takes."""
+    """The options of the method `fraud`."""
 
     mapping: str
     label_mapping: str
@@ -106,7 +106,7 @@ class FraudOptions(CommonOptions, total=False):
 
 
 class ILMVPOptions(CommonOptions, total=False):
-    """What the method `ilm_vp` takes."""
+    """The options of the method `ilm_vp`."""
 
     mapping: str
     label_mapping: str
@@ -127,7 +127,7 @@ class ILMVPOptions(CommonOptions, total=False):
 
 
 class KloberdanzOptions(CommonOptions, total=False):
-    """What the method `kloberdanz` takes."""
+    """The options of the method `kloberdanz`."""
 
     mapping: str
     label_mapping: str
@@ -148,7 +148,7 @@ class KloberdanzOptions(CommonOptions, total=False):
 
 
 class NeekharaOptions(CommonOptions, total=False):
-    """What the method `neekhara` takes."""
+    """The options of the method `neekhara`."""
 
     tokenizer: str
     k: int
@@ -161,7 +161,7 @@ class NeekharaOptions(CommonOptions, total=False):
 
 
 class ReprogrammerOptions(CommonOptions, total=False):
-    """What the method `reprogrammer` takes."""
+    """The options of the method `reprogrammer`."""
 
     image_program: str
     border: int | None
@@ -176,7 +176,7 @@ class ReprogrammerOptions(CommonOptions, total=False):
 
 
 class ReprogBERTOptions(CommonOptions, total=False):
-    """What the method `reprogbert` takes."""
+    """The options of the method `reprogbert`."""
 
     tokenizer: str
     k: int
@@ -190,7 +190,7 @@ class ReprogBERTOptions(CommonOptions, total=False):
 
 
 class R2DLOptions(CommonOptions, total=False):
-    """What the method `r2dl` takes."""
+    """The options of the method `r2dl`."""
 
     tokenizer: str
     k: int
@@ -211,7 +211,7 @@ class R2DLOptions(CommonOptions, total=False):
 
 
 class SMMOptions(CommonOptions, total=False):
-    """What the method `smm` takes."""
+    """The options of the method `smm`."""
 
     mapping: str
     label_mapping: str
@@ -226,7 +226,7 @@ class SMMOptions(CommonOptions, total=False):
 
 
 class WarpOptions(CommonOptions, total=False):
-    """What the method `warp` takes."""
+    """The options of the method `warp`."""
 
     num_prompts: int
     template: str | None

@@ -2,11 +2,12 @@
 
     V_T = Theta V_S,  Theta row-sparse;     y = omega . mean_t f(V_T[ids])_t + b
 
-theta: sparse codes of the target's tokens over the source's.  omega: a linear layer on pooled features or on every token, or
-a map of a source classifier's labels.
+V_S (N_S, width) is the source's embedding table, and V_T (N_T, width) that of the target's tokens. Theta (N_T, N_S) has sparse
+codes of the target's tokens over the source's. Omega is a linear layer on pooled features or on every token, or a map of a
+source classifier's labels.
 
-Theta starts as the s-sparse code, by orthogonal matching pursuit, of an initial table, and is then trained through the task's
-loss; with `alternating`, every epoch trains densely and is re-sparsified at its end.
+Theta starts as the s-sparse code of an initial table, by orthogonal matching pursuit. Then the task's loss trains it. With
+`alternating`, every epoch trains a dense table, which is sparsified again at the end of the epoch.
 """
 
 from __future__ import annotations
@@ -28,24 +29,26 @@ class R2DLOptions:
     Attributes:
         tokenizer: "residues", "characters", "kmers", "smiles", "words" (`hf_reprogram.transforms.target_tokenizers`), or the
             Hub id or folder of any fast tokenizer.
-        k: length of the k-mers.
-        overlapping: one token per letter, which embeds the k-mer that starts there. Otherwise k-mers do not overlap.
-        alphabet: letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for "kmers".
-        sparsity: s, source tokens a target token may combine; null for a free table.
-        init: the initial table: "tokens" (the rows of as many source tokens, drawn at random) or "random" (mean and
-            deviation of the source's table).
-        warmup_epochs: epochs of dense training before the sparse codes are found.
-        alternating: train densely and re-sparsify after every epoch.
-        atoms: "tokens" (the source's table), or "ksvd": `num_atoms` atoms learned from it by K-SVD.
-        num_atoms: of a learned dictionary.
-        mapping: "dense"; "positions", which weighs the tokens by where they stand, for sequences that are aligned; or
-            "label_map" for a source that is a classifier.
-        max_positions: that "positions" weighs, at most the source's.
-        labels_per_class: of a label map, drawn at random; by default min(10, source labels / classes).
-        reads: what a dense layer sits on: "features" (mean over tokens), "first", "last" or "logits"; a label a token
-            always reads every token.
-        dropout: before the dense layer.
-        standardize: whether the dense layer sees standardized features (`hf_reprogram.mappings.dense`).
+        k: the length of the k-mers.
+        overlapping: whether there is one token per letter, which embeds the k-mer that starts there. Otherwise k-mers do not
+            overlap.
+        alphabet: the letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for
+        "kmers". sparsity: s, the largest number of source tokens that a target token combines; null for a free table. init:
+        the initial table: "tokens" (the rows of source tokens that are drawn at random) or "random" (normal, with the mean
+            and the deviation of the source's table).
+        warmup_epochs: the number of epochs of dense training before the sparse codes are computed.
+        alternating: whether every epoch trains densely and is sparsified again at its end.
+        atoms: "tokens" (the source's table), or "ksvd" (`num_atoms` atoms, learned from it by K-SVD).
+        num_atoms: the number of atoms with atoms="ksvd".
+        mapping: "dense"; "positions", with trained weights per position, for aligned sequences; or "label_map", for a source
+            that is a classifier.
+        max_positions: the number of positions with a weight, for mapping="positions"; at most that of the source.
+        labels_per_class: the number of source labels per class, drawn at random, with mapping="label_map"; by default min(10,
+            source labels / classes).
+        reads: the input of a dense layer: "features" (mean over tokens), "first", "last" or "logits". With one label per token,
+            the layer always reads every token.
+        dropout: the share of the dense layer's input that is dropped in training.
+        standardize: whether the dense layer reads standardized features (`hf_reprogram.mappings.dense`).
     """
 
     tokenizer: str = "characters"
@@ -76,7 +79,15 @@ class R2DLOptions:
 
 
 class R2DL(Method):
-    """A vocabulary transform and a dense layer around a frozen text model."""
+    """A vocabulary transform and a dense layer around a frozen text model.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "r2dl", ["no", "yes"], tokenizer="residues", sparsity=4)
+    >>> model.transform.codes.shape  # 20 amino acids of at most 4 source tokens
+    torch.Size([20, 4])
+    >>> model(**tokenizer(["MKVLA", "GGSW"], padding=True, return_tensors="pt")).logits.shape
+    torch.Size([2, 2])
+    """
 
     info = MethodInfo(
         title="Reprogramming Language Models for Molecular Representation Learning (R2DL)",
@@ -87,7 +98,8 @@ class R2DL(Method):
         source="masked LM, encoder, causal LM, classifier, or any module with an input embedding",
         transform="vocabulary",
         mapping="dense",
-        differs="in place of a dense Theta the table it spans is trained; codes are found by OMP",
+        differs="dense phases train the table that Theta spans, where the paper trains a dense Theta; codes are computed by "
+        "orthogonal matching pursuit",
     )
     Options = R2DLOptions
     problem_types = (
@@ -109,7 +121,7 @@ class R2DL(Method):
     options: R2DLOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """A tokenizer of the target's alphabet, the vocabulary transform, and what reads its states."""
+        """A tokenizer of the target's alphabet, the vocabulary transform, and the mapping."""
         options = self.options
         k = 1 if options.overlapping else options.k
         tokenizer, special_ids = make_tokenizer(options, processor, source.spec.max_tokens, target, k)
@@ -122,8 +134,8 @@ class R2DL(Method):
         if options.mapping == "label_map":
             if "logits" not in widths or target.problem_type != "single_label_classification":
                 raise InputError(
-                    f"A label map takes the labels of a source classifier to those of a classification; this is a "
-                    f"{source.spec.kind} source and a {target.problem_type.replace('_', ' ')}: use mapping='dense'."
+                    f"mapping='label_map' needs a source classifier and a single-label classification, and the source's "
+                    f"kind is {source.spec.kind}, the problem {target.problem_type.replace('_', ' ')}: use mapping='dense'."
                 )
             groups = assign(target.num_labels, widths["logits"], labels_per_class=options.labels_per_class)
             return {
@@ -135,8 +147,8 @@ class R2DL(Method):
         if options.mapping == "positions":
             if "tokens" not in widths or target.per_token:
                 raise InputError(
-                    "mapping='positions' gives a label a sequence from a state a token: use 'dense' for a label a token, or a "
-                    "source that has states."
+                    "mapping='positions' needs one label per sequence and a source with one state per token: use "
+                    "mapping='dense', or another source."
                 )
             return {
                 "type": "positions",
@@ -145,16 +157,17 @@ class R2DL(Method):
                 "max_tokens": min(options.max_positions, source.spec.max_tokens),
                 "unit": widths["tokens"] ** -0.5,
             }
-        offered = {"tokens"} & set(widths) if target.per_token else set(widths) - {"mask", "tokens", "decoder"}
-        if target.per_token and not offered:
+        readable = {"tokens"} & set(widths) if target.per_token else set(widths) - {"mask", "tokens", "decoder"}
+        if target.per_token and not readable:
             raise InputError(
-                f"A label a token needs a state a token, and this {source.spec.kind} source gives {', '.join(widths)} alone."
+                f"One label per token needs one state per token, and the {source.spec.kind} source has {', '.join(widths)} "
+                "alone: use a source with states."
             )
         reads = "tokens" if target.per_token else options.reads or ("features" if "features" in widths else "logits")
-        if reads not in offered:
+        if reads not in readable:
             raise InputError(
-                f"reads={reads!r} is not something a {source.spec.kind} source offers here: choose one of "
-                f"{', '.join(sorted(offered))}."
+                f"reads={reads!r} names no output of the {source.spec.kind} source that fits: choose one of "
+                f"{', '.join(sorted(readable))}."
             )
         return {
             "type": "dense",
@@ -167,6 +180,6 @@ class R2DL(Method):
         }
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """An initial table, its nearest sparse Theta, and a fresh dense layer."""
+        """Start with the sparse Theta nearest to an initial table, and a fresh mapping."""
         initialize_vocabulary(self.options, model)
         model.mapping.reset()

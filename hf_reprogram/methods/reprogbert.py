@@ -2,8 +2,9 @@
 
     p(token at a hidden position) = soft-max( decoder_S( f(Theta V_S[ids]) ) Gamma )
 
-theta: the vocabulary transform of R2DL.  omega: Gamma, from the source's tokens to the target's, behind the masked-LM decoder.
-The adapter's tokenizer has a mask, `processor.mask_token`; `hf_reprogram.training.infilling` fills masks.
+Theta is the vocabulary transform of R2DL. Omega is Gamma (N_S, N_T), a linear map from the source's tokens to the target's
+after the masked-LM decoder. The adapter's tokenizer has a mask token, `processor.mask_token`.
+`hf_reprogram.training.infilling` predicts the tokens at masks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer,
 
 @dataclass
 class ReprogBERTOptions:
-    """Options of ReprogBERT; each as in `hf_reprogram.methods.r2dl.R2DLOptions`."""
+    """Options of ReprogBERT; `hf_reprogram.methods.r2dl.R2DLOptions` explains each."""
 
     tokenizer: str = "residues"
     k: int = 3
@@ -36,7 +37,14 @@ class ReprogBERTOptions:
 
 
 class ReprogBERT(Method):
-    """A vocabulary transform and a token map around a frozen masked LM."""
+    """A vocabulary transform and a token map around a frozen masked LM.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "reprogbert", problem_type="infilling")
+    >>> masked = tokenizer(f"MK{tokenizer.mask_token}LA", return_tensors="pt")
+    >>> model(**masked).logits.shape  # [CLS], 5 residues, [SEP]; 20 amino acids
+    torch.Size([1, 7, 20])
+    """
 
     info = MethodInfo(
         title="Reprogramming Pretrained Language Models for Antibody Sequence Infilling (ReprogBERT)",
@@ -47,7 +55,7 @@ class ReprogBERT(Method):
         source="masked LM",
         transform="vocabulary",
         mapping="token_map",
-        differs="the decoder and Gamma are folded into one matrix; theta is a free table unless a sparsity is given",
+        differs="the decoder and Gamma are folded into one matrix; theta is a free table unless sparsity is set",
         pipeline_tag="fill-mask",
     )
     Options = ReprogBERTOptions
@@ -67,7 +75,9 @@ class ReprogBERT(Method):
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
         """A tokenizer with a mask, the vocabulary transform, and a map to the target's tokens."""
         if source.spec.kind != "masked_lm":
-            raise InputError(f"Infilling needs a masked LM with its head: this is a {source.spec.kind} source.")
+            raise InputError(
+                f"Infilling needs a masked LM with its head, and the source's kind is {source.spec.kind}: use another source."
+            )
         tokenizer, special_ids = make_tokenizer(self.options, processor, source.spec.max_tokens, target)
         if tokenizer.mask_token is None:
             raise InputError("Infilling needs a mask token, which the source's tokenizer lacks: use another source.")
@@ -82,6 +92,6 @@ class ReprogBERT(Method):
         return Parts(transform, mapping, tokenizer, labels=names)
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """An initial table, its nearest sparse Theta where there is a sparsity, and a small random Gamma."""
+        """Start with an initial table, or the sparse Theta nearest to it if sparsity is set, and a small random Gamma."""
         initialize_vocabulary(self.options, model)
         model.mapping.reset()

@@ -2,10 +2,11 @@
 
     x~ = clip(x + M * tanh(W), 0, 1),  M a border       t~ = program("a photo of a {class}.")       cosine similarity
 
-theta: a program around the image and one on the class texts' embeddings.  omega: nothing, or the residual blend's alpha.
+Theta is a program on the image and one on the embeddings of the class texts. There is no omega, or it is the alpha of the
+residual blend.
 
-With `image_program` and `text_program` none this is the zero-shot classifier; with text_program context alone, CoOp
-(Zhou et al. 2022, arXiv 2109.01134).
+Without both programs ("none") this is the zero-shot classifier. With text_program="context" alone it is CoOp (Zhou et al. 2022,
+arXiv 2109.01134).
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ TEXT_PROGRAMS = ("low_rank", "context", "table", "none")
 
 @dataclass
 class ReprogrammerOptions:
-    """Options of `reprogrammer`.
+    """Options of Reprogrammer.
 
     Attributes:
         image_program: "border", "full" or "none".
-        border: pixels of the border; by default 16 of 224, or as large a share of another image.
-        resolution: side to which images are taken down before the program; the paper has 64 or 128 for small photographs.
-        text_program: "low_rank" (a small affine map of the embeddings), "context" (vectors before the text), "table" (the
-            embedding of every token, as in the paper) or "none".
-        size: rank of "low_rank" (4), vectors of "context" (16).
-        templates: texts with {} for the class; several are averaged.
-        class_texts: what stands for the classes in the templates; by default their names.
-        alpha: share of the zero-shot branch at evaluation: 0.4 in the paper's Residual Reprogrammer, 0 in Reprogrammer.
-        learn_alpha: train it, from there.
+        border: the width of the border in pixels; by default 16 on an image of 224, and the same share of another size.
+        resolution: the side in pixels to which images are reduced before the program; the paper has 64 or 128 for small
+            photographs. By default images are not reduced.
+        text_program: "low_rank" (an affine map of low rank of the embeddings), "context" (vectors before the text), "table" (a
+            change of the embedding of every token, as in the paper) or "none".
+        size: the rank of "low_rank" (by default 4), or the number of vectors of "context" (by default 16).
+        templates: texts with {} in place of the class; the features of several are averaged.
+        class_texts: the text of each class in the templates; by default the classes' names.
+        alpha: the share of the zero-shot branch at evaluation: 0.4 in the paper's Residual Reprogrammer, 0 in Reprogrammer.
+        learn_alpha: whether alpha is trained, from the value of `alpha`.
         loss: "cross_entropy", or the paper's "contrastive".
     """
 
@@ -66,7 +68,7 @@ class ReprogrammerOptions:
         if isinstance(self.templates, str):
             self.templates = [self.templates]
         if not self.templates:
-            raise InputError("There is no template: give at least one, such as 'a photo of a {}.'.")
+            raise InputError("templates is empty: give at least one, such as 'a photo of a {}.'.")
         for template in self.templates:
             if not isinstance(template, str) or template.count("{}") != 1:
                 raise InputError(f"The template {template!r} must have {{}} once, where the class goes.")
@@ -82,7 +84,13 @@ class ReprogrammerOptions:
 
 
 class Reprogrammer(Method):
-    """The `dual` transform under the `similarity` mapping."""
+    """The `dual` transform with the `similarity` mapping.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(dual_source, "reprogrammer", ["cat", "dog"], alpha=0.4)
+    >>> model(pixel_values=torch.rand(5, 3, 32, 32)).logits.shape
+    torch.Size([5, 2])
+    """
 
     info = MethodInfo(
         title="Model Reprogramming Outperforms Fine-tuning on Out-of-distribution Data in Text-Image Encoders",
@@ -93,11 +101,12 @@ class Reprogrammer(Method):
         source="text-image dual encoder",
         transform="dual",
         mapping="similarity",
-        differs="a low-rank map of the token embeddings in place of the whole token table (text_program: table) and "
-        "cross-entropy in place of the contrastive loss, which takes images of the same class for wrong answers (loss: "
-        "contrastive); images keep their resolution unless it is asked to be lowered (resolution: 64 or 128); one learning "
-        "rate, the text program's steps a tenth of the image program's as in the paper; warm-up over 6 % of the steps in "
-        "place of 500, and no weight decay, which is 0.1 in the authors' code",
+        differs="the text program is a low-rank map of the token embeddings, where the paper changes the whole token table "
+        "(text_program: table); the loss is cross-entropy, where the paper's contrastive loss counts images of the same class "
+        "as wrong answers (loss: contrastive); images keep their resolution, where the paper reduces it (resolution: 64 or "
+        "128); there is one learning rate, and the text program's steps are a tenth of the image program's, as in the paper; "
+        "warm-up takes 6 % of the steps, where the paper has 500 steps; there is no weight decay, where the authors' code has "
+        "0.1",
         pipeline_tag="image-classification",
     )
     Options = ReprogrammerOptions
@@ -114,10 +123,10 @@ class Reprogrammer(Method):
     options: ReprogrammerOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """The programs for a dual encoder's two towers, similarities, and an image processor that prepares as its own does."""
+        """The programs for a dual encoder's two towers, the similarity, and an image processor that resizes as its own does."""
         if not isinstance(source, DualSource):
             raise InputError(
-                f"A {source.spec.kind} source has no text tower for class texts: use a text-image dual encoder such as CLIP."
+                f"The {source.spec.kind} source has no text tower for class texts: use a text-image dual encoder such as CLIP."
             )
         options, (height, width) = self.options, source.spec.canvas()
         names = target.labels if options.class_texts is None else options.class_texts
@@ -141,16 +150,16 @@ class Reprogrammer(Method):
 
     @property
     def _size(self) -> int:
-        usual = {"low_rank": 4, "context": 16}[self.options.text_program]
-        return usual if self.options.size is None else self.options.size
+        default = {"low_rank": 4, "context": 16}[self.options.text_program]
+        return default if self.options.size is None else self.options.size
 
     def _image(self, sizes: dict[str, int]) -> dict[str, Any] | None:
         if self.options.image_program == "none":
             return None
         made = {**sizes, **{f"image_{name}": side for name, side in sizes.items()}, "mask": self.options.image_program}
         if self.options.image_program == "border":
-            usual = max(1, round(min(sizes.values()) * 16 / 224))
-            made["border"] = usual if self.options.border is None else self.options.border
+            default = max(1, round(min(sizes.values()) * 16 / 224))
+            made["border"] = default if self.options.border is None else self.options.border
         return made
 
     def _text(self, source: Source) -> dict[str, Any] | None:
@@ -161,7 +170,7 @@ class Reprogrammer(Method):
         return {"type": program, "width": source.spec.embedding_width, "size": size, "unit": 0.1}
 
     def initialize(self, model: Any, processor: Any) -> None:
-        """The class texts, and the programs' start."""
+        """Set the class texts, and start the programs."""
         model.transform.reset(self.ids, self.mask, model.source)
         model.mapping.reset()
 
@@ -169,10 +178,20 @@ class Reprogrammer(Method):
 def tokenized(
     source: DualSource, tokenizer: Any, names: Sequence[str], templates: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """Ids and mask (classes, templates, tokens) of every class in every template.
+    """Token ids and mask, both (classes, templates, tokens), of every class in every template.
+
+    Args:
+        source: the dual encoder, which decides the padding.
+        tokenizer: that of the text tower.
+        names: the text of each class.
+        templates: texts with {} in place of the class.
 
     Raises:
-        InputError: a class has no text, or one is too long.
+        InputError: a class has no text, or a text is too long.
+
+    >>> ids, mask = tokenized(dual_source, dual_tokenizer, ["cat", "dog"], ["a {}.", "one {}."])
+    >>> ids.shape
+    torch.Size([2, 2, 10])
     """
     if any(not name.strip() for name in names):
         raise InputError("A class has no name to put into the templates: give every class one, or class_texts.")
@@ -184,7 +203,13 @@ def tokenized(
 
 @torch.no_grad()
 def zero_shot_head(model: Any) -> Tensor:
-    """The zero-shot classifier's weights (classes, width), computed from the model's class texts."""
+    """The weights (classes, width) of the zero-shot classifier, computed from the model's class texts.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(dual_source, "reprogrammer", ["cat", "dog"])
+    >>> zero_shot_head(model).shape
+    torch.Size([2, 24])
+    """
     features = model.source.text_features(model.transform.texts(model.source))
     weights: Tensor = model.source.scale * torch.nn.functional.normalize(features.mean(1), dim=-1)
     return weights

@@ -1,4 +1,4 @@
-"""`reprogram`: from a pretrained model and a list of labels to a model that is ready to train."""
+"""`reprogram` makes a model that is ready to train, from a pretrained model and a list of labels."""
 
 from __future__ import annotations
 
@@ -44,28 +44,35 @@ def reprogram(
     Args:
         source: a Hub id, a folder, or a loaded model.
         method: a name from `hf-reprogram methods`.
-        labels: names of the target's classes, or how many; None or 1 for regression, None for infilling.
+        labels: the names of the target's classes, or their number; None or 1 for a regression, None for infilling.
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
-            "infilling"; not every method has all.
-        texts: training texts, for methods that take the target's vocabulary from them (SMILES, characters).
-        features: training rows (n, features), for methods that take tables.
-        processor: the source's tokenizer, of a source that takes tokens; loaded from the source's name if None.
-        source_kind: as in `hf_reprogram.sources.base.SourceSpec`, where the checkpoint should not decide.
-        source_kwargs: for the source's `from_pretrained` (dtype, revision, quantization_config, device_map, ...).
-        init_from: an adapter, on the same source, to start from: its prompts, and its class vectors for the labels that
-            have the same name (the paper's two-stage training, for example MNLI before RTE).
+            "infilling". Not every method supports all of them.
+        texts: the training texts, for methods that take the target's vocabulary from them (SMILES, characters).
+        features: the training rows (n, columns), for methods that take tables.
+        processor: the source's tokenizer; by default it is loaded from the source's name.
+        source_kind: the source's kind (`hf_reprogram.sources.base.SourceSpec`); by default the checkpoint decides.
+        source_kwargs: arguments of the source's `from_pretrained`, such as dtype, revision or device_map.
+        init_from: the folder or Hub id of a trained adapter on the same source. The new model starts from its theta, and from
+            its omega for labels of the same name. This is the two-stage training of WARP, for example MNLI before RTE.
         options: the method's own options; see its `Options`.
 
     Returns:
-        The model, and the processor for the target's data.
+        The model, and the processor for the target's data. The processor is None for tables.
 
     Raises:
-        InputError: before any training, if something given cannot work.
+        InputError: an argument cannot work. This is found out before any training.
+
+    >>> model, tokenizer = reprogram(text_source, method="warp", labels=["no", "yes"], num_prompts=4)
+    >>> model.num_trainable()  # 4 prompts of width 32, and 2 classes of width 32 with a bias
+    194
+    >>> model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.shape
+    torch.Size([4, 2])
     """
     chosen = METHODS[method]
     if problem_type not in chosen.problem_types:
         raise InputError(
-            f"The method {method!r} is not for a {problem_type.replace('_', ' ')}: it does {', '.join(chosen.problem_types)}."
+            f"The method {method!r} does not support the problem type {problem_type!r}: choose one of "
+            f"{', '.join(chosen.problem_types)}."
         )
     names = _label_names(labels, problem_type)
     values: Any = from_dict(chosen.Options, options, f"option of {method}")
@@ -101,28 +108,39 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
     """Copy theta, and omega's rows for labels of the same name, from a trained adapter on the same source.
 
     Args:
-        model: to change.
-        adapter: folder or Hub id.
-        processor: the model's own, to compare vocabularies where the transform has one.
+        model: the new model, which is changed.
+        adapter: the folder or Hub id of the trained adapter.
+        processor: the new model's processor. Its vocabulary must be that of the adapter if theta has entries for single tokens.
 
     Returns:
-        The labels whose rows were copied; the others keep their fresh start.
+        The labels whose rows were copied. All other rows keep their fresh start.
+
+    Raises:
+        InputError: there is no adapter, or its source, method, options or vocabulary differ.
+
+    >>> import tempfile
+    >>> trained, _ = reprogram(text_source, "warp", ["entailment", "contradiction", "neutral"])
+    >>> model, _ = reprogram(text_source, "warp", ["entailment", "not_entailment"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trained.save_pretrained(folder)
+    ...     start_from(model, folder)
+    ['entailment']
     """
     try:
         config = ReprogramConfig.from_pretrained(adapter)
     except (OSError, ValueError) as error:
-        raise InputError(f"init_from={os.fspath(adapter)!r} holds no adapter: train it first.") from error
+        raise InputError(f"init_from={os.fspath(adapter)!r} has no adapter: train one there first.") from error
     if not config.source:
         raise InputError(f"init_from={os.fspath(adapter)!r} is not an adapter of hf_reprogram.")
     if not same_fingerprint(config.source["fingerprint"], model.config.source["fingerprint"]):
         raise InputError(
-            f"init_from={os.fspath(adapter)!r} was trained on {config.source['name']!r}, not on this source: its prompts mean "
-            "nothing here."
+            f"init_from={os.fspath(adapter)!r} was trained on {config.source['name']!r}, not on this source: use an adapter of "
+            "the same source."
         )
     other = ReprogrammedModel.from_pretrained(adapter, source=model.source, config=config)
     if config.transform["type"] != model.config.transform["type"]:
         raise InputError(
-            f"init_from={os.fspath(adapter)!r} has a {config.transform['type']}, this model a "
+            f"init_from={os.fspath(adapter)!r} has the transform {config.transform['type']}, and this model has "
             f"{model.config.transform['type']}: start from an adapter of the same method."
         )
     if processor is not None and model.transform.per_token:
@@ -130,8 +148,8 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
 
         if AutoTokenizer.from_pretrained(adapter).get_vocab() != processor.get_vocab():
             raise InputError(
-                f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, for example "
-                "with tokenizer=ITS FOLDER, or the same texts."
+                f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, with "
+                f"tokenizer={os.fspath(adapter)!r}, or the same texts."
             )
     model.transform.start_from(other.transform)
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
@@ -142,7 +160,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
     for ours_p, theirs_p in zip(model.mapping.parameters(), other.mapping.parameters(), strict=True):
         for name in shared if len(ours_p) == len(model.label_names) else ():
             ours_p[model.label_names.index(name)] = theirs_p[other.label_names.index(name)]
-    if shared:  # rows mean what they meant only on the same standardized features
+    if shared:  # the rows belong to features that are standardized in the same way
         for name, buffer in other.mapping.named_buffers():
             model.mapping.get_buffer(name).copy_(buffer)
     return shared
@@ -153,7 +171,9 @@ def _rows(features: Any) -> np.ndarray:
     try:
         table = np.array(features, dtype=float)
     except (ValueError, TypeError) as error:
-        raise InputError(f"features is no table of numbers: {error}; give as many numbers in every row.") from error
+        raise InputError(
+            f"features is not a table of numbers ({error}): give the same count of numbers in every row."
+        ) from error
     if table.ndim != 2 or not table.size:
         raise InputError(
             f"features is {' x '.join(map(str, table.shape))}: give training rows (n, features) of numbers."
@@ -176,5 +196,5 @@ def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[
         raise InputError(f"A classification needs at least 2 labels, not {len(names)}: name them in labels=[...].")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"The label {twice[0]!r} is named twice: every label needs a name of its own.")
+        raise InputError(f"The label {twice[0]!r} occurs twice: give every label a name of its own.")
     return names

@@ -2,8 +2,8 @@
 
     x~ = clip(resize(x) + f_mask(resize(x)) * W, 0, 1)
 
-theta: one program W for all, and a small network that says for every image where and how much of it to add.
-omega: an iterative label map.
+Theta is one program W for all images, and a small network f_mask that computes a mask of the program for each image. Omega is
+an iterative label map, which has no weights.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .ilm_vp import ILMVP
 
 @dataclass
 class SMMOptions(OutputOptions):
-    """See `OutputOptions`, and of the mask's network.
+    """Options of SMM, in addition to those of `OutputOptions`.
 
     Attributes:
-        layers: convolutions of the network; by default 6 on a source that takes images apart into patches, as a ViT does, and 5
-            on others.
-        poolings: of them, by two each: the mask has patches of 2 ** poolings pixels.
-        channels: of its first layer.
-        l2: weight of the squared program in the loss.
+        layers: the number of convolutions in f_mask; by default 6 on a source that projects patches, such as a ViT, and 5 on
+            others.
+        poolings: the number of poolings by two; the mask is constant on patches of 2 ** poolings x 2 ** poolings pixels.
+        channels: the channels of the first convolution.
+        l2: the weight of the squared program in the loss.
     """
 
     label_mapping: str = "iterative"
@@ -38,7 +38,13 @@ class SMMOptions(OutputOptions):
 
 
 class SMM(ImageMethod):
-    """A program with a mask of its own for every image, and an iterative label map."""
+    """A program with a mask that depends on the image, and an iterative label map.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, processor = reprogram(image_source, "smm", ["cat", "dog"])
+    >>> sum(weight.numel() for weight in model.transform.network.parameters())  # 6 convolutions, as the source is a ViT
+    102339
+    """
 
     info = MethodInfo(
         title="Sample-specific Masks for Visual Reprogramming-based Prompting",
@@ -49,9 +55,9 @@ class SMM(ImageMethod):
         source="image classifier",
         transform="sample_mask",
         mapping="label_map",
-        differs="group norm in place of batch norm; pixels are clipped to their range; labels are ranked by their mean "
-        "probability, where the authors count first guesses; chosen on validation, where they choose on test; a cosine in "
-        "place of a stepped schedule",
+        differs="the network has group norm, where the authors' has batch norm; pixels are clipped to their range; labels are "
+        "ranked by their mean probability, where the authors count how often a label is the most probable; the best epoch is "
+        "selected on validation, where theirs is selected on test; the schedule is a cosine, where theirs is stepped",
         pipeline_tag="image-classification",
     )
     Options = SMMOptions

@@ -1,4 +1,4 @@
-"""What methods that give the target an alphabet of its own share: its tokenizer, and the options of its vocabulary."""
+"""The parts that methods with an alphabet of the target's own share: the tokenizer and the vocabulary transform."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from .base import Target
 
 
 def check_vocabulary(options: Any) -> None:
-    """Raise `InputError` if options are out of range: `k`, `sparsity`, `init`, `warmup_epochs`, `alternating` and atoms.
+    """Raise `InputError` if an option of the vocabulary is out of range.
 
-    They are those of `hf_reprogram.methods.r2dl.R2DLOptions`.
+    Args:
+        options: has `k`, `sparsity`, `init`, `warmup_epochs`, `alternating`, `atoms` and `num_atoms`, as in
+            `hf_reprogram.methods.r2dl.R2DLOptions`.
+
+    >>> from hf_reprogram.methods.r2dl import R2DLOptions
+    >>> check_vocabulary(R2DLOptions(sparsity=4))
     """
     check_whole(k=options.k, num_atoms=options.num_atoms)
     check_whole(0, warmup_epochs=options.warmup_epochs)
@@ -26,25 +31,36 @@ def check_vocabulary(options: Any) -> None:
     if options.atoms not in ("tokens", "ksvd"):
         raise unknown("atoms", options.atoms, ("tokens", "ksvd"))
     if options.sparsity is not None and (not isinstance(options.sparsity, int) or options.sparsity < 1):
-        raise InputError(f"sparsity is {options.sparsity!r}: give at least 1 atom a token, or null for a free table.")
+        raise InputError(f"sparsity is {options.sparsity!r}: give at least 1 atom per token, or null for a free table.")
     if options.sparsity is None and (options.alternating or options.warmup_epochs):
         raise InputError(
-            "A free table has nothing to re-sparsify: give a sparsity, or leave warm-up and alternation out."
+            "warmup_epochs and alternating are for sparse codes, and sparsity is null: set sparsity, or leave them out."
         )
 
 
 def make_tokenizer(
     options: Any, processor: Any, max_tokens: int, target: Target, k: int | None = None, most: int | None = None
 ) -> tuple[Any, dict[int, int]]:
-    """The target's tokenizer and the source's id of each of its special tokens; options as in `R2DLOptions`.
+    """The target's tokenizer, and the source's id of each of its special tokens.
 
     Args:
-        options: with `tokenizer`, `k` and `alphabet`.
-        processor: the source's tokenizer; None for a source that has none.
-        max_tokens: the longest input.
-        target: its texts make a vocabulary.
-        k: in place of the options' own.
-        most: tokens that are taken from the texts, at most.
+        options: has `tokenizer`, `k` and `alphabet`, as in `hf_reprogram.methods.r2dl.R2DLOptions`.
+        processor: the source's tokenizer; None for a source without one.
+        max_tokens: the largest number of tokens; longer texts are truncated.
+        target: the task, whose texts make a vocabulary.
+        k: the length of the k-mers; None for that of the options.
+        most: the largest number of tokens from the texts; None for all.
+
+    Returns:
+        The tokenizer, and a dictionary from the target's to the source's id of each special token.
+
+    Raises:
+        InputError: there is no such tokenizer, or it needs texts and the target has none.
+
+    >>> from hf_reprogram.methods.r2dl import R2DLOptions
+    >>> letters, special_ids = make_tokenizer(R2DLOptions(), tokenizer, 64, Target(num_labels=2, texts=["ACGT", "GATT"]))
+    >>> letters.tokenize("TACA")
+    ['T', 'A', 'C', 'A']
     """
     if options.tokenizer in KINDS:
         return target_tokenizer(
@@ -60,20 +76,35 @@ def make_tokenizer(
     from transformers import AutoTokenizer
 
     try:
-        given = AutoTokenizer.from_pretrained(options.tokenizer)
-        if len(given) <= len(given.all_special_tokens):  # what transformers makes of a folder without one
+        loaded = AutoTokenizer.from_pretrained(options.tokenizer)
+        if len(loaded) <= len(
+            loaded.all_special_tokens
+        ):  # transformers returns such a one for a folder without tokenizer
             raise ValueError("its vocabulary is empty.")
     except (OSError, ValueError) as error:
         if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:
-            raise InputError(f"No tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error
+            raise InputError(f"There is no tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error
         raise unknown("target tokenizer", options.tokenizer, KINDS) from error
-    return framed_tokenizer(given, processor, max_tokens, spell_mask=target.problem_type == "infilling")
+    return framed_tokenizer(loaded, processor, max_tokens, spell_mask=target.problem_type == "infilling")
 
 
 def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[int, int]) -> dict[str, Any]:
-    """Options of the `vocabulary` transform for a tokenizer of the target."""
+    """The `vocabulary` transform for a tokenizer of the target, as plain data `{"type": name, **options}`.
+
+    Args:
+        options: has `sparsity`, `atoms`, `num_atoms`, `warmup_epochs` and `alternating`, as in
+            `hf_reprogram.methods.r2dl.R2DLOptions`.
+        source: the frozen source.
+        tokenizer, special_ids: as from `make_tokenizer`.
+
+    >>> from hf_reprogram.methods.r2dl import R2DLOptions
+    >>> options = R2DLOptions(tokenizer="residues", sparsity=4)
+    >>> residues, special_ids = make_tokenizer(options, tokenizer, 64, Target(num_labels=2))
+    >>> vocabulary(options, text_source, residues, special_ids)["num_tokens"]
+    20
+    """
     ordinary, unknown_id = min(special_ids), tokenizer.unk_token_id
-    if unknown_id != ordinary - 1:  # a given tokenizer's unknown token stands among the others and is one of them
+    if unknown_id != ordinary - 1:  # the unknown token of another tokenizer is among its ordinary tokens
         unknown_id = None
     return {
         "type": "vocabulary",
@@ -90,7 +121,21 @@ def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[i
 
 @torch.no_grad()
 def initialize_vocabulary(options: Any, model: Any) -> float:
-    """Set theta to the nearest sparse code of an initial table; returns the relative error of the code."""
+    """Set theta to the sparse codes nearest to an initial table.
+
+    Args:
+        options: has `init`, `sparsity` and `atoms`, as in `hf_reprogram.methods.r2dl.R2DLOptions`.
+        model: a model with the `vocabulary` transform, which is changed.
+
+    Returns:
+        The relative error of the codes, from 0 to 1.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, _ = reprogram(text_source, "r2dl", ["no", "yes"], tokenizer="residues", sparsity=4)
+    >>> from hf_reprogram.methods.r2dl import R2DLOptions
+    >>> round(initialize_vocabulary(R2DLOptions(tokenizer="residues", sparsity=4), model), 4)  # rows of the source's table
+    0.0
+    """
     transform, source = model.transform, model.source
     count, table = transform.options.num_rows, source.embedding.weight
     every = source.embed(torch.arange(len(table), device=table.device)).float()
@@ -110,7 +155,17 @@ def initialize_vocabulary(options: Any, model: Any) -> float:
 
 
 def learned_atoms(table: torch.Tensor, count: int, sparsity: int, most: int = 4096) -> torch.Tensor:
-    """A dictionary of `count` atoms in which the rows of a table are sparse, learned by K-SVD from `most` rows."""
+    """A dictionary (count, width) in which the rows of a table have sparse codes, learned by K-SVD.
+
+    Args:
+        table: (rows, width).
+        count: the number of atoms.
+        sparsity: the largest number of atoms per row.
+        most: the dictionary is learned from at most this many rows, which are drawn at random.
+
+    >>> learned_atoms(text_source.embed(torch.arange(112)), count=16, sparsity=2).shape
+    torch.Size([16, 32])
+    """
     from ..dictionary import KSVD
 
     rows = table[torch.randperm(len(table))[:most].to(table.device)].cpu().numpy()

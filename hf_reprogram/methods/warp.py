@@ -2,11 +2,12 @@
 
     y_c = omega_c . h([CLS] p_1..p_i  S1  p_i+1..p_j [MASK] p_j+1..p_k  S2  p_k+1..p_K [SEP])  + b_c
 
-theta: the K prompt embeddings p, which replace word embeddings at reserved slots.  omega: C class vectors and biases
-against h, the state at [MASK] after the masked-LM head's transform.  Trained: K * d + C * (d + 1) numbers.
+Theta is the K prompt embeddings p (K, d), which replace word embeddings at reserved slots. Omega is C class vectors (C, d) and
+biases (C,), applied to h, the state at [MASK] after the masked-LM head's transform. Together they have K * d + C * (d + 1)
+numbers.
 
-Beyond the paper, and marked so: `reads="first"` puts the class vectors on [CLS]; a causal source is read at its last
-token, with the prompt after the text; a source without a masked-LM head is read at the mask or over mean features.
+Three extensions are ours. `reads="first"` applies the class vectors to the state at [CLS]. A causal source is read at its last
+token, with the prompt after the text. A source without a masked-LM head is read at the mask, or by its mean over tokens.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ class WarpOptions:
     """Options of WARP.
 
     Attributes:
-        num_prompts: K, the number of prompt slots; 0 trains the class vectors alone.
-        template: where they go (`hf_reprogram.transforms.template`); by default shared evenly among the gaps.
-        prompt_init: "mask" (the embedding of the mask token, the paper's default), "words" (`init_words` in turn) or
-            "normal" (mean and deviation of the embedding table). By default "mask" where the tokenizer has one.
-        init_words: words for `prompt_init="words"`; the paper's are punctuation marks.
-        verbalizer: a word for each label, from whose decoder row its class vector starts (the paper's WARP_init).
-        reads: "mask", "first", "last" or "features"; by default the mask where there is one, else the last token.
+        num_prompts: K, the number of prompt slots; with 0 only the class vectors are trained.
+        template: the places of the slots (`hf_reprogram.transforms.template`); by default the gaps share them evenly.
+        prompt_init: the initial prompts: "mask" (the embedding of the mask token, as in the paper), "words" (`init_words` in
+            turn) or "normal" (normal, with the mean and the deviation of the embedding table). By default "mask" if the
+            tokenizer has a mask, else "normal".
+        init_words: the words for `prompt_init="words"`; by default the paper's punctuation marks.
+        verbalizer: one word per label, from whose decoder row the class vector starts (the paper's WARP_init).
+        reads: the state that the mapping reads: "mask", "first", "last" or "features"; by default "last" for a causal source,
+            else "mask".
     """
 
     num_prompts: int = 20
@@ -59,7 +62,15 @@ class WarpOptions:
 
 
 class Warp(Method):
-    """Prompt slots and a verbalizer around a frozen text model."""
+    """Prompt slots and a verbalizer around a frozen text model.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "warp", ["bad", "good"], num_prompts=4)
+    >>> model.num_trainable()  # K * d + C * (d + 1) with K = 4, d = 32 and C = 2
+    194
+    >>> tokenizer.decode(tokenizer("a lovely film")["input_ids"]).count("prompt")
+    4
+    """
 
     info = MethodInfo(
         title="WARP: Word-level Adversarial ReProgramming",
@@ -70,7 +81,7 @@ class Warp(Method):
         source="masked LM; also encoder and causal LM",
         transform="prompt_slots",
         mapping="verbalizer",
-        differs="encoders without a masked-LM head and causal LMs are our extension",
+        differs="encoders without a masked-LM head and causal language models are our extension",
     )
     Options = WarpOptions
     training = {
@@ -86,31 +97,31 @@ class Warp(Method):
     options: WarpOptions
 
     def arguments(self) -> dict[str, Any]:
-        """The paper's settings; the class vectors alone (K = 0) take a tenth of the learning rate."""
+        """The paper's `TrainingArguments`. With K = 0 the learning rate is a tenth."""
         return {**self.training, "learning_rate": 1e-3 if self.options.num_prompts else 1e-4}
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
-        """Put the template into the tokenizer and read where it says."""
+        """A tokenizer with the template, the prompt slots, and the verbalizer on the state that `reads` names."""
         options, spec = self.options, source.spec
         if spec.kind not in KINDS:
             raise InputError(
-                f"WARP puts prompts into a {', '.join(KINDS)} source, not into a {spec.kind}: say source_kind='encoder' to "
-                "leave its head out."
+                f"WARP needs a source of kind {', '.join(KINDS[:-1])} or {KINDS[-1]}, and the source's kind is {spec.kind}: "
+                "use source_kind='encoder' to leave its head out."
             )
         reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
-        offered = set(spec.widths) - {"tokens", "decoder"}
-        if reads not in offered:
+        readable = set(spec.widths) - {"tokens", "decoder"}
+        if reads not in readable:
             raise InputError(
-                f"reads={reads!r} is not something a {spec.kind} source offers: choose one of "
-                f"{', '.join(sorted(offered))}."
+                f"reads={reads!r} names no output of the {spec.kind} source that fits: choose one of "
+                f"{', '.join(sorted(readable))}."
             )
         template = (
             Template.parse(options.template) if options.template else Template.default(options.num_prompts, reads)
         )
         if template.has_mask != (reads == "mask"):
             raise InputError(
-                f"reads={reads!r} and the template {str(template)!r} do not go together: a template has [MASK] exactly when "
-                "the class is read at the mask."
+                f"reads={reads!r} does not fit the template {str(template)!r}: put [MASK] into the template for reads='mask', "
+                "and for no other."
             )
         templated, first_slot = apply_template(processor, template, spec.max_tokens)
         transform = {
@@ -125,7 +136,7 @@ class Warp(Method):
 
     @torch.no_grad()
     def initialize(self, model: Any, processor: Any) -> None:
-        """Prompts from the mask, words or noise; class vectors fresh, or from the decoder's rows for the verbalizer."""
+        """Set the prompts, and start fresh class vectors or those of the verbalizer's words."""
         options, source = self.options, model.source
         if options.num_prompts:
             model.transform.prompts.copy_(self._prompts(source, processor))
@@ -136,14 +147,14 @@ class Warp(Method):
             rows, biases = source.output_rows(ids)
             if rows.shape[1] != model.mapping.weight.shape[1]:
                 raise InputError(
-                    f"A verbalizer needs decoder rows as wide as what is read: they are {rows.shape[1]} wide, "
-                    f"{model.mapping.reads!r} is {model.mapping.weight.shape[1]}; read the mask or the last token."
+                    f"A verbalizer needs decoder rows of the width of the state, and they are {rows.shape[1]} wide, but "
+                    f"{model.mapping.reads!r} is {model.mapping.weight.shape[1]} wide: use reads='mask' or reads='last'."
                 )
             model.mapping.weight.copy_(rows)
             model.mapping.bias.copy_(biases)
 
     def _prompts(self, source: Source, processor: Any) -> torch.Tensor:
-        """Initial prompts (K, width)."""
+        """The initial prompts (K, width)."""
         count, table = self.options.num_prompts, source.embedding.weight
         how = self.options.prompt_init or ("normal" if processor.mask_token is None else "mask")
         if how == "normal":
@@ -178,7 +189,7 @@ def _words_of_labels(verbalizer: dict[str, str], labels: list[str]) -> list[str]
 
 
 def _first_token(processor: Any, word: str) -> int:
-    """Token id of a word as it stands within a sentence; of several tokens the first, with a warning."""
+    """The token id of a word within a sentence. If the word has several tokens, it is the first one, with a warning."""
     ids = processor(f" {word.strip()}", add_special_tokens=False)["input_ids"]
     if not ids or ids[0] == processor.unk_token_id:
         raise InputError(f"The word {word!r} is not in the source's vocabulary: choose another.")

@@ -91,11 +91,14 @@ def title_of(name: str, temperature: float = 1.0) -> str:
 
 
 class Scored(NamedTuple):
-    """What a report needs of a set's logits.
+    """The values that a report needs from a set's logits.
 
     Attributes:
-        scores: (n,) of OOD.
-        accuracy: share of right answers; None of a set without labels.
+        scores: the out-of-distribution scores (n,), which are larger for examples that are more likely out of distribution.
+        accuracy: the share of correct predictions, from 0 to 1; None for a set without labels.
+
+    >>> scored([[1.0, 3.0], [2.0, 0.0]], [1, 1], score_of("max_logit")).accuracy
+    0.5
     """
 
     scores: Array
@@ -264,7 +267,15 @@ def _average(values: Sequence[Any]) -> Any:
 
 
 def rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The table's rows, in percent: one a report, by its title."""
+    """The rows of a table, in percent, one per report.
+
+    Args:
+        reports: reports of `ood_report` by title.
+
+    >>> report = ood_report([[0.0, 2.0], [2.0, 0.0]], [1, 0], semantic={"noise": [[1.0, 0.0]]})
+    >>> rows({"ours": report})[0]["ID"]
+    '100.0'
+    """
     table = []
     for title, report in reports.items():
         mean = report["mean"]
@@ -281,14 +292,24 @@ def rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def semantic_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A row for each semantic set, and for their mean; none without such sets."""
+    """The rows of a table of semantic sets, one per set and one for their mean; empty without such sets.
+
+    >>> report = ood_report([[0.0, 2.0], [2.0, 0.0]], [1, 0], semantic={"noise": [[1.0, 0.0]]})
+    >>> [row["AUROC"] for row in semantic_rows(report)]
+    ['100.0', '100.0']
+    """
     names = {**_detection(report), "AUPR of ID": "aupr_in", "detection error": "detection_error"}
     sets = {**report["semantic"], "mean": report["mean"]} if report["semantic"] else {}
     return [{"": name, **{head: cell(found[key]) for head, key in names.items()}} for name, found in sets.items()]
 
 
 def corruption_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A row for each kind of corruption, a column for each level; none without them."""
+    """The rows of a table of corruptions, with one row per kind and one column per level; empty without corruptions.
+
+    >>> sets = {"noise": {1: ([[0.0, 2.0], [2.0, 0.0]], [1, 1])}}
+    >>> corruption_rows(ood_report([[0.0, 2.0], [2.0, 0.0]], [1, 0], corruptions=sets))
+    [{'': 'noise', 'level 1': '50.0'}]
+    """
     levels = sorted({level for found in report["corruptions"].values() for level in found})
     return [
         {"": kind, **{f"level {level}": cell(found[level]) if level in found else "" for level in levels}}
@@ -297,19 +318,24 @@ def corruption_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def note(report: Mapping[str, Any]) -> str:
-    """What the table's columns say, in words."""
+    """A sentence that explains the columns of `rows`.
+
+    >>> report = ood_report([[0.0, 2.0], [2.0, 0.0]], [1, 0], covariate={"sketches": ([[0.0, 1.0]], [1])})
+    >>> note(report)
+    'In percent. The aggregate is the mean of ID accuracy and accuracy under covariate shift.'
+    """
     parts = ["ID accuracy"]
     parts += ["accuracy under covariate shift"] if report["covariate"] else []
     parts += ["accuracy on corruptions"] if report["corruptions"] else []
-    what = "In percent."
+    text = "In percent."
     if report["semantic"]:
         fpr = next(iter(_detection(report)))
         parts += [f"100 - {fpr}", "AUROC", "AUPR"]
-        what += (
-            f" OOD is told by {report['score']}, larger where it is more likely, and is the positive class: {fpr} is the share "
-            f"of ID images taken for OOD where {100 * report['tpr']:g} % of the OOD images are found."
+        text += (
+            f" The OOD score is {report['score']}, and OOD is the positive class: {fpr} is the share of ID images that are "
+            f"classified as OOD at the threshold that detects {100 * report['tpr']:g} % of the OOD images."
         )
-    return f"{what} The aggregate is the mean of {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"{text} The aggregate is the mean of {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def _detection(report: Mapping[str, Any]) -> dict[str, str]:

@@ -67,7 +67,12 @@ class HeatMap:
 
 
 class Drawing(Protocol):
-    """A drawing of any other kind, such as curves or a spectrogram, which writes itself."""
+    """A drawing of any other kind, such as curves or a spectrogram, which has its own way to be written.
+
+    >>> class Curve:
+    ...     def plot(self, path, title): ...
+    >>> drawing: Drawing = Curve()
+    """
 
     def plot(self, path: str | Path, title: str) -> Path:
         """Write the drawing as a PNG with a title, and return the path; see `pyplot` and `save` in `hf_reprogram.figures`.

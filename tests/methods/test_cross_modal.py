@@ -316,7 +316,7 @@ def test_a_recipe_is_scored_and_saved(sources, tmp_path):
         ({"max_vocabulary": 1.5}, "max_vocabulary is 1.5"),
         ({"k": 0}, "k is 0: give a whole number"),
         ({"eps": 0.0, "bounded": True}, "eps is 0.0: give a number more than 0"),
-        ({"eps": 9.0, "bounded": True}, "eps is 9, which moves a pixel by"),
+        ({"eps": 9.0, "bounded": True}, "eps is 9, which changes a pixel by"),
         ({"l2": float("nan")}, "l2 is nan: a penalty is 0 or more"),
         ({"base_image": "photo.png"}, "base_image is for bounded=True"),
         ({"base_image": "no-such.png", "bounded": True}, "base_image='no-such.png' is not an image that can be read"),
@@ -327,7 +327,10 @@ def test_a_recipe_is_scored_and_saved(sources, tmp_path):
         ({"labels": list("abcdefghijklm")}, "13 classes with 1 source labels each need 13, but the source has 12"),
         ({"labels_per_class": 7}, "2 classes with 7 source labels each need 14"),
         ({"problem_type": "regression", "labels": None}, "use mapping='dense'"),
-        ({"problem_type": "token_classification"}, "'cross_modal' is not for a token classification"),
+        (
+            {"problem_type": "token_classification"},
+            "'cross_modal' does not support the problem type 'token_classification'",
+        ),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence(options, sentence, sources):

@@ -85,8 +85,8 @@ def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
         ("fraud", {}, "give the training rows as features"),
         ("fraud", {"features": [1.0, 2.0]}, "features is 2: give training rows"),
         ("fraud", {"features": np.zeros((0, 3))}, "features is 0 x 3: give training rows"),
-        ("fraud", {"features": [["a", "b"]]}, "features is no table of numbers"),
-        ("fraud", {"features": [[1.0], [2.0, 3.0]]}, "give as many numbers in every row"),
+        ("fraud", {"features": [["a", "b"]]}, "features is not a table of numbers"),
+        ("fraud", {"features": [[1.0], [2.0, 3.0]]}, "give the same count of numbers in every row"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(method, options, message, folder):
@@ -224,7 +224,7 @@ def test_more_classes_than_source_labels_are_refused(folder):
 def test_a_label_map_needs_a_classifier(tmp_path):
     tiny.make_model("vit", head=False).save_pretrained(tmp_path)
     tiny.processor_of().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"image_encoder source .*use mapping='dense'"):
+    with pytest.raises(InputError, match=r"kind is image_encoder, .*use mapping='dense'"):
         reprogram(tmp_path, method="elsayed", labels=LABELS)
     model, _ = reprogram(tmp_path, method="kloberdanz", labels=LABELS, reads="features")
     assert model.mapping.reads == "features"

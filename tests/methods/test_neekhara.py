@@ -104,8 +104,11 @@ def test_the_text_classification_pipeline_gives_the_models_probabilities(source_
         ({"label_mapping": "rondom"}, "label_mapping 'rondom': did you mean 'random'"),
         ({"labels_per_class": 2}, "labels_per_class is for label_mapping='random'"),
         ({"label_mapping": "random", "labels_per_class": 4}, "2 classes with 4 source labels each need 8"),
-        ({"problem_type": "token_classification"}, "The method 'neekhara' is not for a token classification"),
-        ({"problem_type": "multi_label_classification"}, "it does single_label_classification, regression"),
+        (
+            {"problem_type": "token_classification"},
+            "The method 'neekhara' does not support the problem type 'token_classification'",
+        ),
+        ({"problem_type": "multi_label_classification"}, "choose one of single_label_classification, regression"),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence(options, sentence, source_folder):
@@ -119,7 +122,7 @@ def test_a_module_of_logits_cannot_do_a_regression():
     from tests.support.modules import Classifier
 
     assert make(Classifier())[0].config.mapping["type"] == "label_map"
-    with pytest.raises(InputError, match="A module source with logits alone can be mapped to a classification only"):
+    with pytest.raises(InputError, match="The module source has logits alone"):
         make(Classifier(), None, problem_type="regression")
 
 

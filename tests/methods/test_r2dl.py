@@ -177,7 +177,7 @@ def test_a_saved_adapters_tokenizer_can_be_given(source_folder, tmp_path):
 def test_a_folder_without_a_tokenizer_is_refused(source_folder, tmp_path):
     tiny.make_model("bert").save_pretrained(tmp_path / "plain")
     for folder in ("plain", "nothing"):
-        with pytest.raises(InputError, match="No tokenizer at"):
+        with pytest.raises(InputError, match="There is no tokenizer at"):
             make(source_folder("bert"), tokenizer=str(tmp_path / folder))
 
 
@@ -230,13 +230,13 @@ def test_more_classes_than_source_labels_is_one_sentence(source_folder):
 @pytest.mark.parametrize(
     ("family", "options", "sentence"),
     [
-        ("bert", {"mapping": "label_map"}, "this is a masked_lm source and a single label classification"),
-        ("bert", {"reads": "decoder"}, "reads='decoder' is not something a masked_lm source offers here: choose one of "
+        ("bert", {"mapping": "label_map"}, "kind is masked_lm, the problem single label classification"),
+        ("bert", {"reads": "decoder"}, "reads='decoder' names no output of the masked_lm source that fits: choose one of "
          "features, first, last."),
         ("bert", {"reads": "mask"}, "reads='mask'"),
         ("bert", {"reads": "tokens"}, "reads='tokens'"),
         ("gpt2", {"reads": "first"}, "choose one of features, last"),
-        ("bert", {"problem_type": "infilling", "labels": None}, "The method 'r2dl' is not for a infilling"),
+        ("bert", {"problem_type": "infilling", "labels": None}, "'r2dl' does not support the problem type 'infilling'"),
         ("bert-classifier", {"mapping": "label_map", "problem_type": "multi_label_classification"}, "use mapping='dense'"),
         ("bert", {"k": 0}, "k is 0: give a whole number, 1 or more"),
         ("bert", {"atoms": "ksvd", "num_atoms": 0}, "num_atoms is 0"),

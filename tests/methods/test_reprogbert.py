@@ -105,11 +105,11 @@ def test_the_fill_mask_pipeline_gives_the_models_probabilities(family, source_fo
         ({"labels": ["a", "b"]}, "Infilling predicts the tokens of the target's vocabulary: leave labels out"),
         (
             {"problem_type": "single_label_classification", "labels": ["a", "b"]},
-            "is not for a single label classification",
+            "does not support the problem type 'single_label_classification'",
         ),
-        ({"problem_type": "token_classification", "labels": ["a", "b"]}, "it does infilling"),
+        ({"problem_type": "token_classification", "labels": ["a", "b"]}, "choose one of infilling"),
         ({"sparsity": 0}, "sparsity is 0"),
-        ({"alternating": True}, "nothing to re-sparsify"),
+        ({"alternating": True}, "warmup_epochs and alternating are for sparse codes"),
         ({"reads": "mask"}, "Unknown option of reprogbert 'reads'"),
     ],
 )

@@ -133,7 +133,7 @@ def test_class_texts_stand_for_the_names(clip):
     [
         ({"image_program": "frame"}, "'frame'"),
         ({"text_program": "prefix"}, "'prefix'"),
-        ({"templates": []}, "no template"),
+        ({"templates": []}, "templates is empty"),
         ({"templates": ["a photo"]}, "must have {} once"),
         ({"text_program": "none", "size": 3}, "has none: leave it out"),
         ({"image_program": "none", "border": 3}, "leave it out"),
@@ -154,8 +154,8 @@ def test_bad_options_get_one_sentence(options, sentence, clip):
     [
         ({"alpha": -0.1}, "alpha is -0.1: give the zero-shot branch's share, from 0 to 1"),
         ({"alpha": "0.4"}, "alpha is '0.4'"),
-        ({"learn_alpha": True}, "alpha is 0.0 and is to be trained: start between 0 and 1"),
-        ({"learn_alpha": True, "alpha": 1}, "alpha is 1 and is to be trained"),
+        ({"learn_alpha": True}, "alpha is 0.0, from where it cannot be trained: start between 0 and 1"),
+        ({"learn_alpha": True, "alpha": 1}, "alpha is 1, from where it cannot be trained"),
         ({"loss": "focal"}, "loss 'focal'"),
         ({"resolution": 0}, "resolution is 0: give a whole number, 1 or more"),
         ({"resolution": 64.0}, "resolution is 64.0"),
@@ -173,7 +173,7 @@ def test_a_recipe_with_bad_options_is_refused_before_anything_is_loaded(options,
 
 
 def test_bad_labels_and_sources_get_one_sentence(clip, tmp_path):
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="occurs twice"):
         reprogram(clip, method="reprogrammer", labels=["cat", "cat"])
     with pytest.raises(InputError, match="at least 2 labels"):
         reprogram(clip, method="reprogrammer", labels=["cat"])

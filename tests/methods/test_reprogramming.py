@@ -18,7 +18,7 @@ from tests.support import tiny, words
         ([], "needs at least 2 labels, not 0"),
         (None, "needs at least 2 labels, not 0"),
         (1, "needs at least 2 labels, not 1"),
-        (["yes", "no", "yes"], "'yes' is named twice"),
+        (["yes", "no", "yes"], "'yes' occurs twice"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(labels, sentence, source_folder):
@@ -48,8 +48,8 @@ def test_a_regression_takes_no_label_names(labels, source_folder):
 def test_a_problem_that_the_method_is_not_for_is_refused_with_those_it_is_for(problem_type, source_folder):
     with pytest.raises(InputError) as refused:
         reprogram(source_folder("bert"), labels=2, problem_type=problem_type)
-    assert f"'warp' is not for a {problem_type.replace('_', ' ')}" in str(refused.value)
-    assert "it does single_label_classification, regression" in str(refused.value)
+    assert f"'warp' does not support the problem type {problem_type!r}" in str(refused.value)
+    assert "choose one of single_label_classification, regression" in str(refused.value)
 
 
 def test_an_unknown_method_is_refused_with_the_nearest(source_folder):
@@ -143,5 +143,5 @@ def test_what_holds_no_adapter_is_refused(source_folder, tmp_path):
 
 
 def test_another_source_is_refused(first_stage, source_folder):
-    with pytest.raises(InputError, match="its prompts mean nothing here"):
+    with pytest.raises(InputError, match="use an adapter of the same source"):
         tiny.make_adapter(source_folder("roberta"), init_from=first_stage[1])

@@ -174,11 +174,11 @@ def test_a_regression_has_one_output_and_the_mean_squared_error(source_folder):
         ({"prompt_init": "words_"}, "'words_': did you mean 'words'"),
         ({"init_words": []}, "init_words is empty"),
         ({"num_promts": 8}, "option of warp 'num_promts': did you mean 'num_prompts'"),
-        ({"reads": "tokens"}, "reads='tokens' is not something"),
+        ({"reads": "tokens"}, "reads='tokens' names no output"),
         ({"verbalizer": {"bad": False, "good": True}}, "word for 'bad' is False, not text"),
-        ({"reads": "masks"}, "reads='masks' is not something a masked_lm source offers"),
-        ({"reads": "first", "template": "1 $A [MASK] $B"}, "do not go together"),
-        ({"reads": "mask", "template": "1 $A $B"}, "do not go together"),
+        ({"reads": "masks"}, "reads='masks' names no output of the masked_lm source"),
+        ({"reads": "first", "template": "1 $A [MASK] $B"}, "does not fit the template"),
+        ({"reads": "mask", "template": "1 $A $B"}, "does not fit the template"),
         ({"template": "1 $A [MASK]"}, "$B 0 times"),
         ({"num_prompts": 62}, "leaves none for the text: use fewer than 61 prompts"),
         ({"verbalizer": {"bad": "bad"}}, "no word for the label 'good'"),
@@ -197,10 +197,10 @@ def test_options_that_cannot_work_are_refused_by_name(options, sentence, source_
 @pytest.mark.parametrize(
     ("family", "options", "sentence"),
     [
-        ("gpt2", {"reads": "mask"}, "reads='mask' is not something a causal_lm source offers"),
+        ("gpt2", {"reads": "mask"}, "reads='mask' names no output of the causal_lm source"),
         ("gpt2", {"prompt_init": "mask"}, "prompt_init='mask' needs a mask token"),
         ("bert-encoder", {"verbalizer": {"bad": "bad", "good": "good"}}, "no vocabulary decoder"),
-        ("albert", {"verbalizer": {"bad": "bad", "good": "good"}, "reads": "features"}, "decoder rows as wide as"),
+        ("albert", {"verbalizer": {"bad": "bad", "good": "good"}, "reads": "features"}, "decoder rows of the width of"),
     ],
 )
 def test_what_a_source_does_not_offer_is_refused(family, options, sentence, source_folder):

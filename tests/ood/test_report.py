@@ -106,7 +106,7 @@ def test_msp_at_the_scale_of_an_encoder_is_mcm():
     )
     expected = detection_metrics(scores.mcm(inside, texts), scores.mcm(outside, texts))
     assert found["semantic"]["other"] == pytest.approx(expected, abs=1e-12)
-    assert "OOD is told by msp at temperature 100," in note(found)
+    assert "The OOD score is msp at temperature 100," in note(found)
 
 
 NAN = np.array([[np.nan, 0.0, 0.0]])
@@ -205,8 +205,11 @@ def test_tables_of_single_sets(report):
 
 
 def test_the_note_says_what_the_aggregate_is_made_of(report):
-    assert "OOD is told by msp" in note(report)
-    assert "FPR95 is the share of ID images taken for OOD where 95 % of the OOD images are found" in note(report)
+    assert "The OOD score is msp" in note(report)
+    assert (
+        "FPR95 is the share of ID images that are classified as OOD at the threshold that detects 95 % of the OOD images"
+        in note(report)
+    )
     assert note(report).endswith(
         "The aggregate is the mean of ID accuracy, accuracy under covariate shift, accuracy on corruptions, 100 - FPR95, "
         "AUROC and AUPR."

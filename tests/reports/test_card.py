@@ -265,7 +265,7 @@ def test_the_table_of_shifts_has_a_row_for_every_classifier_that_was_asked(shift
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| linear probe", "| WARP"]
     assert rows[2].startswith("| linear probe | 75.0 | 75.0 | 100.0 | ")
     assert rows[3].startswith("| WARP | 87.5 ± 17.7 | 87.5 ± 17.7 | 100.0 ± 0.0 | ")
-    assert "OOD is told by msp" in section
+    assert "The OOD score is msp" in section
     assert "Images of the same classes: sketches (`me/sketches`, 4)." in section
     assert "Images of other classes: noise (`images` dtd, 3), tex|tures (`images` dtd, 1)." in section
     assert "Corruptions: jpeg, levels 1, 5, of 2 test images." in section

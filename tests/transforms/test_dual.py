@@ -123,7 +123,10 @@ def test_a_table_starts_with_the_rows_of_the_tokens_it_shares(source):
             {"image": {**IMAGE, "amplitude": 0.5}, "text": text_options("low_rank")},
             "has amplitude=0.5, and this one has 1.0",
         ),
-        ({"image": IMAGE, "text": text_options("low_rank"), "resolution": 16}, "has resolution=16, and this one has None"),
+        (
+            {"image": IMAGE, "text": text_options("low_rank"), "resolution": 16},
+            "has resolution=16, and this one has None",
+        ),
     ],
 )
 def test_programs_that_mean_something_else_are_no_start(options, sentence, source):

@@ -209,11 +209,11 @@ def test_a_learned_dictionary_travels_with_the_adapter(source_folder):
     [
         ({"sparsity": 0}, "sparsity is 0"),
         ({"sparsity": 10**6}, "only"),
-        ({"sparsity": None, "alternating": True}, "nothing to re-sparsify"),
+        ({"sparsity": None, "alternating": True}, "warmup_epochs and alternating are for sparse codes"),
         ({"init": "zeros"}, "init"),
         ({"tokenizer": "residuals"}, "did you mean 'residues'"),
         ({"reads": "sideways"}, "sideways"),
-        ({"mapping": "label_map"}, "label map"),
+        ({"mapping": "label_map"}, "mapping='label_map' needs a source classifier"),
     ],
 )
 def test_options_that_cannot_work_are_refused(source_folder, options, words):
