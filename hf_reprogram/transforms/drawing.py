@@ -1,7 +1,7 @@
 """The pictures of transforms: an example with and without a program, and tables of coefficients.
 
-`InputTransform.picture` returns `Views`, a `HeatMap` or a `Drawing` of its own. `hf_reprogram.inspection` writes each as a PNG, for
-any transform.
+`InputTransform.picture` returns `Views`, a `HeatMap` or a `Drawing` of its own. `hf_reprogram.inspection` writes each as a
+PNG, for any transform.
 """
 
 from __future__ import annotations
