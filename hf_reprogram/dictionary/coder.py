@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ..errors import InputError
 from .omp import check_limits, orthogonal_matching_pursuit
 
 Array: TypeAlias = NDArray[Any]
@@ -39,9 +40,21 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return sparse.dense(len(self.components_)).numpy()
 
     def inverse_transform(self, X: Any) -> Array:
-        """Samples (n_samples, n_features) that the codes (n_samples, n_atoms) stand for."""
+        """Samples (n_samples, n_features) that the codes (n_samples, n_atoms) stand for.
+
+        Raises:
+            InputError: there are not as many codes per sample as atoms.
+            ValueError: the codes are no finite numbers, or no matrix.
+        """
         check_is_fitted(self)
-        samples: Array = np.asarray(X) @ self.components_
+        if getattr(X, "dtype", np.asarray(X).dtype).kind in "US":
+            raise InputError("The codes are texts: give numbers.")
+        codes = check_array(X, accept_sparse=True, dtype=self.components_.dtype, input_name="X")
+        if codes.shape[1] != len(self.components_):
+            raise InputError(
+                f"There are {codes.shape[1]} codes per sample and {len(self.components_)} atoms: give one code per atom."
+            )
+        samples: Array = codes @ self.components_
         return samples
 
     def _limits(self, n_atoms: int) -> dict[str, Any]:
@@ -64,7 +77,11 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
 
 class OMPCoder(SparseTransformer):
-    """Codes over given atoms by orthogonal matching pursuit: `OMPCoder(16).fit(atoms).transform(targets)`.
+    """Codes over given atoms by orthogonal matching pursuit.
+
+    The atoms are the rows of `dictionary`, whatever the samples that it is fitted to, as a step of a `Pipeline` is. Without
+    a dictionary the rows that `fit` is given are the atoms: `OMPCoder(16).fit(atoms).transform(targets)`. A coder that was
+    fitted to its atoms goes into a `Pipeline` as `sklearn.frozen.FrozenEstimator(coder)`.
 
     Source: Pati, Rezaiifar & Krishnaprasad 1993. scikit-learn's `SparseCoder` computes the same for atoms of norm one, and
     forms the Gram matrix of the whole dictionary.
@@ -72,13 +89,15 @@ class OMPCoder(SparseTransformer):
     Args:
         n_nonzero_coefs: atoms for each sample, 1 to n_atoms; by default a tenth of n_features, and at least one.
         tol: instead of it, the squared error at which a sample has atoms enough.
+        dictionary: (n_atoms, n_features), the atoms, of any norm; None to take those that `fit` is given.
 
     Attributes:
-        components_: (n_atoms, n_features), the atoms as given to `fit`.
+        components_: (n_atoms, n_features), the atoms, a copy.
         n_features_in_: their width.
 
     Raises:
-        InputError: (in `fit`) both or neither valid of the two, or more atoms asked for than there are.
+        InputError: (in `fit`) both or neither valid of the two limits, more atoms asked for than there are, or samples and
+            atoms differ in width.
 
     >>> coder = OMPCoder(n_nonzero_coefs=1).fit([[1.0, 0.0], [0.0, 2.0]])
     >>> codes = coder.transform([[0.0, 6.0]])
@@ -86,15 +105,25 @@ class OMPCoder(SparseTransformer):
     [[0.0, 3.0]]
     >>> coder.inverse_transform(codes).tolist()
     [[0.0, 6.0]]
+    >>> OMPCoder(1, dictionary=[[1.0, 0.0], [0.0, 2.0]]).fit_transform([[0.0, 6.0]]).tolist()
+    [[0.0, 3.0]]
     """
 
-    def __init__(self, n_nonzero_coefs: int | None = None, *, tol: float | None = None):
+    def __init__(self, n_nonzero_coefs: int | None = None, *, tol: float | None = None, dictionary: Any = None):
         self.n_nonzero_coefs = n_nonzero_coefs
         self.tol = tol
+        self.dictionary = dictionary
 
     def fit(self, X: Any, y: Any = None) -> OMPCoder:
-        """Take the rows of X (n_atoms, n_features) as atoms, of any norm. y is ignored."""
-        self.components_ = validate_data(self, X, dtype=FLOATS, order="C", copy=True)
+        """Check the samples X (n_samples, n_features), or without a dictionary take their rows as atoms. y is ignored."""
+        rows = validate_data(self, X, dtype=FLOATS, order="C", copy=True)
+        if self.dictionary is not None:
+            rows = check_array(self.dictionary, dtype=FLOATS, order="C", copy=True, input_name="dictionary")
+            if rows.shape[1] != self.n_features_in_:
+                raise InputError(
+                    f"The samples are {self.n_features_in_} wide and the atoms {rows.shape[1]}: both need the same width."
+                )
+        self.components_ = rows
         self._limits(len(self.components_))
         return self
 

@@ -45,7 +45,7 @@ class KSVD(SparseTransformer):
         max_iter: the largest number of iterations.
         tol: the error stalls when five iterations together lower it by less than this share; 0 runs all `max_iter` and
             replaces no atoms for stalling.
-        random_state: seed or generator for the choice of the samples to start from.
+        random_state: seed, `numpy.random.RandomState` or `numpy.random.Generator` for the choice of the samples to start from.
 
     Attributes:
         components_: (n_components, n_features), the atoms of the iteration with the lowest error.
@@ -88,7 +88,8 @@ class KSVD(SparseTransformer):
         samples = torch.from_numpy(X)
         scale = float(samples.abs().max()) or 1.0
         samples /= scale
-        atoms = _start(samples, n_atoms, check_random_state(self.random_state))
+        state = self.random_state
+        atoms = _start(samples, n_atoms, state if isinstance(state, np.random.Generator) else check_random_state(state))
         # Where samples are few, "rarely" is not more than a quarter of an atom's fair share.
         rare = min(_RARE, len(X) * k // (4 * n_atoms))
         errors: list[float] = []
@@ -122,7 +123,7 @@ class KSVD(SparseTransformer):
         return min(errors[-_PATIENCE:]) > (1 - self.tol) * min(errors[:-_PATIENCE])
 
 
-def _start(samples: Tensor, n_atoms: int, random: np.random.RandomState) -> Tensor:
+def _start(samples: Tensor, n_atoms: int, random: np.random.RandomState | np.random.Generator) -> Tensor:
     """Samples drawn without repetition, made norm one; random directions for what is missing."""
     order = torch.from_numpy(random.permutation(len(samples)))
     sizable = torch.linalg.vector_norm(samples[order], dim=1) > torch.finfo(samples.dtype).eps

@@ -13,7 +13,7 @@ formed: for a vocabulary of 30,522 tokens it would take 3.5 GiB.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class SparseCodes(NamedTuple):
 
 @torch.no_grad()
 def orthogonal_matching_pursuit(
-    atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None = None, tol: float | None = None
+    atoms: Any, targets: Any, n_nonzero_coefs: int | None = None, tol: float | None = None
 ) -> SparseCodes:
     """Approximate every target by a combination of few atoms, chosen greedily.
 
@@ -70,7 +70,8 @@ def orthogonal_matching_pursuit(
     those it already has.
 
     Args:
-        atoms: (n_atoms, width), float32 or float64, on any device. Atoms of norm zero are never chosen.
+        atoms: (n_atoms, width), float32 or float64, on any device. Atoms of norm zero are never chosen. Arrays and lists are
+            taken as tensors.
         targets: (n_targets, width), same dtype and device.
         n_nonzero_coefs: atoms for each target, 1 to n_atoms.
         tol: instead of `n_nonzero_coefs`: choose atoms until the *squared* norm of the residual is at most this, none at
@@ -88,6 +89,7 @@ def orthogonal_matching_pursuit(
     >>> result.support.tolist(), result.codes.tolist(), result.errors.tolist()
     ([[1]], [[3.0]], [0.0])
     """
+    atoms, targets = _tensor(atoms, "atoms"), _tensor(targets, "targets")
     _check(atoms, targets, n_nonzero_coefs, tol)
     dictionary, signals = Rows.of(atoms, "atom"), Rows.of(targets, "target")
     coarse = dictionary.coarse()
@@ -177,6 +179,13 @@ def _pursue(
     diagonal.masked_fill_(diagonal == 0, 1)  # not used: z is 0 there, and so is the code
     codes = torch.linalg.solve_triangular(factor, coordinates.unsqueeze(2), upper=True).squeeze(2)
     return support, codes, used
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"The {what} are no matrix of numbers ({str(error).splitlines()[0].rstrip('.')}).") from error
 
 
 def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: float | None) -> None:

@@ -3,8 +3,8 @@
     detector = Mahalanobis().fit(train_features, train_labels)
     detector.score(features)                                   # (n,), a larger score means more OOD
 
-What was fitted are plain arrays in attributes with a trailing underscore. Training data are ID samples only; labels are class
-names or indices (n,), needed where a class says so and ignored elsewhere. Numbers are float64.
+What was fitted are plain arrays in attributes with a trailing underscore, copies of what was given. Training data are ID
+samples only; labels are class names or indices (n,), needed where a class says so and ignored elsewhere. Numbers are float64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import scores
-from .inputs import Array, linear, matrix, number, same, vector, whole
+from .inputs import Array, linear, matrix, number, plain, same, squarable, unit, vector, whole
 
 
 def _fitted(detector: Any, attribute: str) -> Any:
@@ -29,7 +29,7 @@ class KNN:
     """Distance to the k-th nearest training sample; see `scores.knn`.
 
     Attributes:
-        features_: (n_train, width), as given.
+        features_: (n_train, width), a copy.
 
     >>> KNN(k=1).fit([[1.0, 0.0], [0.0, 1.0]]).score([[2.0, 0.0]]).tolist()
     [0.0]
@@ -40,10 +40,11 @@ class KNN:
         self.k = k
 
     def fit(self, features: Any, labels: Any = None) -> KNN:
-        """Keep the training features (n_train, width); labels are ignored."""
+        """Keep the training features (n_train, width), no row zero; labels are ignored."""
         rows = matrix(features, "training features")
         whole(self.k, "k", 1, len(rows))
-        self.features_ = rows
+        unit(rows, "training features")  # refuses what `score` could not use
+        self.features_ = rows.copy()
         return self
 
     def score(self, features: Any) -> Array:
@@ -73,7 +74,7 @@ class Mahalanobis:
 
     def fit(self, features: Any, labels: Any = None) -> Mahalanobis:
         """Means and shared covariance of features (n_train, width) by label (n_train,); without labels, of one class."""
-        rows = matrix(features, "training features")
+        rows = squarable(matrix(features, "training features"), "training features")
         groups = _groups(labels, len(rows))
         means = np.stack([rows[groups == group].mean(0) for group in range(groups.max() + 1)])
         covariance = np.zeros((rows.shape[1], rows.shape[1]))
@@ -107,7 +108,7 @@ class RelativeMahalanobis:
 
     def fit(self, features: Any, labels: Any = None) -> RelativeMahalanobis:
         """Fit both to features (n_train, width) and labels (n_train,) of at least two classes."""
-        if labels is None or len(np.unique(_plain(labels))) < 2:
+        if labels is None or len(np.unique(_classes(labels))) < 2:
             raise InputError("RelativeMahalanobis compares classes with all data: give labels of at least two classes.")
         self.classes_ = Mahalanobis(self.shrinkage).fit(features, labels)
         self.background_ = Mahalanobis(self.shrinkage).fit(features)
@@ -128,6 +129,7 @@ class ViM:
     alpha = sum max z / sum |R'(x - o)| over the training features X.
 
     Attributes:
+        weight_, bias_: of the last layer, copies.
         origin_: (width,).
         residual_: (width, width - dim).
         alpha_: a number.
@@ -153,11 +155,12 @@ class ViM:
 
     def fit(self, features: Any, labels: Any = None) -> ViM:
         """Fit to features (n_train, width); labels are ignored."""
-        rows, weight = matrix(features, "training features"), matrix(self.weight, "weight")
+        rows = squarable(matrix(features, "training features"), "training features")
+        weight = matrix(self.weight, "weight").copy()
         width = rows.shape[1]
         logits = linear(rows, weight, self.bias)
         dim = whole(_usual_dim(width) if self.dim is None else self.dim, "dim", 0, width - 1)
-        bias = np.zeros(len(weight)) if self.bias is None else vector(self.bias, "bias")
+        bias = np.zeros(len(weight)) if self.bias is None else vector(self.bias, "bias").copy()
         origin = -np.linalg.pinv(weight) @ bias
         centred = rows - origin
         values, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
@@ -169,19 +172,21 @@ class ViM:
         alpha = logits.max(1).sum() / np.linalg.norm(centred @ residual, axis=1).sum()
         if alpha <= 0:
             raise InputError(f"The largest logits have the mean {logits.max(1).mean():.3g}: ViM needs a positive one.")
+        self.weight_, self.bias_ = weight, bias
         self.origin_, self.residual_, self.alpha_ = origin, residual, float(alpha)
         return self
 
     def score(self, features: Any) -> Array:
         """(n,) scores of features (n, width)."""
         residual = _fitted(self, "residual_")
-        return scores.vim(features, self.weight, self.bias, self.origin_, residual, self.alpha_)
+        return scores.vim(features, self.weight_, self.bias_, self.origin_, residual, self.alpha_)
 
 
 class ReAct:
     """Energy after clipping activations at a percentile of theirs on ID samples; see `scores.react`.
 
     Attributes:
+        weight_, bias_: of the last layer, copies; the bias is 0 where none is given.
         threshold_: c, the percentile over all activations of all training samples.
 
     >>> detector = ReAct(weight=[[1.0], [0.0]], percentile=100).fit([[1.0], [2.0]])
@@ -205,29 +210,46 @@ class ReAct:
         """Fit to features (n_train, width), the activations that the last layer takes; labels are ignored."""
         rows = matrix(features, "training features")
         linear(rows[:1], self.weight, self.bias)  # refuses what does not fit before it is used
+        self.weight_ = matrix(self.weight, "weight").copy()
+        self.bias_ = np.zeros(len(self.weight_)) if self.bias is None else vector(self.bias, "bias").copy()
         self.threshold_ = float(np.percentile(rows, number(self.percentile, "percentile", 0, 100)))
         return self
 
     def score(self, features: Any) -> Array:
         """(n,) energies of features (n, width)."""
-        return scores.react(features, self.weight, self.bias, _fitted(self, "threshold_"), self.temperature)
+        threshold = _fitted(self, "threshold_")
+        return scores.react(features, self.weight_, self.bias_, threshold, self.temperature)
 
 
 def _usual_dim(width: int) -> int:
     return 1000 if width >= 2048 else 512 if width > 512 else width // 2
 
 
-def _plain(labels: Any) -> Array:
-    return np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+def _classes(labels: Any) -> Array:
+    """Class names or indices (n,), none of them missing."""
+    if str(dtype := getattr(labels, "dtype", "")) in ("torch.bfloat16", "torch.float16", "float16"):
+        raise InputError(f"The labels are of dtype {dtype}, which rounds class indices: give whole numbers or names.")
+    classes = np.asarray(plain(labels, "labels"))
+    if classes.ndim != 1:
+        raise InputError(f"The labels have the shape {classes.shape}: give one class per sample.")
+    if classes.dtype.kind == "O" or classes.dtype.kind == "f":
+        from pandas import isna
+
+        missing = np.flatnonzero(isna(classes) | (np.isinf(classes) if classes.dtype.kind == "f" else False))
+        if len(missing):
+            raise InputError(f"The label of sample {missing[0]} is missing: leave samples without a class out.")
+    if len(kinds := {type(value).__name__ for value in classes.tolist()}) > 1:
+        raise InputError(
+            f"The labels are of several types, {' and '.join(sorted(kinds))}: give names or numbers alone."
+        )
+    return classes
 
 
 def _groups(labels: Any, count: int) -> Array:
     """Class (count,) of each sample, from 0."""
     if labels is None:
         return np.zeros(count, dtype=np.int64)
-    classes = _plain(labels)
-    if classes.ndim != 1 or (classes.dtype.kind == "f" and not np.isfinite(classes).all()):
-        raise InputError(f"The labels have the shape {classes.shape} or hold NaN: give one class per sample.")
+    classes = _classes(labels)
     same(len(classes), count, "The number of labels", "that of training features")
     return np.unique(classes, return_inverse=True)[1]
 

@@ -34,9 +34,7 @@ def array(values: Any, what: str, ndim: int) -> Array:
     >>> array([1, 2], "scores", 1)
     array([1, 2])
     """
-    if hasattr(values, "detach"):  # a torch tensor, without importing torch
-        values = values.detach().cpu()
-        values = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
+    values = plain(values, what)
     try:
         found = np.asarray(values)
     except ValueError as error:
@@ -49,6 +47,29 @@ def array(values: Any, what: str, ndim: int) -> Array:
         shape = "one number" if ndim == 1 else "one row of numbers"
         raise InputError(f"The {what} have the shape {found.shape}: give {shape} for each sample.")
     return found
+
+
+def plain(values: Any, what: str) -> Any:
+    """Tensors as arrays, also in lists, and everything else as it is; torch is not imported.
+
+    Raises:
+        InputError: some numbers are masked.
+
+    >>> plain(np.ma.masked_array([1.0, 99.0], mask=[False, True]), "scores")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Some of the scores are masked: leave those samples out before.
+    """
+    if isinstance(values, list | tuple):
+        return [plain(value, what) if not isinstance(value, int | float) else value for value in values]
+    if np.ma.is_masked(values):
+        raise InputError(f"Some of the {what} are masked: leave those samples out before.")
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    if str(values.layout) != "torch.strided":
+        values = values.to_dense()
+    known = str(values.dtype).removeprefix("torch.") in np.sctypeDict or not values.is_floating_point()
+    return (values if known else values.float()).numpy()  # NumPy has no bfloat16 and no float8
 
 
 def finite(values: Array, what: str) -> Array:
@@ -169,6 +190,24 @@ def linear(features: Array, weight: Any, bias: Any = None) -> Array:
     same(len(offset), len(rows), "The length of the bias", "the number of rows of the weight")
     shifted: Floats = features @ rows.T + offset
     return shifted
+
+
+def squarable(rows: Array, what: str) -> Array:
+    """The same numbers, whose squares neither overflow nor vanish.
+
+    Raises:
+        InputError: the largest of them is so large or so small that they would.
+
+    >>> squarable(np.array([[1e200]]), "features")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The features go up to 1e+200, and squares of that do not fit into float64: divide by it.
+    """
+    largest = float(np.abs(rows).max())
+    if largest and not 1e-140 < largest < 1e140:
+        raise InputError(
+            f"The {what} go up to {largest:.3g}, and squares of that do not fit into float64: divide by it."
+        )
+    return rows
 
 
 def unit(rows: Array, what: str) -> Array:

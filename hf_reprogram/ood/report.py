@@ -30,7 +30,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from . import scores
 from .calibration import accuracy
-from .inputs import Array, array, number
+from .inputs import Array, array, number, same
 from .metrics import METRICS, detection_metrics, rate, roc_curve
 
 LogitScore = Callable[[Any], Array]  # logits (n, classes) to scores (n,)
@@ -108,10 +108,23 @@ class Scored(NamedTuple):
 def scored(logits: Any, labels: Any | None, score: LogitScore) -> Scored:
     """Logits (n, classes) and, where there are some, labels (n,) in short.
 
+    Raises:
+        InputError: a label is no index of a class, or there are not as many as rows.
+
     >>> scored([[1.0, 3.0], [2.0, 0.0]], [1, 1], score_of("max_logit"))
     Scored(scores=array([-3., -2.]), accuracy=0.5)
     """
-    return Scored(score(logits), None if labels is None else accuracy(array(logits, "logits", 2).argmax(1), labels))
+    rows = array(logits, "logits", 2)
+    if labels is None:
+        return Scored(score(rows), None)
+    classes = array(labels, "labels", 1)
+    outside = (classes < 0) | (classes >= rows.shape[1])
+    if outside.any():
+        raise InputError(
+            f"There is a label {classes[outside][0]}, and the logits are of {rows.shape[1]} classes: give indices from 0 to "
+            f"{rows.shape[1] - 1}, and leave samples of no class out."
+        )
+    return Scored(score(rows), accuracy(rows.argmax(1), classes))
 
 
 def ood_report(
@@ -142,6 +155,14 @@ def ood_report(
     1.0
     """
     function = score_of(score, temperature)
+    shifted = {name: pair[0] for name, pair in (covariate or {}).items()}
+    corrupted = {
+        f"{kind} {level}": pair[0] for kind, found in (corruptions or {}).items() for level, pair in found.items()
+    }
+    classes = array(id_logits, "logits", 2).shape[1]
+    for name, logits in {**shifted, **corrupted, **(semantic or {})}.items():
+        width = array(logits, f"logits of {name}", 2).shape[1]
+        same(width, classes, f"The number of classes in the logits of {name}", "that in distribution")
     return report_of_scored(
         scored(id_logits, id_labels, function),
         {name: scored(*pair, function) for name, pair in (covariate or {}).items()},

@@ -12,21 +12,29 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .inputs import BLOCK, Floats, in_blocks, linear, matrix, number, same, unit, vector, whole
+from .inputs import BLOCK, Floats, in_blocks, linear, matrix, number, same, squarable, unit, vector, whole
 
 OF_FEATURES = ("knn", "mahalanobis", "relative_mahalanobis", "vim", "react")  # these and `mcm`; the others take logits
 
 
-def _log_sum_exp(values: Floats) -> Floats:
-    """Log sum exp over the last axis, kept: (n, 1)."""
+def _shifted(values: Floats, temperature: float = 1.0) -> tuple[Floats, Floats]:
+    """The largest value of each row (n, 1), and (values - largest) / temperature, of which none is above 0."""
     largest: Floats = values.max(1, keepdims=True)
-    total: Floats = np.exp(values - largest).sum(1, keepdims=True)
-    return largest + np.log(total)
+    with np.errstate(over="ignore"):  # to -inf, of which the exponential is the 0 that it should be
+        shifted: Floats = values - largest if temperature == 1 else (values - largest) / temperature
+    return largest, shifted
 
 
-def _log_softmax(logits: Floats) -> Floats:
+def _log_sum_exp(values: Floats, temperature: float = 1.0) -> Floats:
+    """T log sum exp(values / T) over the last axis, kept: (n, 1)."""
+    largest, shifted = _shifted(values, temperature)
+    total: Floats = np.exp(shifted).sum(1, keepdims=True)
+    return largest + temperature * np.log(total)
+
+
+def _log_softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     """Log p (n, classes), as exact for large logits as for small ones."""
-    shifted: Floats = logits - logits.max(1, keepdims=True)
+    _, shifted = _shifted(logits, temperature)
     total: Floats = np.exp(shifted).sum(1, keepdims=True)
     return shifted - np.log(total)
 
@@ -48,7 +56,7 @@ def msp(logits: Any, temperature: float = 1.0) -> Floats:
     >>> msp([[0.0, 0.0]]).tolist()
     [-0.5]
     """
-    likeliest: Floats = _log_softmax(logits / number(temperature, "temperature", 0, open_low=True)).max(1)
+    likeliest: Floats = _log_softmax(logits, number(temperature, "temperature", 0, open_low=True)).max(1)
     return -np.exp(likeliest)
 
 
@@ -74,8 +82,7 @@ def energy(logits: Any, temperature: float = 1.0) -> Floats:
     >>> energy([[0.0, 0.0]]).round(4).tolist()
     [-0.6931]
     """
-    temperature = number(temperature, "temperature", 0, open_low=True)
-    return -temperature * _log_sum_exp(logits / temperature)[:, 0]
+    return -_log_sum_exp(logits, number(temperature, "temperature", 0, open_low=True))[:, 0]
 
 
 @in_blocks("logits")
@@ -198,7 +205,8 @@ def mahalanobis(features: Any, means: Any, precision: Any) -> Floats:
     >>> mahalanobis([[2.0]], means=[[0.0], [5.0]], precision=[[1.0]]).tolist()
     [4.0]
     """
-    centres, precision = matrix(means, "means"), matrix(precision, "precision")
+    centres, precision = squarable(matrix(means, "means"), "means"), matrix(precision, "precision")
+    squarable(features, "features")
     width = centres.shape[1]
     same(features.shape[1], width, "The width of features", "that of means")
     if precision.shape != (width, width):
@@ -251,6 +259,7 @@ def vim(features: Any, weight: Any, bias: Any, origin: Any, residual: Any, alpha
     [1.0]
     """
     basis, centre = matrix(residual, "residual"), vector(origin, "origin")
+    squarable(features, "features")
     same(len(centre), features.shape[1], "The width of the origin", "that of features")
     same(len(basis), features.shape[1], "The number of rows of the residual", "the width of features")
     virtual: Floats = number(alpha, "alpha", 0) * np.linalg.norm((features - centre) @ basis, axis=1)

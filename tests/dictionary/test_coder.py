@@ -7,7 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
 from sklearn.decomposition import SparseCoder
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from hf_reprogram import InputError
@@ -67,3 +71,28 @@ def test_fit_refuses_what_transform_could_not_do(coder, message, atoms):
 def test_scikit_learn_is_imported_only_for_the_estimators():
     code = "import sys, hf_reprogram.dictionary as d; sk = 'sklearn' in sys.modules; d.KSVD; assert not sk"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_given_dictionary_stays_in_a_pipeline(atoms, targets):
+    pipeline = make_pipeline(OMPCoder(3, dictionary=atoms), Ridge()).fit(targets, targets[:, 0])
+    coder = pipeline[0]
+    np.testing.assert_array_equal(coder.components_, atoms)
+    np.testing.assert_array_equal(coder.transform(targets), OMPCoder(3).fit(atoms).transform(targets))
+    assert clone(coder).get_params()["dictionary"] is not None
+    with pytest.raises(InputError, match=r"The samples are \d+ wide and the atoms 2: both need the same width"):
+        OMPCoder(1, dictionary=np.eye(2)).fit(targets)
+
+
+def test_codes_are_checked_before_they_are_turned_back(atoms, targets):
+    coder = OMPCoder(3).fit(atoms)
+    codes = coder.transform(targets)
+    np.testing.assert_allclose(coder.inverse_transform(csr_matrix(codes)), coder.inverse_transform(codes))
+    with pytest.raises(InputError, match=f"There are 5 codes per sample and {len(atoms)} atoms"):
+        coder.inverse_transform(codes[:, :5])
+    for wrong, message in (
+        (codes * np.nan, "contains NaN"),
+        (codes[0], "Expected 2D array"),
+        ([["a"]], "The codes are texts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            coder.inverse_transform(wrong)

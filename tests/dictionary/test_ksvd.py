@@ -106,3 +106,9 @@ def test_nothing_is_nan_on_degenerate_samples(seed, rows, width, n_atoms, dtype,
 def test_parameters_out_of_range_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         KSVD(**{"n_components": 8, **change}).fit(np.ones((20, 4)))
+
+
+def test_a_generator_of_numpy_is_taken():
+    samples = np.random.default_rng(1).normal(size=(20, 5))
+    first, second = (KSVD(3, max_iter=2, random_state=np.random.default_rng(0)).fit(samples) for _ in range(2))
+    np.testing.assert_array_equal(first.components_, second.components_)

@@ -272,3 +272,15 @@ def test_nan_and_infinity_are_refused(value, where, atoms, targets):
 def test_codes_that_overflow_are_refused():
     with pytest.raises(InputError, match="similar scale"):
         orthogonal_matching_pursuit(1e-30 * torch.eye(3), 1e30 * torch.eye(3), 1)
+
+
+def test_arrays_and_lists_are_taken_as_tensors(atoms, targets):
+    codes = orthogonal_matching_pursuit(atoms.numpy(), targets.numpy(), 2).codes
+    assert torch.equal(codes, orthogonal_matching_pursuit(atoms, targets, 2).codes)
+    assert orthogonal_matching_pursuit([[1.0, 0.0]], [[1.0, 2.0]], 1).codes.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("wrong", [[[1.0], [1.0, 2.0]], [["a"]], None, np.array([["a"]])])
+def test_what_is_no_matrix_of_numbers_is_refused(wrong):
+    with pytest.raises(InputError, match="The atoms are no matrix of numbers"):
+        orthogonal_matching_pursuit(wrong, [[1.0]], 1)

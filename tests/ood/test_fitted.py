@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import logsumexp
@@ -196,7 +197,9 @@ REFUSED = {
     "shrinkage is 2: give a number": lambda rows: Mahalanobis(2).fit(rows),
     "do not vary within their classes": lambda rows: Mahalanobis().fit(rows, [0, 1, 2]),
     "The number of labels is 2 but that of training features is 3": lambda rows: Mahalanobis().fit(rows, [0, 1]),
-    "or hold NaN: give one class per sample": lambda rows: Mahalanobis().fit(rows, [0, 1, np.nan]),
+    "The label of sample 2 is missing: leave samples without a class out": lambda rows: Mahalanobis().fit(
+        rows, [0, 1, np.nan]
+    ),
     "give labels of at least two classes": lambda rows: RelativeMahalanobis().fit(rows),
     "compares classes with all data": lambda rows: RelativeMahalanobis().fit(rows, [1, 1, 1]),
     "dim is 2: give a whole number": lambda rows: ViM(np.eye(2), dim=2).fit(rows),
@@ -211,3 +214,62 @@ REFUSED = {
 def test_what_cannot_be_fitted_is_refused(message):
     with pytest.raises(InputError, match=message):
         REFUSED[message](np.array([[1.0, 2.0], [2.0, 0.5], [3.0, 1.0]]))
+
+
+MISSING = {
+    "None": ["a", "b", None] * 2,
+    "NaN": pd.Series(["a", "b", np.nan] * 2),
+    "NA": pd.Series(["a", "b", None] * 2, dtype="string"),
+    "a number": [0.0, 1.0, np.nan] * 2,
+}
+
+
+@pytest.mark.parametrize("kind", MISSING)
+@pytest.mark.parametrize("detector", [Mahalanobis, RelativeMahalanobis])
+def test_a_missing_label_is_named_by_its_sample(detector, kind, random):
+    with pytest.raises(InputError, match=r"The label of sample 2 is missing: leave samples without a class out\."):
+        detector().fit(random.normal(size=(6, 3)), MISSING[kind])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1] * 3).bfloat16(), "dtype torch.bfloat16, which rounds class indices"),
+        (np.array([0, "b"] * 3, dtype=object), "several types, int and str"),
+        ([[0], [1]] * 3, r"shape \(6, 1\): give one class per sample"),
+    ],
+)
+def test_labels_that_tell_no_classes_apart_are_refused(labels, message, random):
+    with pytest.raises(InputError, match=message):
+        Mahalanobis().fit(random.normal(size=(6, 3)), labels)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_fitted_detector_does_not_change_with_what_it_was_given(number, train, random):
+    features, labels = train
+    layer = torch.nn.Linear(WIDTH, CLASSES, dtype=torch.float64)
+    detector = detectors((layer.weight, layer.bias))[number]
+    test = random.normal(size=(5, WIDTH))
+    given = features + 2
+    detector.fit(given, labels)
+    before = detector.score(test)
+    given *= 3
+    with torch.no_grad():
+        layer.weight.mul_(2)
+        layer.bias.add_(1)
+    np.testing.assert_array_equal(detector.score(test), before)
+
+
+def test_knn_refuses_a_row_of_zeros_when_it_is_fitted(random):
+    with pytest.raises(InputError, match="There is a row of zeros among the training features"):
+        KNN(3).fit(np.vstack([random.normal(size=(5, 8)), np.zeros(8)]))
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+@pytest.mark.parametrize("detector", [Mahalanobis(), ViM(np.eye(3), dim=1)])
+def test_features_whose_squares_do_not_fit_are_refused(detector, scale, random):
+    features = np.abs(random.normal(size=(50, 3)))
+    with pytest.raises(InputError, match="squares of that do not fit into float64: divide by it"):
+        detector.fit(features * scale)
+    with pytest.raises(InputError, match="The features go up to"):
+        detector.fit(features).score(features * scale)

@@ -216,3 +216,22 @@ def test_the_note_says_what_the_aggregate_is_made_of(report):
     )
     alone = note(ood_report(ID, LABELS, COVARIATE))
     assert alone == "In percent. The aggregate is the mean of ID accuracy and accuracy under covariate shift."
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_of_no_class_is_refused(label):
+    with pytest.raises(InputError, match=rf"There is a label {label}, and the logits are of 3 classes"):
+        ood_report(ID, [0, 1, label, 0], semantic={"textures": says(0)})
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        {"covariate": {"sketches": (np.eye(4), [0, 1, 2, 3])}},
+        {"semantic": {"textures": np.eye(4)}},
+        {"corruptions": {"noise": {1: (np.eye(4), [0, 1, 2, 3])}}},
+    ],
+)
+def test_sets_of_another_number_of_classes_are_refused(sets):
+    with pytest.raises(InputError, match="is 4 but that in distribution is 3: both must be the same"):
+        ood_report(ID, [0, 1, 2, 0], **sets)

@@ -278,3 +278,34 @@ def test_other_things_that_do_not_fit_are_refused():
         scores.mahalanobis(ROWS, ROWS, ROWS)
     with pytest.raises(InputError, match="The length of the bias is 2 but the number of rows"):
         scores.react(ROWS, ROWS, [0, 0], 1)
+
+
+@pytest.mark.parametrize("score", [scores.msp, scores.energy])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-30, 1e30, 1e300])
+def test_no_temperature_makes_nan(score, temperature):
+    logits = np.array([[1.0, 2.0], [-3.0, 0.5], [1e308, -1e308]])
+    with np.errstate(invalid="raise", divide="raise"):
+        found = score(logits, temperature)
+    assert not np.isnan(found).any()
+    if temperature < 1e-20:  # softmax is a step, and the free energy the largest logit
+        np.testing.assert_array_equal(found, -np.ones(3) if score is scores.msp else -logits.max(1))
+
+
+WEIGHT = torch.tensor([1.0, 2.0], requires_grad=True)
+GIVEN = {
+    "tensors that need gradients": [WEIGHT * 1, WEIGHT * 2],
+    "a sparse tensor": torch.tensor([[1.0, 2.0], [2.0, 4.0]]).to_sparse(),
+    "float8": torch.tensor([[1.0, 2.0], [2.0, 4.0]]).to(torch.float8_e4m3fn),
+    "rows of numbers of tensors": [list(WEIGHT), list(WEIGHT * 2)],
+    "an array with a mask and nothing masked": np.ma.masked_array([[1.0, 2.0], [2.0, 4.0]], mask=False),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_numbers_of_every_kind_are_taken(kind):
+    np.testing.assert_array_equal(scores.max_logit(GIVEN[kind]), [-2.0, -4.0])
+
+
+def test_masked_numbers_are_refused():
+    with pytest.raises(InputError, match=r"^Some of the logits are masked: leave those samples out before\.$"):
+        scores.msp(np.ma.masked_array([[0.0, 1.0], [2.0, 99.0]], mask=[[0, 0], [0, 1]]))
