@@ -45,7 +45,7 @@ def check_alphas(mapping: Any, alphas: list[float]) -> None:
 
 def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, Any]) -> dict[str, Any]:
     """The report on logits (n, classes) of every one of `shifts.splits`, beside those of the test split."""
-    score = shifts.options.told()
+    score = shifts.options.score_function()
     sets = {name: scored(logits[name], _labels(split), score) for name, split in shifts.splits.items()}
     return _report(shifts, {**sets, "test": scored(id_logits, id_labels, score)})
 
@@ -97,13 +97,13 @@ def adapter_record(
     tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
     # In short for each value tried: the logits of one split at a time are held, of ImageNet 200 MB for each value.
-    told = shifts.options.told()
+    score = shifts.options.score_function()
     sets: list[dict[str, Scored]] = [{} for _ in range(len(tried) or 1)]
     chosen_by: list[dict[str, float]] = []
     for name, split in splits.items():
         data = encode({name: split}, processor)[name]
         for place, logits in enumerate(_predict(model, processor, data, tried, bf16, quiet)):
-            sets[place][name] = scored(logits, _labels(split), told)
+            sets[place][name] = scored(logits, _labels(split), score)
             if name == "validation":
                 chosen_by.append(task.score(logits, labels_of(data)))
     made = [_report(shifts, found) for found in sets]

@@ -1,1 +1,1 @@
-"""Target tasks: data, label names and metrics. See `hf_reprogram.tasks.load.load_task`."""
+"""Target tasks: their data, label names and metrics. Start at `hf_reprogram.tasks.load.load_task`."""

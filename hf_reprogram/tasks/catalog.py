@@ -1,16 +1,18 @@
 """The tasks whose columns, labels and metrics are known: language, molecules, proteins, DNA, images and tables.
 
-Where a benchmark hides the labels of its test split, the official validation split is the *test* split here, as in the
-papers' tables, and nothing is ever selected on it: a validation split is carved from train instead. Where it has no test
-split, one is carved too; molecules by scaffold. A mirror that lacks a test split has its validation split tested on.
+Some benchmarks hide the labels of their test split. The official validation split is then the *test* split here, as in the
+tables of the papers. Nothing is ever selected on it: a validation split is carved from train instead. Where a benchmark has
+no test split, one is carved too, for molecules by scaffold. If a local mirror lacks the test split, its validation split
+is the test split.
 
-A data set of the Hub stands under its Hub id, and `ALIASES` and `HUB_NAMES` give it a short name. `moleculenet`,
-`peptides`, `proteins`, `antibodies`, `dna`/`splice`, `subj`, `tabular`, and of `images` `pneumonia_mnist`, `cifar10_shift`,
-`dtd` and `tiny_imagenet` are not known to be on the Hub with these columns and splits: they have a short name alone and are
-found in the folder of `HF_REPROGRAM_DATA`, as NAME/CONFIGURATION/train.parquet and so on. To take such data from elsewhere,
-give its Hub id or file as `task.dataset`, and `task.text` (or `task.image`, `task.features`) and `task.label`. `digits` and
-`squares` need no data: see `hf_reprogram.tasks.builtin`. The last three of `images` have one split, which nothing trains on:
-they are for the sections of `ood:`, see `hf_reprogram.tasks.shifts`.
+A data set of the Hub is listed by its Hub id, and `ALIASES` and `HUB_NAMES` give it a short name. Some data sets are not
+known to be on the Hub with these columns and splits: `moleculenet`, `peptides`, `proteins`, `antibodies`, `dna`/`splice`,
+`subj`, `tabular`, and of `images` the configurations `pneumonia_mnist`, `cifar10_shift`, `dtd` and `tiny_imagenet`. These
+have only a short name and are read from the folder of `HF_REPROGRAM_DATA`, from files such as
+NAME/CONFIGURATION/train.parquet. To read such data from elsewhere, give its Hub id or file as `task.dataset`, its columns as
+`task.text`, `task.image` or `task.features`, and its label column as `task.label`. `digits` and `squares` need no files: see
+`hf_reprogram.tasks.builtin`. `cifar10_shift`, `dtd` and `tiny_imagenet` have one split each, on which nothing trains: they
+are for the section `ood:`, see `hf_reprogram.tasks.shifts`.
 
 Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537), MoleculeNet (Wu et
 al. 2018, arXiv 1703.00564), NetSurfP-2.0's secondary structures with the test set NEW364 (Klausen et al. 2019; Elnaggar
@@ -18,9 +20,9 @@ et al. 2021, arXiv 2007.06225), the antibody loops of RefineGNN (Jin et al. 2022
 UCI (Noordewier et al. 1991), and GUE's promoters and histone marks (Zhou et al. 2024, arXiv 2306.15006); AG News (Zhang et
 al. 2015, arXiv 1509.01626), IMDB reviews (Maas et al. 2011), subjectivity (Pang and Lee 2004, arXiv cs/0409058); MNIST
 (LeCun et al. 1998), CIFAR-10 (Krizhevsky 2009), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747), PneumoniaMNIST of
-MedMNIST (Yang et al. 2023, arXiv 2110.14795), textures of DTD (Cimpoi et al. 2014, arXiv 1311.3618), Tiny ImageNet (Le
-and Yang 2015) and, as `cifar10_shift`, those of its classes that are kinds of seven CIFAR-10 classes; card transactions
-with their frauds (Dal Pozzolo et al. 2015).
+MedMNIST (Yang et al. 2023, arXiv 2110.14795), textures of DTD (Cimpoi et al. 2014, arXiv 1311.3618) and Tiny ImageNet (Le
+and Yang 2015), whose subset `cifar10_shift` has the classes that are kinds of seven CIFAR-10 classes; card transactions
+with frauds (Dal Pozzolo et al. 2015).
 """
 
 from __future__ import annotations
@@ -33,24 +35,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KnownTask:
-    """A task of ours.
+    """What the catalog knows of one task.
 
     Attributes:
-        columns: of the examples; where examples are images, the names that their column may have.
-        labels: names by label value; empty where the data declares them, and for a regression, several labels and
-            infilling.
-        metrics: names from `hf_reprogram.tasks.metrics`; the first is the one selected on.
-        test_split: which official split is the test split; None carves one.
-        train_split: which official split is trained on.
-        average: how F1 is averaged, "binary" (of class 1) or "macro".
+        columns: the columns that hold the examples; for images, the names that their one column may have.
+        labels: label names by label value. They are empty if the data declares them, and for regression, multi-label
+            problems and infilling.
+        metrics: names from `hf_reprogram.tasks.metrics`; models are selected on the first one.
+        test_split: the official split that is the test split; None carves one from train.
+        train_split: the official split to train on.
+        average: how F1 is averaged: "binary" (F1 of class 1) or "macro".
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
-        label: the label column; several columns where there are several labels an example, the string of letters where
-            there is one a token, the string of marks for infilling.
-        scored: for one label a token, a column of as many 0 and 1: what is 0 is not scored.
-        marks: for infilling, the marks whose positions are hidden and guessed.
+        label: the label column. A multi-label problem has several columns. For token classification the column holds one
+            letter per letter of the text, and for infilling one mark per letter.
+        scored: for token classification, a column with one 0 or 1 per letter of the text; a letter with 0 is not scored.
+        marks: for infilling, the marks whose positions are hidden and predicted.
         split: how validation and test are carved where the benchmark has none, see `TaskOptions`.
-        prepare: turns an example into one whose `text` columns exist, if the data set has them in another form.
-        modality: of the examples, a name in `hf_reprogram.modalities.MODALITIES`.
+        prepare: a function that adds the `text` columns to an example, if the data set stores them in another form.
+        modality: the modality of the examples, a name in `hf_reprogram.modalities.MODALITIES`.
     """
 
     columns: tuple[str, ...]
@@ -69,7 +71,7 @@ class KnownTask:
 
 
 def _copa(example: dict[str, Any]) -> dict[str, Any]:
-    """Premise and question as the text, the two choices as its pair: which choice is right is a class of the pair."""
+    """Put premise and question into the text and both choices into its pair; the class says which choice is right."""
     question = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}[example["question"]]
     return {
         "text": f"{example['premise']} {question}",
@@ -121,25 +123,25 @@ def _molecules(
     metrics: tuple[str, ...] = ("roc_auc",),
     problem: str = "multi_label_classification",
 ) -> KnownTask:
-    """A data set of MoleculeNet: SMILES, no test split, split by scaffold."""
+    """A data set of MoleculeNet: SMILES strings without a test split, which are split by scaffold."""
     return KnownTask(("smiles",), labels, metrics, test_split=None, problem=problem, label=label, split="scaffold")
 
 
 def _antibodies(mark: str) -> KnownTask:
-    """One loop of an antibody's heavy chain, hidden and guessed; trained on what its authors call validation."""
+    """A task of predicting one hidden loop of an antibody's heavy chain; it trains on the authors' validation split."""
     columns: dict[str, Any] = {"label": "cdr", "marks": mark, "train_split": "validation", "test_split": "test"}
     return KnownTask(("seq",), (), ("recovery", "perplexity"), problem="infilling", **columns)
 
 
 def _sequences(labels: tuple[str, ...], metrics: tuple[str, ...], test_split: str | None = "test") -> KnownTask:
-    """A class a peptide or a stretch of DNA."""
+    """A classification task with one class per peptide or stretch of DNA."""
     return KnownTask(("sequence",), labels, metrics, test_split=test_split)
 
 
 def _images(
     labels: tuple[str, ...], metrics: tuple[str, ...] = ("accuracy",), test_split: str | None = "test"
 ) -> KnownTask:
-    """A class an image."""
+    """A classification task with one class per image."""
     return KnownTask(("image", "img"), labels, metrics, test_split=test_split, modality="image", average="macro")
 
 
@@ -193,7 +195,7 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     ("antibodies", "hcdr1"): _antibodies("1"),
     ("antibodies", "hcdr2"): _antibodies("2"),
     ("antibodies", "hcdr3"): _antibodies("3"),
-    # An exon that an intron follows (donor), an intron that an exon follows (acceptor), and neither.
+    # EI: an intron follows an exon (donor). IE: an exon follows an intron (acceptor). N: neither.
     ("dna", "splice"): _sequences(("EI", "IE", "N"), ("accuracy",), test_split=None),
     (_GUE, "prom_core_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
     (_GUE, "prom_300_tata"): _sequences(("not_promoter", "promoter"), ("matthews", "accuracy")),
@@ -212,7 +214,7 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     ("images", "tiny_imagenet"): _images((), test_split="validation"),
     ("digits", ""): _images(_DIGITS, test_split=None),
     ("squares", ""): _images(tuple(str(count) for count in range(1, 11))),
-    ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so that accuracy says little
+    ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so accuracy says little
         (*(f"V{index}" for index in range(1, 29)), "Amount", "Time"),
         ("genuine", "fraud"),
         ("roc_auc", "average_precision", "accuracy"),
@@ -232,12 +234,20 @@ HUB_NAMES: dict[tuple[str, str | None], tuple[str, str | None]] = {
 
 
 def on_hub(dataset: str, name: str | None) -> tuple[str, str | None]:
-    """Hub id and configuration that a short name stands for; what is no short name stands for itself."""
+    """The Hub id and the configuration for a short name; any other name is returned unchanged.
+
+    >>> on_hub("images", "mnist"), on_hub("glue", "rte")
+    (('ylecun/mnist', None), ('nyu-mll/glue', 'rte'))
+    """
     return HUB_NAMES.get((dataset, name), (ALIASES.get(dataset, dataset), name))
 
 
 def in_mirror(dataset: str, name: str | None) -> list[Path]:
-    """Where a local mirror may have a data set: `dataset/name` without the owner, and the same by its short name."""
-    shorts = {there: here for here, there in HUB_NAMES.items()}
-    names = dict.fromkeys([(dataset, name), shorts.get((dataset, name), (dataset, name))])
+    """The folders in which a local mirror may hold a data set: by its name without the owner, and by its short name.
+
+    >>> [path.as_posix() for path in in_mirror("ylecun/mnist", None)]
+    ['mnist', 'images/mnist']
+    """
+    short_names = {hub_name: short for short, hub_name in HUB_NAMES.items()}
+    names = dict.fromkeys([(dataset, name), short_names.get((dataset, name), (dataset, name))])
     return [Path(folder.split("/")[-1], *([part] if part else [])) for folder, part in names]

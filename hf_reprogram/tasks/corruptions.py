@@ -1,17 +1,17 @@
-"""Images made worse on purpose, in five levels: noise, blur, contrast, JPEG and pixels, to see what accuracy is left.
+"""Corrupted copies of images in five levels: noise, blur, contrast, JPEG and coarse pixels, to measure robust accuracy.
 
-kind             level 1 to 5                        what is done to the pixels x from 0 to 1
-gaussian_noise   s = 0.04, 0.06, 0.08, 0.09, 0.1     x + s e, e from N(0, 1) in every channel
-gaussian_blur    s = 0.4, 0.6, 0.7, 0.8, 1           each channel convolved with a Gaussian of s pixels, the border repeated
-contrast         c = 0.75, 0.5, 0.4, 0.3, 0.15       m + c (x - m), m the mean of each channel
-jpeg             quality 80, 65, 58, 50, 40          saved as JPEG and read again
-pixelate         c = 0.95, 0.9, 0.85, 0.75, 0.65     resized to c of its sides and back, both with a box filter
+kind             level 1 to 5                        change of the pixels x, which are from 0 to 1
+gaussian_noise   s = 0.04, 0.06, 0.08, 0.09, 0.1     x + s e, where e is from N(0, 1) in every channel
+gaussian_blur    s = 0.4, 0.6, 0.7, 0.8, 1           each channel is convolved with a Gaussian of s pixels; the border repeats
+contrast         c = 0.75, 0.5, 0.4, 0.3, 0.15       m + c (x - m), where m is the mean of each channel
+jpeg             quality 80, 65, 58, 50, 40          the image is saved as JPEG and read again
+pixelate         c = 0.95, 0.9, 0.85, 0.75, 0.65     the sides are scaled by c and back, both with a box filter
 
-These are kinds and severities of CIFAR-10-C (Hendrycks & Dietterich 2019, arXiv 1903.12261). What differs: that set draws
-the noise of all images from one stream, where here each image has a seed of its own, so that any part of a set can be made
-again; it cuts fractions of a grey level off, where they are rounded here; it has images of 32 x 32 pixels alone, where sides
-of any length are taken here. The severities are for such small images: large photographs get stronger ones in the paper, and
-a blur of one pixel hardly shows on them. The other ten kinds of the paper are not here.
+These are kinds and severities of CIFAR-10-C (Hendrycks & Dietterich 2019, arXiv 1903.12261), with three differences. That set
+draws the noise of all images from one stream; here each image has its own seed, so that any part of a set can be made again.
+It truncates grey levels; here they are rounded. It has only images of 32 x 32 pixels; here sides may have any length. The
+severities suit such small images: the paper uses stronger ones for large photographs, on which a blur of one pixel is hardly
+visible. The paper's ten other kinds are not implemented.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ LEVELS = (1, 2, 3, 4, 5)
 
 
 def corrupt(image: Image.Image, kind: str, level: int, seed: int | Sequence[int] = 0) -> Image.Image:
-    """A corrupted copy of an image, in RGB and of its size; the same image and seed give the same pixels.
+    """A corrupted copy of an image, in RGB and of the same size. The same image and seed give the same pixels.
 
     Args:
-        image: of any mode that `hf_reprogram.modalities.pixels.to_rgb` takes.
+        image: an image of any mode that `hf_reprogram.modalities.pixels.to_rgb` takes.
         kind: a key of `KINDS`.
-        level: from 1, the mildest, to 5.
-        seed: of the noise, 0 or more; several numbers, such as a seed and a row, make one.
+        level: the severity, from 1 (mildest) to 5.
+        seed: the seed of the noise: a number of 0 or more, or several, such as a seed and a row.
 
     Raises:
         InputError: there is no such kind or level.
+
+    >>> grey = Image.new("RGB", (4, 4), (100, 100, 100))
+    >>> corrupt(grey, "gaussian_noise", level=5).getpixel((0, 0)) == grey.getpixel((0, 0))
+    False
     """
     check(kind, level)
     corruption, strengths = KINDS[kind]
@@ -47,7 +51,12 @@ def corrupt(image: Image.Image, kind: str, level: int, seed: int | Sequence[int]
 
 
 def check(kind: str, level: object) -> None:
-    """Raise `InputError` unless there are such a kind and level."""
+    """Raise `InputError` if there is no such kind of corruption or no such level.
+
+    >>> check("jpeg", 6)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The level of jpeg is 6: give a whole number from 1 to 5.
+    """
     if kind not in KINDS:
         raise unknown("corruption", kind, KINDS)
     check_whole(LEVELS[0], "", LEVELS[-1], **{f"The level of {kind}": level})
@@ -59,7 +68,7 @@ def _noise(image: Image.Image, strength: float, random: np.random.Generator) -> 
 
 
 def _blur(image: Image.Image, strength: float, random: np.random.Generator) -> Image.Image:
-    """The Gaussian ends at four deviations, to the nearest pixel, and its weights sum to 1; columns first, then rows."""
+    """Blur columns, then rows. The Gaussian is cut at four deviations (to the nearest pixel), and its weights sum to 1."""
     radius = round(4 * strength)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / strength) ** 2)
     pixels = _pixels(image)
@@ -88,7 +97,7 @@ def _pixelate(image: Image.Image, strength: float, random: np.random.Generator) 
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(height, width, 3) from 0 to 1."""
+    """Pixels (height, width, 3) from 0 to 1."""
     return np.asarray(image, np.float64) / 255
 
 

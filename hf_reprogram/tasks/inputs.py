@@ -1,4 +1,4 @@
-"""Of what modality a task's examples are, and which raw columns hold them; see `hf_reprogram.modalities`."""
+"""The modality of a task's examples, and the raw columns that hold them; see `hf_reprogram.modalities`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def task_modality(options: TaskOptions) -> Modality | None:
-    """The modality of a task, which is known before its data is; None if neither the options nor the catalog say it."""
+    """The modality of a task before its data is read; None if neither the options nor the catalog name it.
+
+    >>> from hf_reprogram.tasks.options import TaskOptions
+    >>> task_modality(TaskOptions("photos", image="picture")).name
+    'image'
+    """
     for modality in every_modality():
         if getattr(options, modality.column, None):
             return modality
@@ -23,10 +28,14 @@ def task_modality(options: TaskOptions) -> Modality | None:
 
 
 def input_columns(options: TaskOptions, train: Any) -> tuple[Modality, list[str]]:
-    """The modality of a task, and its columns in the raw data.
+    """The modality of a task, and the names of the columns that hold its examples in the raw data.
+
+    Args:
+        options: the task section of a recipe.
+        train: the raw training split.
 
     Raises:
-        InputError: neither the options nor the catalog name any.
+        InputError: neither the options nor the catalog name a column.
     """
     modality, known = task_modality(options), known_task(options)
     if modality is None:
@@ -42,8 +51,15 @@ def input_columns(options: TaskOptions, train: Any) -> tuple[Modality, list[str]
 def prepare_inputs(data: Any, modality: Modality, columns: list[str], split: str, options: TaskOptions) -> Any:
     """The prepared columns of a raw split; see `Modality.prepare`.
 
+    Args:
+        data: the raw split.
+        modality: the modality of the examples.
+        columns: the raw columns that hold the examples.
+        split: the name of the split, for error messages.
+        options: the task section of a recipe.
+
     Raises:
-        InputError: a column is missing, or a value is none of the modality's.
+        InputError: a column is missing, or a value does not fit the modality.
     """
     for column in columns:
         if column not in data.column_names:

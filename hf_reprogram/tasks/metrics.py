@@ -1,12 +1,12 @@
-"""Metrics: pure functions first, `evaluate.Metric` modules around them that need no Hub.
+"""Metrics as pure functions, and `evaluate.Metric` modules around them that need no Hub.
 
     metric = load_metric("matthews")
     metric.add_batch(predictions=[0, 1], references=[0, 1])
     metric.compute()                                          # {"matthews": 1.0}
     evaluate.combine([load_metric("accuracy"), load_metric("f1")])
 
-What a metric takes is said in `METRICS`: class indices, numbers, scores that order the examples (ROC-AUC, average
-precision), or logits at positions (infilling). NaN predictions and empty input raise.
+`METRICS` says which predictions each metric takes: class indices, numbers, scores that order the examples (ROC-AUC, average
+precision), or logits at positions (infilling). `score` raises for NaN predictions and empty input.
 """
 
 from __future__ import annotations
@@ -23,33 +23,57 @@ from ..errors import InputError, unknown
 
 
 def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Share of predictions that equal their reference, in [0, 1]."""
+    """Share of the predictions (n,) that equal their reference (n,), in [0, 1].
+
+    >>> accuracy(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]))
+    0.75
+    """
     return float(np.mean(predictions == references))
 
 
 def f1(predictions: np.ndarray, references: np.ndarray, average: str = "binary") -> float:
-    """F1 of class 1 ("binary") or the plain mean over classes ("macro"), in [0, 1]; 0 for a class never predicted."""
+    """F1 of class indices (n,), in [0, 1]; a class that is never predicted has F1 0.
+
+    Args:
+        predictions, references: class indices (n,).
+        average: "binary" for the F1 of class 1, "macro" for the mean over the classes.
+
+    >>> round(f1(np.array([1, 1, 0]), np.array([1, 0, 0])), 3)
+    0.667
+    """
     from sklearn.metrics import f1_score
 
     return float(f1_score(references, predictions, average=average, zero_division=0))
 
 
 def matthews(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Matthews correlation coefficient, in [-1, 1]; 0 if only one class is predicted."""
+    """Matthews correlation coefficient of class indices (n,), in [-1, 1]; 0 if only one class is predicted.
+
+    >>> matthews(np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]))
+    1.0
+    """
     from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(references, predictions))
 
 
 def pearson(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Pearson correlation, in [-1, 1]; 0 if either side is constant."""
+    """Pearson correlation of numbers (n,), in [-1, 1]; 0 if either side is constant.
+
+    >>> round(pearson(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0])), 3)
+    0.982
+    """
     from scipy.stats import pearsonr
 
     return _correlation(pearsonr, predictions, references)
 
 
 def spearman(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Spearman rank correlation, in [-1, 1]; 0 if either side is constant."""
+    """Spearman rank correlation of numbers (n,), in [-1, 1]; 0 if either side is constant.
+
+    >>> round(spearman(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0])), 3)
+    1.0
+    """
     from scipy.stats import spearmanr
 
     return _correlation(spearmanr, predictions, references)
@@ -59,17 +83,25 @@ def _correlation(function: Callable, predictions: np.ndarray, references: np.nda
     if len(references) < 2:
         raise InputError(f"A correlation needs at least 2 values, not {len(references)}.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a constant side: defined as 0 here
+        warnings.simplefilter("ignore")  # for a constant side, whose correlation is 0 here
         return float(np.nan_to_num(function(predictions, references).statistic))
 
 
 def rmse(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Root of the mean squared error, in the label's unit."""
+    """Root mean squared error of numbers (n,), in the label's unit.
+
+    >>> rmse(np.array([1.0, 2.0]), np.array([1.0, 4.0])).__round__(3)
+    1.414
+    """
     return float(np.sqrt(np.mean((predictions - references) ** 2)))
 
 
 def mae(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Mean absolute error, in the label's unit."""
+    """Mean absolute error of numbers (n,), in the label's unit.
+
+    >>> mae(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    1.0
+    """
     return float(np.mean(np.abs(predictions - references)))
 
 
@@ -77,32 +109,38 @@ def roc_auc(predictions: np.ndarray, references: np.ndarray) -> float:
     """Area under the ROC curve, in [0, 1].
 
     Args:
-        predictions: (n,) scores of class 1; (n, classes) probabilities, averaged one class against the rest; or
-            (n, tasks) scores of as many labels.
-        references: (n,) class indices, or (n, tasks) 0, 1 or NaN for a missing label. The mean is over the tasks, each
-            over its labelled examples, as in MoleculeNet (Wu et al. 2018, arXiv 1703.00564); a task where only one
-            class is labelled has no curve and is left out.
+        predictions: scores (n,) of class 1; probabilities (n, classes), of which each class is compared with the rest; or
+            scores (n, labels) of a multi-label problem.
+        references: class indices (n,), or (n, labels) with 0, 1, and NaN for a missing label. The result is the mean
+            over the labels, each on its labelled examples, as in MoleculeNet (Wu et al. 2018, arXiv 1703.00564). A label
+            of which only one class occurs has no curve and is left out.
 
     Raises:
-        InputError: only one class is there, in every task.
+        InputError: only one class occurs, for every label.
+
+    >>> roc_auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+    0.75
     """
     from sklearn.metrics import roc_auc_score
 
-    return _mean_over_tasks("ROC-AUC", roc_auc_score, predictions, references)
+    return _mean_over_columns("ROC-AUC", roc_auc_score, predictions, references)
 
 
 def average_precision(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Area under the curve of precision over recall, in [0, 1]; what chance gives is the positives' share.
+    """Area under the curve of precision over recall, in [0, 1]; chance level is the share of the positive class.
 
-    Its arguments, and what it averages and raises, are those of `roc_auc`.
+    Arguments, means and errors are those of `roc_auc`.
+
+    >>> round(average_precision(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])), 3)
+    0.833
     """
     from sklearn.metrics import average_precision_score
 
-    return _mean_over_tasks("Average precision", average_precision_score, predictions, references)
+    return _mean_over_columns("Average precision", average_precision_score, predictions, references)
 
 
-def _mean_over_tasks(name: str, function: Callable, predictions: np.ndarray, references: np.ndarray) -> float:
-    """The mean of `function(labels, scores)` over classes or tasks that have both kinds of label; see `roc_auc`."""
+def _mean_over_columns(name: str, function: Callable, predictions: np.ndarray, references: np.ndarray) -> float:
+    """The mean of `function(labels, scores)` over the columns in which both classes occur; see `roc_auc`."""
     if references.ndim == 1 and predictions.ndim == 1:
         predictions, references = predictions[:, None], references[:, None]
     elif references.ndim == 1:
@@ -114,17 +152,20 @@ def _mean_over_tasks(name: str, function: Callable, predictions: np.ndarray, ref
             areas.append(function(labels[known], scores[known]))
     if not areas:
         raise InputError(
-            f"{name} is undefined: the labels are all of one class; score accuracy, or draw more examples."
+            f"{name} is undefined, as all labels are of one class: use the metric accuracy, or draw more examples."
         )
     return float(np.mean(areas))
 
 
 def recovery(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Share of the hidden tokens that are guessed, averaged over the sequences, in [0, 1].
+    """Share of the hidden tokens that are predicted correctly, averaged over the sequences, in [0, 1].
 
     Args:
-        predictions: (n, tokens, vocabulary) logits.
-        references: (n, tokens) token ids, negative where nothing was hidden.
+        predictions: logits (n, tokens, vocabulary).
+        references: token ids (n, tokens), negative where no token was hidden.
+
+    >>> recovery(np.array([[[0.1, 0.9], [0.8, 0.2]]]), np.array([[1, 1]]))
+    0.5
     """
     hidden = _hidden(references)
     right = (predictions.argmax(-1) == references) & hidden
@@ -133,18 +174,22 @@ def recovery(predictions: np.ndarray, references: np.ndarray) -> float:
 
 
 def perplexity(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Exponential of the mean negative log-likelihood of the hidden tokens; arguments as for `recovery`."""
+    """Exponential of the mean negative log-likelihood of the hidden tokens; arguments as for `recovery`.
+
+    >>> round(perplexity(np.zeros((1, 2, 4)), np.array([[3, -100]])), 3)
+    4.0
+    """
     hidden = _hidden(references)
     logits = predictions[hidden]
     log_norm = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
     loss = np.mean(log_norm - logits[np.arange(len(logits)), references[hidden]])
-    return float(np.exp(min(loss, 700.0)))  # the largest that is still a number
+    return float(np.exp(min(loss, 700.0)))  # exp(710) is infinite
 
 
 def _hidden(references: np.ndarray) -> np.ndarray:
     hidden = references >= 0
     if not hidden.any():
-        raise InputError("There is nothing to score: no token is hidden.")
+        raise InputError("No token is hidden, so there is nothing to score: hide at least one token.")
     return hidden
 
 
@@ -153,9 +198,10 @@ class Metric:
     """A metric.
 
     Attributes:
-        function: from predictions and references to a number.
-        takes: "classes" (n,), "numbers" (n,), "scores" (see `roc_auc`) or "positions" (see `recovery`).
-        lower_is_better: as for an error, whose unit is the label's and not a share.
+        function: a function of predictions and references that returns a number.
+        takes: the kind of predictions: "classes" (n,), "numbers" (n,), "scores" (see `roc_auc`) or "positions" (see
+            `recovery`).
+        lower_is_better: whether lower values are better, as for an error. Such a metric is not a share in [0, 1].
     """
 
     function: Callable[..., float]
@@ -163,7 +209,11 @@ class Metric:
     lower_is_better: bool = False
 
     def benefit(self, value: float) -> float:
-        """The value, negated if a lower one is better: what selection takes the maximum of."""
+        """The number that model selection maximises: the value, negated if lower values are better.
+
+        >>> METRICS["rmse"].benefit(0.5), METRICS["accuracy"].benefit(0.5)
+        (-0.5, 0.5)
+        """
         return -value if self.lower_is_better else value
 
 
@@ -183,27 +233,45 @@ METRICS: dict[str, Metric] = {
 
 
 def check_metric(name: str, takes: Sequence[str], problem_type: str) -> None:
-    """Raise `InputError` unless a metric exists and takes what a problem has to give."""
+    """Raise `InputError` if a metric does not exist or does not fit a problem.
+
+    Args:
+        name: a key of `METRICS`.
+        takes: the kinds of predictions that the problem has, see `Metric.takes`.
+        problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`, for the message.
+
+    >>> check_metric("f1", ["positions"], "infilling")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The metric 'f1' does not fit the problem 'infilling': choose one of perplexity, recovery.
+    """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
     if METRICS[name].takes not in takes:
         fit = ", ".join(sorted(other for other, metric in METRICS.items() if metric.takes in takes))
-        raise InputError(f"The metric {name!r} does not fit a {problem_type.replace('_', ' ')}: choose one of {fit}.")
+        raise InputError(f"The metric {name!r} does not fit the problem {problem_type!r}: choose one of {fit}.")
 
 
 def score(names: Sequence[str], predictions: Any, references: Any, average: str = "binary") -> dict[str, float]:
-    """Several metrics at once.
+    """Compute several metrics of the same predictions.
 
     Args:
         names: keys of `METRICS`.
-        predictions, references: as many of each; what they are is up to the metrics.
-        average: for F1, "binary" or "macro".
+        predictions, references: equally many of each; the metrics say which kind (`Metric.takes`).
+        average: how F1 is averaged, "binary" or "macro".
+
+    Raises:
+        InputError: a metric is unknown, shapes differ, the input is empty, or predictions are not finite.
+
+    >>> score(["accuracy", "f1"], [1, 1, 0], [1, 1, 0])
+    {'accuracy': 1.0, 'f1': 1.0}
     """
     predictions, references = np.asarray(predictions), np.asarray(references)
     if len(predictions) != len(references):
-        raise InputError(f"There are {len(predictions)} predictions for {len(references)} references: give one each.")
+        raise InputError(
+            f"There are {len(predictions)} predictions and {len(references)} references: give one prediction per reference."
+        )
     if len(references) == 0:
-        raise InputError("There is nothing to score: the split is empty.")
+        raise InputError("There are no predictions to score: give at least one.")
     if not np.isfinite(predictions.astype(float)).all():
         raise InputError("The predictions hold NaN or infinities: lower the learning rate.")
     scores = {}
@@ -211,7 +279,9 @@ def score(names: Sequence[str], predictions: Any, references: Any, average: str 
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
         if METRICS[name].takes in ("classes", "numbers") and predictions.shape != references.shape:
-            raise InputError(f"Predictions of shape {predictions.shape} do not go with {references.shape} references.")
+            raise InputError(
+                f"Predictions have the shape {predictions.shape} and references {references.shape}: give the same shape."
+            )
         extra = {"average": average} if name == "f1" else {}
         scores[name] = METRICS[name].function(predictions, references, **extra)
     return scores
@@ -244,11 +314,26 @@ def _metric_class(name: str):
 
 
 def load_metric(name: str, **kwargs: Any):
-    """An `evaluate.Metric` by name, without the Hub; `kwargs` go to its constructor (importing evaluate is slow)."""
+    """An `evaluate.Metric` by name, without the Hub. It imports evaluate, which is slow.
+
+    Args:
+        name: a key of `METRICS` that does not take positions.
+        kwargs: arguments of the constructor of `evaluate.Metric`.
+
+    Raises:
+        InputError: there is no such metric, or it takes logits at positions.
+
+    >>> load_metric("accuracy").compute(predictions=[0, 1], references=[0, 0])
+    {'accuracy': 0.5}
+    """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
     if METRICS[name].takes == "positions":
-        raise InputError(f"The metric {name!r} takes logits at positions: call hf_reprogram.tasks.metrics.{name}.")
+        raise InputError(
+            f"The metric {name!r} takes logits at positions, which evaluate cannot: call hf_reprogram.tasks.metrics.{name}."
+        )
     metric = _metric_class(name)(**kwargs)
-    metric.info.metric_name = name  # evaluate takes it from a module's file, and this class has none of its own
+    metric.info.metric_name = (
+        name  # evaluate reads the name from the module's file, and this class has no file of its own
+    )
     return metric

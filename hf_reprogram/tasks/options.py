@@ -1,4 +1,4 @@
-"""What a recipe says of its data: the `task:` section."""
+"""The options of a task: the `task:` section of a recipe."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from .problems import PROBLEMS
 
 @dataclass
 class TaskSection:
-    """The `task:` section of a recipe, but for the columns of its examples, which `TaskOptions` adds.
+    """The `task:` section of a recipe, without the columns of its examples, which `TaskOptions` adds.
 
     Attributes:
-        dataset: a Hub id, a folder (of images in a folder a class, too), a csv, tsv, jsonl or parquet file, or a name of
-            `hf_reprogram.tasks.builtin`. With `HF_REPROGRAM_DATA=DIR` in the environment, `owner/dataset` with its `name`
-            is first looked for as `DIR/dataset/name`.
-        name: configuration of the data set, for example "rte" of "nyu-mll/glue".
-        revision: commit of the data set's repository.
-        label: the label column; several columns of 0 and 1 (empty where a label is missing) for a multi-label task.
-        labels: label names in the order of their values (or of any order if the column holds names); read from the
-            data if it declares them.
-        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`; known for the tasks of `CATALOG`, else multi-label if
-            `label` names several columns, a regression if `regression` is set, and a class an example otherwise. For
-            "token_classification" the label column holds a letter a letter of the text; for "infilling" a mark a letter.
+        dataset: a Hub id, a csv, tsv, jsonl or parquet file, a folder, or a name of `hf_reprogram.tasks.builtin`. A folder of
+            images holds one folder per class. If the environment sets `HF_REPROGRAM_DATA=DIR`, `owner/dataset` with its
+            `name` is looked for in `DIR/dataset/name` first.
+        name: the configuration of the data set, for example "rte" of "nyu-mll/glue".
+        revision: the commit of the data set's repository.
+        label: the label column. A multi-label task has several columns of 0 and 1, with empty fields where a label is
+            missing. For "token_classification" the column holds one label character per text character, and for
+            "infilling" one mark per text character.
+        labels: label names in the order of their values, or in any order if the column holds names. By default the names
+            that the data declares, or else the values that occur.
+        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`. By default that of `CATALOG`; for other tasks it is
+            multi-label if `label` names several columns, a regression if `regression` is set, and single-label
+            classification otherwise.
         regression: whether the label is a number to predict; the same as `problem: regression`.
-        scored: for token classification, a column of 0 and 1 a letter: what is 0 is not scored.
-        marks: for infilling, the marks of the positions to hide and guess.
-        metrics: of `hf_reprogram.tasks.metrics`; models are selected on the first.
-        train_split, validation_split, test_split: names of the splits. Without a validation split one is carved from
-            train; without a test split one is carved from train first.
-        validation_share, validation_max: how much of train is carved.
-        split: how splits are carved: "seeded", by class and with `split_seed`, or "scaffold": molecules by Murcko
-            scaffold, the largest groups first into train, as MoleculeNet does (needs rdkit).
-        split_seed: seed of carving, the same for every seed of a run.
-        few_shot: train on so many examples a class, and validate on as many others (drawn with the run's seed).
-        train_size: train on so many examples in all, and validate on as many others at most (drawn with the run's seed).
-        max_train, max_test: use at most so many examples, drawn with `split_seed`.
-        max_length: truncate to so many tokens, the template counted; by default the source's limit.
+        scored: for token classification, a column with one 0 or 1 per text character; a character with 0 is not scored.
+        marks: for infilling, the marks whose positions are hidden and predicted.
+        metrics: names from `hf_reprogram.tasks.metrics`; models are selected on the first one.
+        train_split, validation_split, test_split: names of the splits. A missing test split is carved from train, and then
+            a missing validation split.
+        validation_share: the share of train that is carved for validation.
+        validation_max: the largest number of examples that are carved for validation.
+        split: how splits are carved. "seeded" draws with `split_seed` and keeps the share of each class. "scaffold" splits
+            molecules by Murcko scaffold and puts the largest groups into train, as MoleculeNet does (needs rdkit).
+        split_seed: the seed of carving, which is the same for every seed of a run.
+        few_shot: train on this number of examples per class and validate on as many others, drawn with the run's seed.
+        train_size: train on this number of examples in all and validate on at most as many others, drawn with the run's
+            seed.
+        max_train, max_test: the largest number of training and of test examples, drawn with `split_seed`.
+        max_length: the number of tokens, template included, that texts are truncated to; by default the source's limit.
     """
 
     dataset: str = ""
@@ -69,16 +73,18 @@ class TaskSection:
 
     def __post_init__(self):
         if not self.dataset:
-            raise InputError("The task names no dataset: give a Hub id, a folder or a file in task.dataset.")
+            raise InputError("The task has no dataset: give a Hub id, a folder or a file in task.dataset.")
         for modality in every_modality():
             setattr(self, modality.column, modality.named(getattr(self, modality.column)))
         columns = [f"task.{each.column}" for each in every_modality() if getattr(self, each.column)]
         if len(columns) > 1:
-            raise InputError(f"{' and '.join(columns)} both say what an example is: give one of them.")
+            raise InputError(f"{' and '.join(columns)} both name the examples: give one of them.")
         if self.few_shot is not None:
             check_whole(1, " of examples per class", **{"task.few_shot": self.few_shot})
         if self.few_shot is not None and self.train_size is not None:
-            raise InputError("task.few_shot and task.train_size both say how much to train on: give one.")
+            raise InputError(
+                "task.few_shot and task.train_size both set the number of training examples: give one of them."
+            )
         if self.split not in (None, "seeded", "scaffold"):
             raise unknown("task.split", self.split, ("seeded", "scaffold"))
         if self.problem is not None and self.problem not in PROBLEMS:
@@ -91,7 +97,9 @@ class TaskSection:
             raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
         for name in self.labels or ():
             if isinstance(name, bool):
-                raise InputError(f"task.labels holds {name!r}, which YAML reads from yes and no: put it in quotes.")
+                raise InputError(
+                    f"task.labels holds {name!r}, as YAML reads yes and no as booleans: put the name in quotes."
+                )
         for name in self.metrics or ():
             if name not in METRICS:
                 raise unknown("metric", name, METRICS)
@@ -116,7 +124,7 @@ else:
         bases=(TaskSection,),
         namespace={
             "__module__": __name__,
-            "__doc__": "The `task:` section of a recipe: `TaskSection`, and a key per modality for the raw columns of the "
-            "examples. One of these keys is given, or the task is known from `CATALOG`.",
+            "__doc__": "The `task:` section of a recipe: the keys of `TaskSection`, and one key per modality that names the "
+            "raw columns of the examples. Give one of these keys unless the task is in `CATALOG`.",
         },
     )

@@ -1,11 +1,11 @@
-"""What there is to predict: from logits to predictions and scores, for every kind of problem.
+"""The problem types: how logits become predictions and scores.
 
-problem type                  logits             labels
-single_label_classification   (n, classes)       (n,) class indices
-regression                    (n, 1) or (n,)     (n,) numbers
-multi_label_classification    (n, tasks)         (n, tasks) 0, 1, or NaN where a label is missing
-token_classification          (n, tokens, ...)   (n, tokens) class indices, `IGNORE` where nothing is scored
-infilling                     (n, tokens, ...)   (n, tokens) token ids, `IGNORE` where nothing was hidden
+problem type                  logits                    labels
+single_label_classification   (n, classes)              (n,) class indices
+regression                    (n, 1) or (n,)            (n,) numbers
+multi_label_classification    (n, labels)               (n, labels) with 0, 1, or NaN for a missing label
+token_classification          (n, tokens, classes)      (n, tokens) class indices, `IGNORE` for tokens that are not scored
+infilling                     (n, tokens, vocabulary)   (n, tokens) token ids, `IGNORE` for tokens that were not hidden
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ __all__ = ["IGNORE", "PROBLEMS", "Diverged", "Problem", "decide", "finite", "sco
 
 
 class Diverged(InputError):
-    """A run whose numbers are no longer finite."""
+    """The error of a training run whose numbers are no longer finite."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A kind of problem.
+    """A problem type.
 
     Attributes:
-        metrics: scored by default; the first selects.
-        takes: what its metrics may take (`hf_reprogram.tasks.metrics.Metric.takes`).
-        per_token: whether there is a label a token rather than one a sequence.
+        metrics: the default metrics; models are selected on the first one.
+        takes: the kinds of predictions that its metrics may take (`hf_reprogram.tasks.metrics.Metric.takes`).
+        per_token: whether there is one label per token rather than one per sequence.
         stratified: whether splits keep the share of each class.
-        config_type: its `problem_type` in a config of transformers, which knows three.
+        config_type: the `problem_type` that a config of transformers stores; transformers knows only three.
+
+    >>> PROBLEMS["regression"].metrics
+    ('pearson', 'spearman')
     """
 
     metrics: tuple[str, ...]
@@ -56,19 +59,32 @@ PROBLEMS = {
 
 
 def finite(logits: Any) -> np.ndarray:
-    """Logits as float64; of several outputs the first.
+    """Logits as float64. If the model returned a tuple, its first entry counts.
 
     Raises:
-        Diverged: they hold NaN or infinities.
+        Diverged: the logits hold NaN or infinities.
+
+    >>> finite([[1, 2]])
+    array([[1., 2.]])
     """
     logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float64)
     if not np.isfinite(logits).all():
-        raise Diverged("Training diverged, the logits hold NaN or infinities: lower training.learning_rate.")
+        raise Diverged("Training diverged, as the logits hold NaN or infinities: lower training.learning_rate.")
     return logits
 
 
 def decide(logits: Any, problem_type: str) -> np.ndarray:
-    """Predictions from logits: class indices, numbers, or for several labels 0 and 1; see the module's docstring."""
+    """Predictions for logits: class indices, numbers, or 0 and 1 per label of a multi-label problem.
+
+    Args:
+        logits: shaped as in the module's docstring.
+        problem_type: a key of `PROBLEMS`.
+
+    >>> decide([[0.2, 0.9], [1.5, -1.0]], "single_label_classification").tolist()
+    [1, 0]
+    >>> decide([[0.2, 0.9], [1.5, -1.0]], "multi_label_classification").tolist()
+    [[1, 1], [1, 0]]
+    """
     logits = finite(logits)
     if problem_type == "regression":
         return logits.reshape(-1)
@@ -80,36 +96,45 @@ def decide(logits: Any, problem_type: str) -> np.ndarray:
 def score_logits(
     names: Sequence[str], logits: Any, labels: Any, problem_type: str, average: str = "binary"
 ) -> dict[str, float]:
-    """Metrics of logits against labels, both shaped as in the module's docstring.
+    """Compute metrics of logits and labels.
 
     Args:
         names: keys of `METRICS` that fit the problem.
-        logits, labels: of as many examples.
+        logits, labels: equally many of each, shaped as in the module's docstring.
         problem_type: a key of `PROBLEMS`.
-        average: for F1, "binary" or "macro".
+        average: how F1 is averaged, "binary" or "macro".
+
+    Raises:
+        InputError: a metric does not fit the problem, or the numbers of logits and labels differ.
+        Diverged: the logits hold NaN or infinities.
+
+    >>> score_logits(["accuracy", "roc_auc"], [[2.0, 0.0], [0.0, 1.0]], [0, 1], "single_label_classification")
+    {'accuracy': 1.0, 'roc_auc': 1.0}
     """
     problem, logits, labels = PROBLEMS[problem_type], finite(logits), np.asarray(labels)
     for name in names:
         check_metric(name, problem.takes, problem_type)
     if len(logits) != len(labels):
-        raise InputError(f"There are {len(logits)} predictions for {len(labels)} references: give one each.")
-    found: dict[str, float] = {}
+        raise InputError(
+            f"There are {len(logits)} predictions and {len(labels)} references: give one prediction per reference."
+        )
+    scores: dict[str, float] = {}
     for name in names:
         takes = METRICS[name].takes
         if takes == "positions":
-            found |= score([name], logits, labels)
+            scores |= score([name], logits, labels)
         elif problem.per_token:
             scored = labels != IGNORE
-            found |= score([name], logits[scored].argmax(-1), labels[scored], average)
+            scores |= score([name], logits[scored].argmax(-1), labels[scored], average)
         elif takes == "scores":
-            found |= score([name], _scores(logits, problem_type), labels)
+            scores |= score([name], _scores(logits, problem_type), labels)
         else:
-            found |= score([name], decide(logits, problem_type), labels, average)
-    return found
+            scores |= score([name], decide(logits, problem_type), labels, average)
+    return scores
 
 
 def _scores(logits: np.ndarray, problem_type: str) -> np.ndarray:
-    """What orders the examples: of two classes the log odds, of more the probabilities, of many labels the logits."""
+    """Scores that order the examples: the log odds of two classes, the probabilities of more, the logits of labels."""
     if problem_type == "multi_label_classification":
         return logits
     if logits.shape[1] == 2:

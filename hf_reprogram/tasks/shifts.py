@@ -1,10 +1,10 @@
-"""The `ood:` section of a recipe: images that a task's adapter was not trained on, and what is asked of it there.
+"""The `ood:` section of a recipe: sets of images outside of the training distribution, on which an adapter is evaluated.
 
     covariate     other images of the task's classes, with their labels
     corruptions   corrupted copies of the task's own test images (`hf_reprogram.tasks.corruptions`)
-    semantic      images of other classes, whose own labels nobody looks at
+    semantic      images of other classes; their own labels are not read
 
-Nothing is trained or chosen on any of them.
+Nothing is trained or chosen on any of these sets.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     from .task import Task
 
 
-# Columns and rows of the tables, and FPR95 and the like: no names of sets.
+# Names of columns and rows of the tables, which a set may not have; nor may it be named like FPR95.
 _COLUMNS = ("id", "mean", "corruptions", "covariate mean", "auroc", "aupr", "aggregate")
 
 
 @dataclass
 class SetOptions:
-    """A set of images, named as in the `task:` section.
+    """One set of images. The keys are those of the `task:` section.
 
     Attributes:
-        dataset, name, revision: where it is; see `hf_reprogram.tasks.options.TaskOptions`.
+        dataset, name, revision: the address of the data; see `hf_reprogram.tasks.options.TaskOptions`.
         image: the column of images; by default the catalog's, or `image` or `img`.
-        label: the column of labels, of a covariate set.
-        labels: of a covariate set, names in the order of the label values, each one of the task's; by default those that
-            the data declares.
-        test_split: which split; by default the catalog's, or test, else validation, else the only one.
-        drop: rows to leave out, by column: `{column: [values]}`, class names where the column declares some.
+        label: the column of labels, for a covariate set.
+        labels: the label names in the order of the label values, for a covariate set. Each must be a label of the task. By
+            default the names that the data declares.
+        test_split: the split to read; by default the catalog's, or test, else validation, else the only one.
+        drop: rows to leave out, as `{column: [values]}`, with class names if the column declares them.
     """
 
     dataset: str
@@ -64,7 +64,7 @@ class SetOptions:
     drop: dict[str, list[Any]] = field(default_factory=dict)
 
     def task(self) -> TaskOptions:
-        """What the readers of a task's data take."""
+        """The same address as a `task:` section, for the functions that read a task's data."""
         return TaskOptions(self.dataset, self.name, self.revision, image=self.image, label=self.label)
 
 
@@ -74,9 +74,9 @@ class CorruptionOptions:
 
     Attributes:
         kinds: keys of `hf_reprogram.tasks.corruptions.KINDS`.
-        levels: from 1 to 5.
-        images: of how many test images, drawn with the task's `split_seed`; the same ones for each kind and level. Their
-            copies are kept in memory, encoded.
+        levels: severities from 1 to 5.
+        images: the number of test images, drawn with the task's `split_seed`; each kind and level has the same ones. Their
+            encoded copies are kept in memory.
     """
 
     kinds: list[str] = field(default_factory=lambda: [*KINDS])
@@ -84,9 +84,11 @@ class CorruptionOptions:
     images: int = 500
 
     def __post_init__(self):
-        for name, given in (("kinds", self.kinds), ("levels", self.levels)):
-            if not isinstance(given, list) or not given or len({*map(str, given)}) < len(given):
-                raise InputError(f"ood.corruptions.{name} is {given!r}: give a list of at least one, and each once.")
+        for name, values in (("kinds", self.kinds), ("levels", self.levels)):
+            if not isinstance(values, list) or not values or len({*map(str, values)}) < len(values):
+                raise InputError(
+                    f"ood.corruptions.{name} is {values!r}: give a list with at least one entry, each once."
+                )
         for kind in self.kinds:
             for level in self.levels:
                 check(kind, level)
@@ -98,14 +100,19 @@ class ShiftOptions:
     """The `ood:` section.
 
     Attributes:
-        covariate: sets of images of the task's classes, by the name to call them.
+        covariate: sets of images of the task's classes, by their names.
         corruptions: corrupted copies of the test images; None for none.
-        semantic: sets of images of other classes, by the name to call them.
-        max_images: of each covariate and semantic set at most so many, drawn with the task's `split_seed`.
-        score: how OOD is told, a key of `hf_reprogram.ood.report.LOGIT_SCORES`.
-        temperature: of the scores "msp" and "energy"; with the scale of a text-image encoder (100 of CLIP), "msp" is MCM.
-        tpr: share of the OOD images that must be found where FPR is read off.
-        alphas: shares of the zero-shot branch to try at evaluation, for mappings that blend it in; chosen on validation.
+        semantic: sets of images of other classes, by their names.
+        max_images: the largest number of images of each covariate and semantic set, drawn with the task's `split_seed`.
+        score: the score that detects OOD images, a key of `hf_reprogram.ood.report.LOGIT_SCORES`.
+        temperature: the temperature of the scores "msp" and "energy". If it is the scale of a text-image encoder (100 for
+            CLIP), "msp" is MCM.
+        tpr: the share of OOD images that must be detected where FPR is read.
+        alphas: shares of the zero-shot branch to try at evaluation, for mappings that blend it in. Validation chooses.
+
+    >>> options = ShiftOptions(semantic={"textures": {"dataset": "images", "name": "dtd"}})
+    >>> options.semantic["textures"].dataset, options.score
+    ('images', 'msp')
     """
 
     covariate: dict[str, Any] = field(default_factory=dict)
@@ -123,17 +130,17 @@ class ShiftOptions:
             for name in sections:
                 if str(name).lower() in _COLUMNS or str(name).lower().startswith("fpr"):
                     raise InputError(
-                        f"ood.{kind} has a set called {str(name)!r}, which is a column or row of the tables: call it "
-                        "something else."
+                        f"ood.{kind} has a set named {str(name)!r}, which is the name of a column or row of the tables: choose "
+                        "another name."
                     )
-            setattr(self, kind, {str(name): _set(given, f"ood.{kind}.{name}") for name, given in sections.items()})
+            setattr(self, kind, {str(name): _set(section, f"ood.{kind}.{name}") for name, section in sections.items()})
         if isinstance(self.corruptions, Mapping):
             self.corruptions = from_dict(CorruptionOptions, self.corruptions, "key of ood.corruptions")
         if not (self.covariate or self.corruptions or self.semantic):
-            raise InputError("ood names nothing to compare with: give ood.covariate, ood.corruptions or ood.semantic.")
+            raise InputError("ood names no set of images: give ood.covariate, ood.corruptions or ood.semantic.")
         if self.max_images is not None:
             check_whole(**{"ood.max_images": self.max_images})
-        self.told()
+        self.score_function()
         rate(self.tpr)
         for alpha in self.alphas:
             if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
@@ -141,36 +148,41 @@ class ShiftOptions:
         if len({*self.alphas}) < len(self.alphas):
             raise InputError(f"ood.alphas is {self.alphas!r}: give every share once.")
 
-    def told(self) -> LogitScore:
-        """The score, from logits (n, classes) to (n,)."""
+    def score_function(self) -> LogitScore:
+        """The function from logits (n, classes) to OOD scores (n,); a larger score means more OOD."""
         return score_of(self.score, self.temperature)
 
 
-def _set(given: Any, where: str) -> SetOptions:
-    if isinstance(given, SetOptions):
-        return given
-    options = from_dict(SetOptions, _section(given, where, "{dataset: ...}"), f"key of {where}")
+def _set(section: Any, where: str) -> SetOptions:
+    if isinstance(section, SetOptions):
+        return section
+    options = from_dict(SetOptions, _section(section, where, "{dataset: ...}"), f"key of {where}")
     for column, values in _section(options.drop, f"{where}.drop", "{column: [values]}").items():
         if not isinstance(values, list):
             raise InputError(f"{where}.drop.{column} is {values!r}: give a list of values.")
     return options
 
 
-def _section(given: Any, where: str, form: str) -> Mapping[Any, Any]:
-    if not isinstance(given, Mapping):
-        raise InputError(f"{where} is {given!r}: write {form}.")
-    return given
+def _section(value: Any, where: str, form: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} is {value!r}: write {form}.")
+    return value
 
 
 def check_task(modality: Modality | None, problem: str) -> None:
-    """Raise `InputError` unless a task is one of images with a class each; None is a modality that is not known yet."""
+    """Raise `InputError` unless a task is a single-label classification of images.
+
+    Args:
+        modality: the modality of the task; None if it is not known yet.
+        problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+    """
     if modality is not None and not modality.pictures:
-        what = modality.noun
+        kind = modality.noun
     elif problem != "single_label_classification":
-        what = problem.replace("_", " ")
+        kind = problem.replace("_", " ")
     else:
         return
-    raise InputError(f"ood is for images with one class each, and this is a task of {what}: leave ood out.")
+    raise InputError(f"ood is for images with one class each, and this is a task of {kind}: leave ood out.")
 
 
 # ------------------------------------------------------------------------------------------------------------ loading
@@ -181,9 +193,9 @@ class Shifts:
     """The loaded sets.
 
     Attributes:
-        options: what was asked for.
-        splits: by "covariate/NAME", "corruptions/KIND/LEVEL" and "semantic/NAME": images in the column `image`, and but for
-            semantic sets class indices of the task in `label`.
+        options: the `ood:` section.
+        splits: the sets by "covariate/NAME", "corruptions/KIND/LEVEL" and "semantic/NAME". The column `image` holds the
+            images. The column `label` holds class indices of the task; semantic sets have no labels.
     """
 
     options: ShiftOptions
@@ -191,11 +203,15 @@ class Shifts:
 
 
 def load_shifts(options: ShiftOptions, task: Task) -> Shifts:
-    """Load every set, open every image, and corrupt the test images.
+    """Load every set, open every image, and make the corrupted copies of the test images.
+
+    Args:
+        options: the `ood:` section.
+        task: the loaded task, whose test split is in distribution.
 
     Raises:
-        InputError: data cannot be found, a column or split is missing, a label is none of the task's, an image is broken, or
-            nothing is left of a set.
+        InputError: data cannot be found, a column or split is missing, a label does not belong to the task, an image is
+            broken, or a set has no image left.
     """
     check_task(task.modality, task.problem_type)
     splits, seed = {}, task.options.split_seed
@@ -213,11 +229,11 @@ def load_shifts(options: ShiftOptions, task: Task) -> Shifts:
 
 
 def _rows(section: SetOptions, where: str, most: int | None, seed: int) -> Any:
-    """The raw rows of a set that are used."""
+    """The raw rows of a set without those that are dropped, at most `most` of them."""
     known, splits = known_task(section.task()), read_splits(section.task())
-    usual = ("test", *VALIDATION_NAMES)
+    names = ("test", *VALIDATION_NAMES)
     name = section.test_split or (known.test_split if known else None)
-    name = name or next((name for name in usual if name in splits), next(iter(splits)) if len(splits) == 1 else "test")
+    name = name or next((name for name in names if name in splits), next(iter(splits)) if len(splits) == 1 else "test")
     if name not in splits:
         raise unknown(f"split of {section.dataset!r}", name, splits)
     data = splits[name]
@@ -225,24 +241,24 @@ def _rows(section: SetOptions, where: str, most: int | None, seed: int) -> Any:
     for column, values in section.drop.items():
         kept &= ~_dropped(data, column, values, f"{where}.drop", section.dataset)
     if not kept.any():
-        raise InputError(f"No image is left of {where} ({len(data)} before drop): drop fewer, or name another split.")
+        raise InputError(f"No image of {where} is left ({len(data)} before drop): drop fewer, or name another split.")
     return at_most(data.select(np.flatnonzero(kept)), most or len(data), seed)
 
 
 def _dropped(data: Any, column: str, values: list[Any], where: str, dataset: str) -> np.ndarray:
-    """Which rows have one of the values (n,)."""
+    """A mask (n,) of the rows that have one of the values in a column."""
     from datasets import ClassLabel
 
     if column not in data.column_names:
         raise unknown(f"column of {dataset!r}", column, data.column_names)
-    kind, found = data.features[column], data[column]
+    kind, entries = data.features[column], data[column]
     if isinstance(kind, ClassLabel):
-        found = [kind.names[value] if value is not None and value >= 0 else None for value in found]
-    found = np.array([str(value) for value in found], dtype=object)
+        entries = [kind.names[entry] if entry is not None and entry >= 0 else None for entry in entries]
+    entries = np.array([str(entry) for entry in entries], dtype=object)
     for value in values:
-        if str(value) not in found:
+        if str(value) not in entries:
             raise InputError(f"{where}.{column} holds {value!r}, which no image of {dataset!r} has: leave it out.")
-    return np.isin(found, [str(value) for value in values])
+    return np.isin(entries, [str(value) for value in values])
 
 
 def _image_column(section: SetOptions, data: Any) -> str:
@@ -252,7 +268,7 @@ def _image_column(section: SetOptions, data: Any) -> str:
 
 
 def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> list[int]:
-    """Class indices of the task: by name where values have names, else the values themselves."""
+    """The class index in the task of each row: by the name of its raw label, or by the raw label if it has no name."""
     from datasets import ClassLabel
 
     known = known_task(section.task())
@@ -262,38 +278,38 @@ def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> li
     kind = data.features[column]
     declared = kind.names if isinstance(kind, ClassLabel) else known.labels if known else ()
     names = [str(name) for name in section.labels or declared]
-    ready = []
+    indices = []
     for row, value in enumerate(data[column]):
-        called = _name(value, names, labels, isinstance(kind, ClassLabel))
-        if called not in labels:
-            what = repr(value) if called in (None, value) else f"{value!r} ({called})"
+        name = _name(value, names, labels, isinstance(kind, ClassLabel))
+        if name not in labels:
+            shown = repr(value) if name in (None, value) else f"{value!r} ({name})"
             raise InputError(
-                f"Row {row} of {where} has the label {what}, and the task's labels are {', '.join(labels[:12])}: name those of "
-                f"this set in {where}.labels, or leave such images out with {where}.drop."
+                f"Row {row} of {where} has the label {shown}, and the task's labels are {', '.join(labels[:12])}: name the "
+                f"labels of this set in {where}.labels, or leave such images out with {where}.drop."
             )
-        ready.append(labels.index(called))
-    return ready
+        indices.append(labels.index(name))
+    return indices
 
 
-def _name(value: Any, names: list[str], labels: list[str], placed: bool) -> Any:
-    """What a label is called: a number by its place among the names of its set, or without those among the task's.
+def _name(value: Any, names: list[str], labels: list[str], is_index: bool) -> Any:
+    """The class name of a raw label. A number is an index into the names of its set or, if it has none, of the task.
 
     Args:
-        value: as the set has it.
-        names: of the set's labels; there may be none.
-        labels: the task's.
-        placed: whether numbers are places in any case, as those of declared classes are.
+        value: the raw label of the set.
+        names: the label names of the set; may be empty.
+        labels: the label names of the task.
+        is_index: whether numbers are always indices, as those of declared classes are.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         return value
     known = names or labels
-    if str(int(value)) in known and not placed:  # a name comes before a place: labels 1 and 2 named "1" and "2"
+    if str(int(value)) in known and not is_index:  # names come before indices: values 1 and 2 may be named "1" and "2"
         return str(int(value))
     return known[int(value)] if 0 <= value < len(known) else None
 
 
 def _read(ready: Any, name: str) -> None:
-    """Decode every image once, so that a broken one is found before anything is trained."""
+    """Decode every image once, so that a broken one is refused before training."""
     from datasets import Image
 
     for row, value in enumerate(ready.cast_column("image", Image(decode=False))["image"]):
@@ -304,17 +320,17 @@ def _corrupted(options: CorruptionOptions, task: Task) -> dict[str, Dataset]:
     from datasets import Dataset, Features, Image, Value
 
     seed = task.options.split_seed
-    chosen = at_most(task.test, options.images, seed)
-    encoded = chosen.cast_column("image", Image(decode=False))["image"]
+    originals = at_most(task.test, options.images, seed)
+    encoded = originals.cast_column("image", Image(decode=False))["image"]
     images = [read_image(value, row, "test") for row, value in enumerate(encoded)]
     features = Features({"image": Image(), "label": Value("int64")})
-    made = {}
+    splits = {}
     for kind in options.kinds:
         for level in options.levels:
             copies = [corrupt(image, kind, level, (seed, row)) for row, image in enumerate(images)]
-            columns = {"image": [{"bytes": _png(copy), "path": None} for copy in copies], "label": chosen["label"]}
-            made[f"corruptions/{kind}/{level}"] = Dataset.from_dict(columns, features=features)
-    return made
+            columns = {"image": [{"bytes": _png(copy), "path": None} for copy in copies], "label": originals["label"]}
+            splits[f"corruptions/{kind}/{level}"] = Dataset.from_dict(columns, features=features)
+    return splits
 
 
 def _png(image: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""A finished adapter: its model, its processor, and what a run left beside it."""
+"""Loading a finished adapter: its model, its processor, and the JSON files in its folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,45 @@ from ..model import ReprogrammedModel, to_accelerator
 def load_adapter(
     adapter: str | os.PathLike, source: str | None = None, source_kwargs: dict[str, Any] | None = None
 ) -> tuple[Any, Any]:
-    """An adapter's model, on the accelerator if there is one, and its processor."""
+    """Load an adapter's model and its processor.
+
+    Args:
+        adapter: a folder or a Hub id.
+        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source_kwargs: arguments of the source's `from_pretrained`.
+
+    Returns:
+        The `ReprogrammedModel`, on the accelerator if there is one, and the processor.
+
+    Raises:
+        InputError: there is no such adapter, or its source does not fit.
+
+    >>> load_adapter("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: There is no adapter at 'no/such/folder': ...
+    """
     try:
         model = ReprogrammedModel.from_pretrained(adapter, source=source, source_kwargs=source_kwargs)
         return to_accelerator(model), modality_taking(model.transform.takes).load_processor(adapter)
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"No adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"There is no adapter at {os.fspath(adapter)!r}: {str(error).splitlines()[0]}") from error
 
 
 def recorded(adapter: str, name: str) -> dict[str, Any] | None:
-    """A JSON file that a run left beside its adapter, in a folder or on the Hub; None if there is none."""
+    """The content of a JSON file in an adapter's folder or repository; None if it has no such file.
+
+    Args:
+        adapter: a folder or a Hub id.
+        name: the name of the file, such as "results.json".
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     size = Path(folder, "fit.json").write_text('{"seed": 3}')
+    ...     recorded(folder, "fit.json"), recorded(folder, "results.json")
+    ({'seed': 3}, None)
+    """
     from transformers.utils import cached_file
 
     path = cached_file(adapter, name, _raise_exceptions_for_missing_entries=False)

@@ -1,4 +1,4 @@
-"""From prepared splits to what a model takes, with labels, and from that to batches."""
+"""Encoding: from prepared splits to the inputs and labels of a model, and from these to batches."""
 
 from __future__ import annotations
 
@@ -18,20 +18,30 @@ from ..progress import progress
 def encode(
     splits: Any, processor: Any, max_length: int | None = None, problem_type: str = "single_label_classification"
 ) -> dict[str, Any]:
-    """What the model takes of every split, and its labels; see `hf_reprogram.modalities.base.Modality.encode`.
+    """Encode every split into the inputs and labels of a model; see `hf_reprogram.modalities.base.Modality.encode`.
 
     Args:
-        splits: prepared splits by name, all of one modality, with `label` unless it is to be predicted.
-        processor: the adapter's, or None where examples need none.
-        max_length: tokens at most, of texts.
+        splits: prepared splits by name, all of one modality. A split whose labels are to be predicted may lack `label`.
+        processor: the adapter's processor; None for examples that need none, such as rows of numbers.
+        max_length: the largest number of tokens of a text.
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
+
+    >>> from datasets import Dataset
+    >>> rows = Dataset.from_dict({"features": [[0.5, 2.0], [1.0, 3.0]], "label": [0, 1]})
+    >>> encode({"train": rows}, processor=None)["train"].labels.tolist()
+    [0, 1]
     """
     modality = modality_of(next(iter(splits.values())).column_names)
     return modality.encode(splits, processor, max_length, problem_type)
 
 
 def labels_of(data: Any) -> np.ndarray:
-    """The labels of an encoded split: (n,), (n, tasks), or (n, tokens) filled up with `IGNORE`."""
+    """The labels of an encoded split: (n,), (n, labels), or (n, tokens) padded with `IGNORE`.
+
+    >>> from datasets import Dataset
+    >>> labels_of(Dataset.from_dict({"labels": [[1, 0], [1]]})).tolist()
+    [[1, 0], [1, -100]]
+    """
     if isinstance(data, Examples):
         return data.labels
     if "labels" not in data.column_names:
@@ -44,7 +54,15 @@ def labels_of(data: Any) -> np.ndarray:
 
 
 def collator(processor: Any, per_token: bool = False) -> Any:
-    """Dynamic padding of texts, and of their labels where there is one a token; images and rows are stacked."""
+    """A data collator: it pads texts to the longest of a batch, and stacks images and rows of numbers.
+
+    Args:
+        processor: the adapter's processor.
+        per_token: whether there is one label per token, which is then padded with `IGNORE` too.
+
+    >>> collator(None)([{"pixel": 1.0}, {"pixel": 2.0}])["pixel"].tolist()
+    [1.0, 2.0]
+    """
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
@@ -66,15 +84,23 @@ def batches(
     desc: str = "",
     quiet: bool = True,
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
-    """The inputs of an encoded split without their labels, in batches, each with its row numbers; texts by length.
+    """Yield the inputs of an encoded split in batches, without their labels. Texts are sorted by length.
 
     Args:
         data: an encoded split.
-        processor: of its making.
-        size: examples a batch.
-        device: where the inputs go.
-        desc: before the progress bar.
-        quiet: no progress bar.
+        processor: the processor that encoded it.
+        size: examples per batch.
+        device: the device of the inputs.
+        desc: the text before the progress bar.
+        quiet: show no progress bar.
+
+    Returns:
+        Pairs of the row numbers (batch,) and the inputs by name.
+
+    >>> from datasets import Dataset
+    >>> rows = encode({"test": Dataset.from_dict({"features": [[0.5], [1.0], [1.5]]})}, None)["test"]
+    >>> [numbers.tolist() for numbers, inputs in batches(rows, None, size=2)]
+    [[0, 1], [2]]
     """
     steps = progress(_batches(data, processor, size), desc, -(-len(data) // size), quiet)
     for rows, batch in steps:

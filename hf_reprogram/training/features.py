@@ -1,10 +1,11 @@
-"""Zero-shot features of a data set's images, computed once and kept on disk: the constant half of the residual blend.
+"""Zero-shot features of images, computed once and kept on disk: the constant part of the residual blend.
 
-A file `KEY.safetensors` holds `features` (n, width), float32, in the order of the data. KEY is a digest of everything they
-depend on: the weights of the image tower, how its pixels are prepared and normalised, whether it runs in bfloat16, and the
-encoded bytes of every image. So a file is never out of date, only unused. It is written under another name and then renamed,
-and it is read through a memory map. The folder is `HF_REPROGRAM_CACHE`, by default `hf_reprogram` beside the Hub's own cache;
-whatever is in it may be deleted at any time. If nothing can be written there features are used and not kept.
+A file `KEY.safetensors` holds `features` (n, width) in float32, in the order of the data. KEY is a digest of everything that
+the features depend on: the weights of the image tower, the preparation and normalisation of its pixels, whether it runs in
+bfloat16, and the encoded bytes of every image. A file is therefore never out of date. It is written under another name and
+then renamed, and it is read through a memory map. The folder is `HF_REPROGRAM_CACHE`, by default `hf_reprogram` in the
+folder of the Hub's cache, and its files may be deleted at any time. If the folder cannot be written, features are computed
+and not kept.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ from .encode import batches
 def add_zero_shot_features(
     model: Any, processor: Any, data: dict[str, Any], *, bf16: bool = False, quiet: bool = False
 ) -> None:
-    """Give the splits of `data` the input `image_features`, where the model blends them in.
+    """Add the input `image_features` to encoded splits, if the model blends zero-shot features in.
 
     Args:
-        model: a `ReprogrammedModel`; without a residual blend nothing is done.
-        processor: its own.
-        data: encoded splits of images. `train` gets none unless alpha is trained, as only evaluation reads them.
-        bf16: autocast to bfloat16.
-        quiet: no progress bar.
+        model: a `ReprogrammedModel`. Without a residual blend nothing is added.
+        processor: its processor.
+        data: encoded splits of images by name. `train` gets features only if alpha is trained, as otherwise only evaluation
+            reads them.
+        bf16: whether to autocast to bfloat16.
+        quiet: show no progress bar.
     """
     blended = isinstance(model.mapping, Blends) and model.mapping.residual
     if not blended:
@@ -52,9 +54,14 @@ def add_zero_shot_features(
 def zero_shot_features(
     model: Any, processor: Any, data: Examples, *, bf16: bool = False, quiet: bool = False
 ) -> np.ndarray:
-    """The features (n, width) of the untouched images of a split: read from the cache, or computed and put there.
+    """The zero-shot features (n, width) of the images of a split, without a program; read from the cache or added to it.
 
-    Args: as for `add_zero_shot_features`; `data` is one split.
+    Args:
+        model: a `ReprogrammedModel` on a text-image encoder.
+        processor: its processor.
+        data: one encoded split of images.
+        bf16: whether to autocast to bfloat16.
+        quiet: show no progress bar.
     """
     from safetensors import SafetensorError
 
@@ -73,23 +80,31 @@ def zero_shot_features(
 
 @cache
 def _warn_unwritten(where: Path, why: str) -> None:
-    """Say once that nothing is kept."""
+    """Warn once per folder that features cannot be kept there."""
     warnings.warn(
-        f"Zero-shot features cannot be kept in {str(where)!r} ({why}), so each run computes them anew: name a folder that can "
-        "be written in the environment's HF_REPROGRAM_CACHE.",
+        f"Zero-shot features cannot be kept in {str(where)!r} ({why}), so each run computes them again: set "
+        "HF_REPROGRAM_CACHE to a folder that can be written.",
         stacklevel=3,
     )
 
 
 def read_features(path: str | os.PathLike) -> np.ndarray:
-    """Features (n, width) of a file, through a memory map."""
+    """Read features (n, width) from a file, through a memory map.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "features.safetensors")
+    ...     write_features(np.ones((2, 3), np.float32), path)
+    ...     read_features(path).shape
+    (2, 3)
+    """
     from safetensors.torch import load_file
 
     return load_file(path)["features"].numpy()
 
 
 def folder() -> Path:
-    """Where features are kept."""
+    """The folder in which features are kept."""
     from huggingface_hub.constants import HF_HOME
 
     return Path(os.environ.get("HF_REPROGRAM_CACHE") or Path(HF_HOME) / "hf_reprogram")
@@ -98,16 +113,16 @@ def folder() -> Path:
 @torch.no_grad()
 def _compute(model: Any, processor: Any, data: Examples, bf16: bool, quiet: bool, batch_size: int = 64) -> np.ndarray:
     source = model.source
-    found = np.empty((len(data), source.spec.widths["features"]), np.float32)
+    features = np.empty((len(data), source.spec.widths["features"]), np.float32)
     for rows, batch in batches(data, processor, batch_size, source.device, "Zero-shot features", quiet):
         pixels = model.transform.canvas_of(batch["pixel_values"], programmed=False)
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
-            found[rows] = source({"pixels": pixels}, "features").float().cpu().numpy()
-    return found
+            features[rows] = source({"pixels": pixels}, "features").float().cpu().numpy()
+    return features
 
 
 def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
-    """Write features (n, width) to a file, whole or not at all."""
+    """Write features (n, width) to a file, as a whole or not at all; see `read_features`."""
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -124,7 +139,7 @@ _digests: WeakKeyDictionary[DualSource, tuple[Any, bytes]] = WeakKeyDictionary()
 
 
 def _digest(source: DualSource) -> bytes:
-    """That of the image tower's weights, computed once until one of them changes (but by `.data`, which leaves no trace)."""
+    """A digest of the image tower's weights, kept until a weight changes. Changes through `.data` are not noticed."""
     weights = list(source.image_weights())
     versions = [(id(weight), weight._version, weight.data_ptr(), weight.dtype) for _, weight in weights]
     if _digests.get(source, (None, b""))[0] != versions:

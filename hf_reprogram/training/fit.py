@@ -1,4 +1,4 @@
-"""One training run with the stock Trainer: shared by methods and by the baselines that train."""
+"""One training run with the stock Trainer, for methods and for baselines that train a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..tasks.task import Task
 from .callbacks import QuietLog, TenthsLog
 from .encode import collator
 
-DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the recipe's
+DEFAULTS: dict[str, Any] = {  # the method's arguments override these, and the recipe's override both
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
     "logging_strategy": "epoch",
@@ -36,14 +36,14 @@ DEFAULTS: dict[str, Any] = {  # below the method's own, which stand below the re
 
 @dataclass
 class Fit:
-    """What a run leaves behind.
+    """The outcome of a training run.
 
     Attributes:
-        trainer: with the best model loaded.
+        trainer: the Trainer, with the best model loaded.
         validation: metrics of that model on the validation split.
-        logits: its logits there.
-        history: per epoch: `epoch`, `loss` (training), `eval_loss` and the metrics.
-        seconds: wall-clock time of training, evaluation after every epoch included.
+        logits: logits of that model on the validation split.
+        history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics.
+        seconds: wall-clock time of training, with the evaluation after every epoch.
     """
 
     trainer: Any
@@ -70,25 +70,29 @@ def fit(
 
     Args:
         model: any classifier that the Trainer takes.
-        processor: its own: the tokenizer pads; None for rows of numbers.
+        processor: its processor: a tokenizer pads texts; None for rows of numbers.
         data: encoded `train` and `validation` splits.
-        task: metrics; the first one selects.
-        arguments: fields of `TrainingArguments`.
-        folder: for checkpoints.
-        seed: of the data order and dropout.
-        callbacks: the method's own Trainer callbacks.
-        resume: go on from the last whole checkpoint in `folder`.
-        quiet: no progress bars and no log lines.
+        task: the task, whose first metric selects.
+        arguments: fields of `TrainingArguments`; they override `DEFAULTS`.
+        folder: the folder for checkpoints.
+        seed: the seed of the data order and of dropout.
+        callbacks: further Trainer callbacks, such as `Schedule()`.
+        resume: continue from the last whole checkpoint in `folder`.
+        quiet: show no progress bars and no log lines.
+
+    Raises:
+        InputError: training arguments contradict each other.
+        Diverged: the logits of the best model are not finite.
     """
     from transformers import Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-    on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # bf16 on a CPU is refused unless this is said
+    on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # transformers refuses bf16 on a CPU without it
     select = {
         "metric_for_best_model": task.metrics[0],
         "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
     }
-    fixed_size = {  # there are no lengths to group by, and every column is one that the model takes
+    fixed_size = {  # there are no lengths to group by, and the model takes every column
         "train_sampling_strategy": "random",
         "remove_unused_columns": False,
     }
@@ -97,12 +101,14 @@ def fit(
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=no_bars, **settings)
     except (ValueError, TypeError) as error:
-        raise InputError(f"The training settings do not go together: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(
+            f"The training settings contradict each other: {str(error).strip().splitlines()[0]}"
+        ) from error
 
     if args.gradient_checkpointing and args.n_gpu > 1:
         raise InputError(
-            f"gradient_checkpointing does not work with {args.n_gpu} GPUs in one process: start with `accelerate launch`, or "
-            "leave it out."
+            f"gradient_checkpointing does not work with {args.n_gpu} GPUs in one process: leave it out, or start with "
+            "`accelerate launch`."
         )
     if args.use_cpu and args.bf16:
         plain_attention(model)
@@ -126,7 +132,7 @@ def fit(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
     seconds = time.perf_counter() - started
-    trainer.args.train_sampling_strategy = "random"  # grouping by length would also reorder what is predicted
+    trainer.args.train_sampling_strategy = "random"  # grouping by length would reorder the predictions too
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
     logits = finite(output.predictions)
     return Fit(
@@ -139,10 +145,17 @@ def fit(
 
 
 def plain_attention(model: torch.nn.Module) -> None:
-    """Let every transformers model in `model` multiply matrices for its attention in place of torch's fused kernel.
+    """Let every transformers model in `model` compute attention by matrix products instead of torch's fused kernel.
 
     The backward pass of that kernel is slow in bfloat16 on a CPU: without it a training step takes 0.5 to 0.7 of the time
-    (`benchmarks/attention.py`). The results are equal up to rounding; an implementation chosen by hand is kept.
+    (`benchmarks/attention.py`). The results are equal up to rounding. An attention implementation that the user chose is kept.
+
+    >>> from transformers import BertConfig, BertModel
+    >>> shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    >>> model = BertModel(BertConfig(vocab_size=10, **shape))
+    >>> plain_attention(model)
+    >>> model.config._attn_implementation
+    'eager'
     """
     from transformers import PreTrainedModel
 
@@ -152,7 +165,11 @@ def plain_attention(model: torch.nn.Module) -> None:
 
 
 def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """One record an epoch from the Trainer's log: training loss and validation metrics."""
+    """One record per epoch from the Trainer's log, with the training loss and the validation metrics.
+
+    >>> learning_curve([{"epoch": 1.0, "loss": 0.7}, {"epoch": 1.0, "eval_loss": 0.6, "eval_accuracy": 0.5}])
+    [{'epoch': 1.0, 'loss': 0.7, 'eval_loss': 0.6, 'accuracy': 0.5}]
+    """
     epochs: dict[float, dict[str, float]] = {}
     for record in log:
         if "epoch" not in record or "train_runtime" in record:
@@ -170,16 +187,19 @@ _TIMINGS = ("runtime", "samples", "steps", "model")
 
 
 def last_whole_checkpoint(folder: str | os.PathLike) -> str | None:
-    """The newest checkpoint that was written to its end, or None.
+    """The path of the newest checkpoint in `folder` that is complete; None if there is none.
 
-    The Trainer writes `trainer_state.json` last; a process killed before leaves a folder without it, or with half of
-    it, which must not be resumed from.
+    The Trainer writes `trainer_state.json` last. A process that is killed before leaves a folder without this file or with a
+    part of it; training must not resume from such a folder.
+
+    >>> last_whole_checkpoint("no/such/folder") is None
+    True
     """
-    found = []
+    complete = []
     for path in Path(folder).glob("checkpoint-*"):
         try:
             state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            found.append((int(state["global_step"]), str(path)))
+            complete.append((int(state["global_step"]), str(path)))
         except (OSError, ValueError, KeyError):
             continue
-    return max(found)[1] if found else None
+    return max(complete)[1] if complete else None

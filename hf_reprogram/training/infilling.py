@@ -1,4 +1,4 @@
-"""Filling masks: sequences in which some positions are hidden, completed by an adapter that predicts tokens."""
+"""Infilling: an adapter that predicts tokens completes sequences in which some positions are masked."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ def infill(
     one_at_a_time: bool = True,
     seed: int | None = None,
 ) -> list[str]:
-    """Complete the masks of texts.
-
-    Whatever is no mask comes back as it was written.
+    """Replace the masks of texts by predicted tokens. Everything else of a text is returned unchanged.
 
     Args:
         model: a `ReprogrammedModel` that predicts tokens (ReprogBERT), in eval mode.
         processor: its tokenizer; a hidden position is written as `processor.mask_token`.
-        texts: sequences with masks, or without.
-        temperature: 0 takes the most probable token; larger values sample.
-        one_at_a_time: fill the position the model is surest of first and predict the others again, so that they agree
-            with each other; else all at once.
-        seed: of the sampling.
+        texts: sequences with or without masks.
+        temperature: 0 takes the most probable token; a larger temperature samples.
+        one_at_a_time: fill the position with the most probable token first and predict the others again, so that the
+            tokens agree with each other. If False, all positions are filled at once.
+        seed: the seed of the sampling.
+
+    Returns:
+        The completed texts, in the same order.
 
     Raises:
-        InputError: the adapter does not predict tokens, or a sequence is longer than the source's positions.
+        InputError: the adapter does not predict tokens, `texts` is a single text, the temperature is negative, or a sequence
+            has more tokens than the source has positions.
     """
     mask = processor.mask_token_id
     if mask is None or model.mapping.reads != "decoder":
         raise InputError("This adapter does not predict tokens: train one for infilling, with method='reprogbert'.")
     if isinstance(texts, str):
-        raise InputError("texts is a single text: put it in a list.")
+        raise InputError("texts is a single text: give a list of texts.")
     if temperature < 0:
         raise InputError(f"temperature is {temperature}: give 0 or more.")
     if not texts:
@@ -51,7 +53,7 @@ def infill(
     ids = batch["input_ids"]
     if ids.shape[1] > processor.model_max_length:
         raise InputError(
-            f"A sequence has {ids.shape[1]} tokens, the source takes {processor.model_max_length}: cut it."
+            f"A sequence has {ids.shape[1]} tokens, and the source takes {processor.model_max_length}: shorten it."
         )
     hidden = were_hidden = ids == mask
     while bool(hidden.any()):

@@ -1,4 +1,4 @@
-"""Logits of a reprogrammed model over an encoded data set."""
+"""Prediction: the logits of a reprogrammed model for an encoded split."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .encode import batches
 def predict_logits(
     model: Any, processor: Any, data: Any, *, batch_size: int = 64, bf16: bool = False, quiet: bool = False
 ) -> np.ndarray:
-    """Logits (n, labels), or (n, tokens, labels) with zeros after a row's end, in the order of `data`.
+    """Logits (n, labels) in the order of `data`, or (n, tokens, labels) with zeros after the end of a text.
 
     Args:
         model: a `ReprogrammedModel`, in eval mode.
-        processor: its own.
-        data: a split that `hf_reprogram.training.encode.encode` made.
-        batch_size: examples a batch.
-        bf16: autocast to bfloat16, as in training with `bf16: true`.
-        quiet: no progress bar.
+        processor: its processor.
+        data: a split from `hf_reprogram.training.encode.encode`.
+        batch_size: examples per batch.
+        bf16: whether to autocast to bfloat16, as in training with `bf16: true`.
+        quiet: show no progress bar.
     """
     logits = np.empty(0)
     device = model.source.device
     for rows, inputs in batches(data, processor, batch_size, device, "Predicting", quiet):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            found = model(**inputs).logits.float().cpu()
+            batch = model(**inputs).logits.float().cpu()
         if not logits.size:
-            tokens = [max(map(len, data["input_ids"]))] if found.dim() == 3 else []
-            logits = np.zeros((len(data), *tokens, found.shape[-1]), np.float32)
-        if found.dim() == 3:
-            logits[rows, : found.shape[1]] = found
+            tokens = [max(map(len, data["input_ids"]))] if batch.dim() == 3 else []
+            logits = np.zeros((len(data), *tokens, batch.shape[-1]), np.float32)
+        if batch.dim() == 3:
+            logits[rows, : batch.shape[1]] = batch
         else:
-            logits[rows] = found
+            logits[rows] = batch
     return logits

@@ -123,7 +123,7 @@ REFUSED = [
     ({"baselines": ["prompt_tuning"], "method": {"name": "warp", "num_prompts": 0}}, "prompt_tuning needs prompts"),
     ({"method": {"num_prompts": 3}}, "The recipe's method has no name"),
     ({"source": {"dtype": "bfloat16"}}, "The recipe's source has no name"),
-    ({"task": {}}, "names no dataset"),
+    ({"task": {}}, "has no dataset"),
     ({"task": None}, "The recipe's task must be a mapping"),
     ({"training": [1]}, "The recipe's training must be a mapping"),
     ({"source": ["a"]}, "source"),

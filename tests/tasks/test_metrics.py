@@ -153,7 +153,7 @@ def test_perplexity_is_the_exponential_of_torchs_cross_entropy(seed):
 
 @pytest.mark.parametrize("function", [recovery, perplexity])
 def test_without_a_hidden_token_there_is_nothing_to_score(function):
-    with pytest.raises(InputError, match="no token is hidden"):
+    with pytest.raises(InputError, match="No token is hidden"):
         function(np.zeros((2, 3, 4)), np.full((2, 3), -100))
 
 
@@ -168,10 +168,10 @@ def test_only_one_class_predicted_is_a_number():
     [
         (["pearson"], [0.1, float("nan")], [1.0, 2.0], "NaN or infinities"),
         (["pearson"], [0.1, float("inf")], [1.0, 2.0], "NaN or infinities"),
-        (["accuracy"], [], [], "nothing to score"),
-        (["accuracy"], [1, 0, 1], [1, 0], "3 predictions for 2 references"),
-        (["accuracy"], [[0.2, 0.8]], [1], "Predictions of shape (1, 2) do not go with (1,) references"),
-        (["mae"], [[0.2]], [1], "Predictions of shape (1, 1) do not go with (1,) references"),
+        (["accuracy"], [], [], "no predictions to score"),
+        (["accuracy"], [1, 0, 1], [1, 0], "3 predictions and 2 references"),
+        (["accuracy"], [[0.2, 0.8]], [1], "Predictions have the shape (1, 2) and references (1,)"),
+        (["mae"], [[0.2]], [1], "Predictions have the shape (1, 1) and references (1,)"),
         (["roc_auc"], [0.1, float("nan")], [0, 1], "NaN or infinities"),
         (["acuracy"], [1], [1], "'acuracy': did you mean 'accuracy'"),
         (["spearman"], [1.0], [1.0], "at least 2 values, not 1"),

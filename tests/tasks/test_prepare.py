@@ -72,7 +72,7 @@ def test_a_class_is_given_by_name_or_position(names, labels, expected):
 def test_a_class_outside_the_names_is_refused_with_its_row(label):
     sentence = refused("single_label_classification", {"text": ["a", "b"], "label": [0.0, label]}, ["no", "yes"])
     assert "Row 1 of the train split has the label" in sentence
-    assert "outside the 2 names no, yes" in sentence
+    assert "which is none of the 2 names no, yes" in sentence
 
 
 def test_a_number_is_kept_in_float32():
@@ -84,7 +84,7 @@ def test_a_number_is_kept_in_float32():
 @pytest.mark.parametrize("label", ["", "high", "nan", "inf", None])
 def test_what_is_no_finite_number_is_refused_with_its_row(label):
     sentence = refused("regression", {"text": ["a", "b"], "label": ["1", label]})
-    assert f"Row 1 of the train split has the label {label!r}: a regression needs a finite number" in sentence
+    assert f"Row 1 of the train split has the label {label!r}: give a finite number" in sentence
 
 
 # -------------------------------------------------------------------------------------------------- several labels
@@ -110,7 +110,7 @@ def test_one_of_several_labels_that_is_not_0_1_or_empty_is_refused_with_its_row(
     data = {"text": ["a", "b"], "one": [1, 0], "other": ["1" if isinstance(label, str) else 1.0, label]}
     sentence = refused("multi_label_classification", data, columns=["one", "other"])
     assert "Row 1 of the train split has the label" in sentence
-    assert "one of several labels is 0, 1 or empty" in sentence
+    assert "give 0, 1 or nothing for each of several labels" in sentence
 
 
 # --------------------------------------------------------------------------------------------------- a label a letter
@@ -149,7 +149,7 @@ def test_a_scored_column_is_no_label_of_another_problem(problem):
 
 def test_a_letter_outside_the_names_is_refused_with_its_row():
     sentence = refused("token_classification", {"text": ["MK", "VA"], "label": ["HE", "HX"]}, ["H", "E"])
-    assert "Row 1 of the train split has the label 'X', outside the 2 names H, E" in sentence
+    assert "Row 1 of the train split has the label 'X', which is none of the 2 names H, E" in sentence
 
 
 @pytest.mark.parametrize("problem", PER_TOKEN)
@@ -157,7 +157,8 @@ def test_a_letter_outside_the_names_is_refused_with_its_row():
 def test_another_number_of_labels_than_letters_is_refused_with_its_row(problem, labels):
     sentence = refused(problem, {"text": ["MK", "VA"], "label": ["11", labels]}, ["0", "1"])
     assert (
-        f"Row 1 of the train split has {len(labels)} labels for a text of 2 letters: it needs one a letter" in sentence
+        f"Row 1 of the train split has {len(labels)} labels for a text of 2 letters: give one label per letter"
+        in sentence
     )
 
 

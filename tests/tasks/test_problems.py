@@ -81,7 +81,7 @@ def test_a_metric_that_does_not_fit_is_refused_with_those_that_do(problem, name,
     logits, labels, _ = EXAMPLES[problem]
     with pytest.raises(InputError) as refused:
         score_logits([name], logits, labels, problem)
-    expected = f"The metric {name!r} does not fit a {problem.replace('_', ' ')}: choose one of {others}."
+    expected = f"The metric {name!r} does not fit the problem {problem!r}: choose one of {others}."
     assert str(refused.value) == expected
 
 
@@ -93,7 +93,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest():
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_as_many_labels_as_logits_are_needed(problem):
     logits, labels, _ = EXAMPLES[problem]
-    with pytest.raises(InputError, match=f"{len(logits)} predictions for {len(labels) + 1} references"):
+    with pytest.raises(InputError, match=f"{len(logits)} predictions and {len(labels) + 1} references"):
         score_logits(PROBLEMS[problem].metrics, logits, [*labels, labels[0]], problem)
 
 
@@ -186,13 +186,13 @@ def test_missing_labels_are_not_scored_whatever_their_logits_are(several):
 def test_several_labels_of_one_class_only_have_no_roc_auc(fill, several):
     logits, labels = several
     labels[:, :3] = fill
-    with pytest.raises(InputError, match="all of one class; score accuracy"):
+    with pytest.raises(InputError, match="all labels are of one class: use the metric accuracy"):
         score_logits(["roc_auc"], logits, labels, "multi_label_classification")
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_of_two_has_no_roc_auc(label):
-    with pytest.raises(InputError, match="all of one class"):
+    with pytest.raises(InputError, match="all labels are of one class"):
         score_logits(
             ["roc_auc"], np.random.default_rng(0).normal(size=(6, 2)), [label] * 6, "single_label_classification"
         )
@@ -233,7 +233,7 @@ def test_tokens_weigh_alike_whatever_their_sequence():
     ],
 )
 def test_without_a_scored_token_there_is_nothing_to_score(problem, metric):
-    with pytest.raises(InputError, match="nothing to score"):
+    with pytest.raises(InputError, match="to score: "):
         score_logits([metric], np.zeros((2, 3, 2)), np.full((2, 3), IGNORE), problem)
 
 

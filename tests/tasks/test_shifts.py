@@ -79,7 +79,7 @@ DOTS = {"semantic": {"dots": {"dataset": "dots"}}}
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "ood names nothing to compare with"),
+        ({}, "ood names no set of images"),
         ({"semantics": {}}, "Unknown key of ood 'semantics': did you mean 'semantic'"),
         ({"semantic": ["dots"]}, r"ood\.semantic is \['dots'\]: write {NAME: {dataset"),
         ({"semantic": {"dots": "dots"}}, r"ood\.semantic\.dots is 'dots': write {dataset: \.\.\.}"),
@@ -88,11 +88,17 @@ DOTS = {"semantic": {"dots": {"dataset": "dots"}}}
         ({"semantic": {"dots": {"dataset": "dots", "few_shot": 3}}}, r"Unknown key of ood\.semantic\.dots 'few_shot'"),
         ({"covariate": {"dots": {"dataset": 3}}}, r"key of ood\.covariate\.dots 'dataset' is 3: give a text"),
         ({"semantic": {"dots": {"dataset": "dots", "drop": {"label": 3}}}}, r"drop\.label is 3: give a list"),
-        ({"semantic": {"ID": {"dataset": "dots"}}}, r"ood\.semantic has a set called 'ID', which is a column"),
-        ({"covariate": {"mean": {"dataset": "dots"}}}, r"ood\.covariate has a set called 'mean'"),
-        ({"covariate": {"AUPR": {"dataset": "dots"}}}, r"ood\.covariate has a set called 'AUPR', which is a column"),
-        ({"semantic": {"auroc": {"dataset": "dots"}}}, r"ood\.semantic has a set called 'auroc'"),
-        ({"covariate": {"FPR95": {"dataset": "dots"}}}, r"ood\.covariate has a set called 'FPR95'"),
+        (
+            {"semantic": {"ID": {"dataset": "dots"}}},
+            r"ood\.semantic has a set named 'ID', which is the name of a column",
+        ),
+        ({"covariate": {"mean": {"dataset": "dots"}}}, r"ood\.covariate has a set named 'mean'"),
+        (
+            {"covariate": {"AUPR": {"dataset": "dots"}}},
+            r"ood\.covariate has a set named 'AUPR', which is the name of a column",
+        ),
+        ({"semantic": {"auroc": {"dataset": "dots"}}}, r"ood\.semantic has a set named 'auroc'"),
+        ({"covariate": {"FPR95": {"dataset": "dots"}}}, r"ood\.covariate has a set named 'FPR95'"),
         ({"corruptions": {"kind": ["jpeg"]}}, "'kind': did you mean 'kinds'"),
         ({"corruptions": {"kinds": ["jpg"]}}, "Unknown corruption 'jpg': did you mean 'jpeg'"),
         ({"corruptions": {"kinds": ["jpeg", "jpeg"]}}, r"ood\.corruptions\.kinds is .*each once"),
@@ -225,7 +231,7 @@ def test_rows_are_dropped_by_the_values_of_columns(a_set, task):
         if kept:
             assert reds(load(task, **given)["semantic/animals"]) == kept
         else:
-            with pytest.raises(InputError, match=r"No image is left of ood\.semantic\.animals \(6 before drop\)"):
+            with pytest.raises(InputError, match=r"No image of ood\.semantic\.animals is left \(6 before drop\)"):
                 load(task, **given)
 
 

@@ -170,10 +170,10 @@ def test_an_adapter_that_does_not_predict_tokens_is_refused(source_folder):
         (
             ["A" * tiny.MAX_TOKENS],
             {},
-            f"A sequence has {tiny.MAX_TOKENS + 2} tokens, the source takes {tiny.MAX_TOKENS}",
+            f"A sequence has {tiny.MAX_TOKENS + 2} tokens, and the source takes {tiny.MAX_TOKENS}",
         ),
         (["A"], {"temperature": -1}, "temperature is -1: give 0 or more"),
-        (f"A{MASK}", {}, "texts is a single text: put it in a list"),
+        (f"A{MASK}", {}, "texts is a single text: give a list of texts"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(texts, options, sentence, made):
