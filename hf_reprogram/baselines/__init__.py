@@ -1,4 +1,4 @@
-"""What a method must be compared with, trained on the same data through the same recipe."""
+"""Baselines: what a method is compared with, on the same data and from the same recipe."""
 
 from __future__ import annotations
 

@@ -26,40 +26,40 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """What a baseline may know of the recipe that it stands beside; `hf_reprogram.experiments.recipe.Recipe` is one."""
+    """The part of a recipe that a baseline may read; `hf_reprogram.experiments.recipe.Recipe` has it."""
 
     source: dict[str, Any]
     method: dict[str, Any]
 
     @property
     def source_kwargs(self) -> dict[str, Any]:
-        """What goes to the source's `from_pretrained`."""
+        """Arguments of the source's `from_pretrained`."""
 
     @property
     def training_arguments(self) -> dict[str, Any]:
-        """The recipe's `TrainingArguments` over the method's."""
+        """The method's `TrainingArguments`, overridden by the recipe's."""
 
     @property
     def task_options(self) -> TaskOptions:
-        """The task section, checked."""
+        """The checked task section."""
 
 
 @dataclass
 class Setting:
-    """What a baseline is run on.
+    """Everything that one run of a baseline on one seed needs.
 
     Attributes:
-        recipe: of the run it stands beside: its source, its budget of epochs, its batch size.
-        task: labels and metrics.
-        splits: raw `train`, `validation` and `test` for this seed.
-        seed: of this run.
-        folder: for checkpoints.
-        quiet: no progress bars.
-        make: a fresh, untrained model of the method, and its processor.
-        num_prompts: prompt slots of the method, for baselines that have prompts too.
-        chosen: what the first seed's run chose on validation; the other seeds take it over, as the method's do.
-        extra: further splits of images to predict, by name, with the column `image`; labels that they have are not looked at.
-        kept: what `once` has computed; all the settings of a run share it.
+        recipe: the recipe of the run, with its source, number of epochs and batch size.
+        task: the loaded task.
+        splits: prepared `train`, `validation` and `test` splits for this seed.
+        seed: the seed.
+        folder: the folder for checkpoints.
+        quiet: show no progress bars.
+        make: a function that returns a fresh, untrained model of the method and its processor.
+        num_prompts: the method's number of prompts, for baselines that have prompts too.
+        chosen: the options that the first seed chose on validation; the other seeds use them too, as the method's seeds do.
+        extra: more splits of images to predict, by name, with the column `image`; their labels are not read.
+        kept: the arrays that `once` has computed; all settings of a run share them.
     """
 
     recipe: Run
@@ -74,45 +74,51 @@ class Setting:
     extra: dict[str, Any] = field(default_factory=dict)
     kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
-    def once(self, data: Any, what: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """What the frozen source makes of an encoded split, computed once for all the seeds of a run if it has a key.
+    def once(self, data: Any, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Outputs of the frozen source for an encoded split, computed once for all seeds of a run if the split has a key.
 
         Args:
-            data: the split.
-            what: says which source, processor and reading this is.
-            compute: a row for each example.
+            data: the encoded split.
+            name: a name for the combination of source, processor and output.
+            compute: a function that computes the outputs, one row per example.
         """
         if not isinstance(data, Examples) or data.key is None:
             return compute()
-        key = (data.key, what)
+        key = (data.key, name)
         if key not in self.kept:
             self.kept[key] = compute()
         return self.kept[key]
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The method's `TrainingArguments` with the baseline's own on top."""
+        """The recipe's `TrainingArguments`, overridden by those of the baseline."""
         return {**self.recipe.training_arguments, **options}
 
     def predict_extra(self, processor: Any, predict: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
-        """`predict` of each further split, encoded without its labels; the pixels of one at a time are in memory."""
-        found = {}
+        """The predictions for each of `extra`, encoded without labels. One split at a time is in memory.
+
+        Args:
+            processor: the processor that encodes the images.
+            predict: a function from an encoded split to logits (n, classes).
+        """
+        predictions = {}
         for name, split in self.extra.items():
             column = modality_of(split.column_names).column
-            found[name] = predict(encode({name: split.select_columns([column])}, processor)[name])
-        return found
+            predictions[name] = predict(encode({name: split.select_columns([column])}, processor)[name])
+        return predictions
 
 
 @dataclass
 class Outcome:
-    """What a baseline says of validation and test.
+    """The predictions of a baseline.
 
     Attributes:
-        validation, test: logits, or anything that orders and decides alike; shapes as in `hf_reprogram.tasks.problems`.
-        trainable: trained numbers.
-        seconds: of training.
-        chosen: what validation chose.
-        labels: for one label a token, the labels of `validation` and `test`, as the baseline's own tokens have them.
-        extra: logits (n, classes) of each of `Setting.extra`; None of a baseline that does not look at an input.
+        validation, test: logits, or numbers with the same order and the same predictions; shapes as in
+            `hf_reprogram.tasks.problems`.
+        trainable: the number of trained parameters.
+        seconds: wall-clock time of training.
+        chosen: the options that validation chose.
+        labels: with one label per token, the labels of `validation` and `test` for the baseline's own tokens.
+        extra: logits (n, classes) of each of `Setting.extra`; None for a baseline that ignores the input.
     """
 
     validation: np.ndarray
@@ -125,24 +131,34 @@ class Outcome:
 
 
 def check_choices(baseline: str, **choices: list[float]) -> None:
-    """Raise `InputError` unless each list of values to choose from holds one at least, all of them more than 0."""
+    """Raise `InputError` unless each list has at least one value and all of its values are above 0.
+
+    Args:
+        baseline: the name of the baseline, for the message.
+        choices: lists of values to choose from, by the name of the option.
+
+    >>> check_choices("lp_ft", learning_rate=[1e-5, 0])
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: learning_rate of lp_ft is [1e-05, 0]: give a list of values above 0 to choose from.
+    """
     for name, values in choices.items():
         if not values or not all(value > 0 for value in values):
-            raise InputError(f"{name} of {baseline} is {values}: give values to choose from, each more than 0.")
+            raise InputError(f"{name} of {baseline} is {values}: give a list of values above 0 to choose from.")
 
 
-_HAVING = {"features": "features", "logits": "labels of its own", "pair": "a text tower beside its image tower"}
+_OUTPUTS = {"features": "features", "logits": "labels of its own", "pair": "both an image tower and a text tower"}
 
 
 class Baseline(ABC):
-    """A baseline with the options in its `Options` dataclass; whatever it chooses, it chooses on validation.
+    """The interface of a baseline. Everything that a baseline chooses, it chooses on validation.
 
     Attributes:
-        title: what to call it in a table.
-        classes_only: whether it is for one class per example alone.
-        letters: True for one that reads strings of letters, False for one that reads examples of a fixed size, None for both.
+        title: the name of the baseline in tables.
+        Options: the dataclass of its options.
+        classes_only: whether it only works for single-label classification.
+        letters: True if it reads strings of letters, False if it reads examples of a fixed size, None if it reads both.
         native: whether the source must take the examples as they are, without the method's input transform.
-        reads: what the source must offer, see `hf_reprogram.sources.base`; None for anything.
+        reads: the output that the source must have, see `hf_reprogram.sources.base`; None for any.
     """
 
     title: ClassVar[str]
@@ -156,37 +172,37 @@ class Baseline(ABC):
         self.options = options
 
     def check(self, recipe: Run) -> None:
-        """Raise `InputError` if this baseline cannot stand beside `recipe`; called before anything is loaded."""
+        """Raise `InputError` if this baseline does not fit a recipe; called before anything is loaded."""
         modality = task_modality(recipe.task_options)
         if modality is not None and not self._reads(modality):
             nouns = [each.noun for each in every_modality() if self._reads(each)]
             raise InputError(
-                f"The baseline {self.title!r} is for {' and '.join(nouns)}, and the task is one of {modality.noun}: leave it "
-                "out."
+                f"The baseline {self.title!r} reads {' and '.join(nouns)}, and the examples of this task are {modality.noun}: "
+                "leave it out."
             )
         problem = problem_of(recipe.task_options)
         if self.classes_only and problem != "single_label_classification":
             raise InputError(
-                f"The baseline {self.title!r} is for a class an example, and the task is a {problem.replace('_', ' ')}: leave "
+                f"The baseline {self.title!r} needs one class per example, and the problem of this task is {problem!r}: leave "
                 "it out."
             )
 
     def _reads(self, modality: Modality) -> bool:
-        """Whether examples of a modality are what this baseline reads."""
+        """Whether this baseline reads examples of a modality."""
         fits = self.letters is None or self.letters == modality.letters
         return fits and (not self.native or modality.takes in native_inputs())
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
-        """Raise `InputError` if this baseline cannot stand on a loaded source; called before anything is trained."""
+        """Raise `InputError` if this baseline does not fit a loaded source; called before anything is trained."""
         if self.native and spec.takes != task.modality.takes:
             raise InputError(
-                f"The baseline {self.title!r} needs a source that takes {task.modality.noun} as they are, and this {spec.kind} "
-                "source does not: leave it out."
+                f"The baseline {self.title!r} needs a source that takes {task.modality.noun} as they are, and a source of kind "
+                f"{spec.kind!r} does not: leave it out."
             )
         if self.reads is not None and self.reads not in spec.widths:
             raise InputError(
-                f"The baseline {self.title!r} needs a source with {_HAVING[self.reads]}, and this {spec.kind} source has none: "
-                "leave it out."
+                f"The baseline {self.title!r} needs a source with {_OUTPUTS[self.reads]}, and a source of kind {spec.kind!r} "
+                "has none: leave it out."
             )
 
     @abstractmethod

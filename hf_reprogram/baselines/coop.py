@@ -2,9 +2,9 @@
 
     text_c = [start] c_1 ... c_m "{class}." [end]          logit_c = scale * u . v_c
 
-The same vectors for every class, and the image as it is: the method `reprogrammer` with a text program alone. The paper trains
-with SGD, here the recipe's optimizer does. As in the method c is a tenth of what is trained, so under an optimizer such as
-Adam, which moves every number by the learning rate, c moves a tenth of it a step: 3e-3 and 1e-2 with the values below.
+All classes share the vectors c, and the image stays as it is. This is the method `reprogrammer` with a text program only. The
+paper trains with SGD; here the recipe's optimizer trains. As in the method, c is 0.1 times a parameter. An optimizer such as
+Adam moves a parameter by about the learning rate per step, so c moves by a tenth of it: 3e-3 and 1e-2 for the values below.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class CoOpOptions:
     """Options of `coop`.
 
     Attributes:
-        size: m, context vectors.
-        templates: texts behind the context, with {} for the class.
-        learning_rate: to choose from on validation, on the first seed; the vectors move a tenth of it.
+        size: m, the number of context vectors.
+        templates: texts that follow the context, with {} for the class name.
+        learning_rate: learning rates; the first seed chooses one on validation. The vectors move by a tenth of it.
     """
 
     size: int = 16
@@ -43,22 +43,22 @@ class CoOpOptions:
 
     @property
     def program(self) -> dict[str, Any]:
-        """Options of `reprogrammer`."""
+        """The options of the method `reprogrammer` that make it CoOp."""
         return {"image_program": "none", "text_program": "context", "size": self.size, "templates": self.templates}
 
 
 class CoOp(ClassTextBaseline):
-    """Context vectors on a frozen dual encoder."""
+    """CoOp: trained context vectors before the class names, on a frozen text-image encoder."""
 
     title = "CoOp"
     Options = CoOpOptions
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
-        """See `Baseline.check_source`; how long the texts are the tokenizer says later, but each has a token at least."""
+        """See `Baseline.check_source`; also refuses a context that leaves no token for the class text."""
         super().check_source(spec, task)
         if self.options.size >= spec.max_tokens:
             raise InputError(
-                f"size of coop is {self.options.size}, but the text tower takes {spec.max_tokens} tokens, context and class "
+                f"size of coop is {self.options.size}, and the text tower takes {spec.max_tokens} tokens for context and class "
                 "text together: give a smaller size."
             )
 

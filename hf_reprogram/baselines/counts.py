@@ -1,6 +1,6 @@
-"""A linear model on counts: of the text's words or k-mers, of a molecule's substructures, or on which letter stands where.
+"""A linear model on counts of words, k-mers or molecular substructures, or on the letters at each position.
 
-What a sequence of letters gives away to a linear model, without any pretrained model.
+It shows what a linear model can read from a sequence of letters without any pretrained model.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class CountsOptions:
     """Options of `counts`.
 
     Attributes:
-        features: "words": how often each word and each pair of words that train has occurs, weighed by how few texts have
-            it (TF-IDF); "kmers": how often each string of k letters that train has occurs; "positions": which letter is the
-            first, which the second, and so on, for texts that are aligned, such as DNA around a site; "morgan": how
-            often each circular substructure of a molecule occurs, hashed (Rogers and Hahn 2010; needs rdkit).
-        k: lengths of k-mers to choose from on validation, on the first seed.
-        radius: of Morgan's substructures, in bonds.
-        bits: numbers of a fingerprint.
-        window: with one label a token, so many letters on each side are read.
-        strengths: inverse L2 strengths to choose from on validation, on the first seed.
+        features: "words" weighs the words and pairs of words of a text by TF-IDF. "kmers" counts each string of k letters.
+            "positions" reads the letter at each position, for texts that are aligned, such as DNA around a site. "morgan"
+            counts the hashed circular substructures of a molecule (Rogers and Hahn 2010; needs rdkit). Words and k-mers
+            that train lacks are ignored.
+        k: lengths of k-mers; the first seed chooses one on validation.
+        radius: the radius of Morgan's substructures, in bonds.
+        bits: the length of a fingerprint.
+        window: with one label per token, the number of letters that are read on each side.
+        strengths: inverse L2 strengths; the first seed chooses one on validation.
     """
 
     features: str = "kmers"
@@ -62,13 +62,13 @@ class CountsOptions:
         check_whole_list(k=self.k)
         check_whole(0, radius=self.radius, window=self.window)
         check_whole(bits=self.bits)
-        known = isinstance(self.strengths, list) and all(isinstance(value, int | float) for value in self.strengths)
-        if not known or not self.strengths or any(not strength > 0 for strength in self.strengths):
+        numbers = isinstance(self.strengths, list) and all(isinstance(value, int | float) for value in self.strengths)
+        if not numbers or not self.strengths or any(not strength > 0 for strength in self.strengths):
             raise InputError(f"strengths is {self.strengths!r}: give a list of numbers above 0.")
 
 
 class Counts(Baseline):
-    """Logistic (or ridge) regression on counts, or on the letters around each letter where each has a label."""
+    """Logistic (or ridge) regression on counts; with one label per letter, on the letters around each letter."""
 
     title = TITLES["kmers"]
     Options = CountsOptions
@@ -87,11 +87,13 @@ class Counts(Baseline):
 
     def _check_problem(self, problem: str) -> None:
         if problem == "infilling":
-            raise InputError("counts cannot guess hidden letters: use linear_probe or majority for infilling.")
+            raise InputError(
+                "The baseline counts cannot predict hidden letters: use linear_probe or majority for infilling."
+            )
         if problem == "token_classification" and self.options.features != "kmers":
             raise InputError(
-                f"features: {self.options.features} describes a whole text: leave it out where each letter has a label, "
-                "and the letters around it are read."
+                f"features: {self.options.features} describes a whole text, and in this task each letter has a label: leave "
+                "features out, so that the letters around each letter are read."
             )
 
     def run(self, setting: Setting) -> Outcome:
@@ -101,23 +103,23 @@ class Counts(Baseline):
         self._check_problem(task.problem_type)
         strengths = [setting.chosen["strength"]] if setting.chosen else self.options.strengths
         if task.problem_type == "token_classification":
-            chosen, model, logits, found = self._per_letter(setting, strengths)
+            chosen, model, logits, token_labels = self._per_letter(setting, strengths)
         else:
             which = [setting.chosen["features"]] if setting.chosen else self._names()
             features = self._features(splits, which)
             labels = {split: np.asarray(splits[split]["label"]) for split in splits}
             chosen, model = best_linear(task, features, labels, strengths, len(task.labels) or 1)
             logits = {split: model.logits(features[split][chosen["features"]]) for split in ("validation", "test")}
-            found = None
+            token_labels = None
         seconds = time.perf_counter() - started
-        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found)
+        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, token_labels)
 
     def _names(self) -> list[Any]:
-        """What validation chooses among: k, or the one kind of features."""
+        """The choices of validation: the lengths k, or the one kind of features."""
         return list(self.options.k) if self.options.features == "kmers" else [self.options.features]
 
     def _features(self, splits: Any, which: Sequence[Any]) -> dict[str, dict[Any, csr_matrix]]:
-        """Counts by split and by what is counted; those of a pair's two texts stand side by side."""
+        """Counts (n, columns) by split and by choice; the counts of a text and its pair are concatenated."""
         from scipy.sparse import hstack
 
         columns = [name for name in ("text", "text_pair") if name in splits["train"].column_names]
@@ -134,15 +136,13 @@ class Counts(Baseline):
 
     def _count(self, texts: dict[str, list[str]], name: Any) -> dict[str, csr_matrix]:
         if name == "morgan":
-            return {
-                split: morgan_counts(found, self.options.radius, self.options.bits) for split, found in texts.items()
-            }
+            return {split: morgan_counts(rows, self.options.radius, self.options.bits) for split, rows in texts.items()}
         if name == "words":
             return word_weights(texts)
         return position_letters(texts) if name == "positions" else kmer_counts(texts, name)
 
     def _per_letter(self, setting: Setting, strengths: Sequence[float]) -> Any:
-        """A class for every letter, from the letters around it; at most `MOST_TOKENS` scored letters are fitted."""
+        """Classify each letter from the letters around it; the model is fitted to at most `MOST_TOKENS` scored letters."""
         task, splits, window = setting.task, setting.splits, self.options.window
         cut = task.options.max_length
         texts = {split: [text[:cut] for text in splits[split]["text"]] for split in splits}
@@ -155,70 +155,101 @@ class Counts(Baseline):
         rows = {"train": fitted, "validation": None, "test": None}
         windows = {split: {"window": letter_windows(texts[split], alphabet, window, rows[split])} for split in texts}
         chosen, model = best_linear(task, windows, flat, strengths, len(task.labels))
-        logits, found = {}, {}
+        logits, padded = {}, {}
         for split in ("validation", "test"):
-            there = np.arange(max(map(len, labels[split]))) < np.array([[len(row)] for row in labels[split]])
-            found[split] = np.full(there.shape, IGNORE)
-            found[split][there] = flat[split]
-            logits[split] = np.zeros((*there.shape, len(task.labels)))
-            logits[split][there] = model.logits(windows[split]["window"])
-        return chosen, model, logits, found
+            present = np.arange(max(map(len, labels[split]))) < np.array([[len(row)] for row in labels[split]])
+            padded[split] = np.full(present.shape, IGNORE)
+            padded[split][present] = flat[split]
+            logits[split] = np.zeros((*present.shape, len(task.labels)))
+            logits[split][present] = model.logits(windows[split]["window"])
+        return chosen, model, logits, padded
 
 
 def kmer_counts(texts: dict[str, list[str]], k: int) -> dict[str, csr_matrix]:
-    """How often each k-mer of train occurs in each text.
+    """The number of times that each k-mer of train occurs in each text.
 
     Args:
-        texts: by split, "train" among them, whose k-mers are the columns in alphabetical order.
-        k: letters.
+        texts: the texts by split. The k-mers of "train" are the columns, in alphabetical order.
+        k: the length of a k-mer.
 
     Returns:
-        (n, k-mers) counts by split.
+        Counts (n, k-mers) by split.
+
+    Raises:
+        InputError: every training text is shorter than k letters.
+
+    >>> kmer_counts({"train": ["ACA"], "test": ["CAC"]}, k=1)["test"].toarray().tolist()
+    [[1.0, 2.0]]
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
     if max(map(len, texts["train"])) < k:
-        raise InputError(f"counts looks for strings of {k} letters, and every training text is shorter: use a lower k.")
+        raise InputError(f"k of counts is {k}, and every training text is shorter: give a smaller k.")
     vectorizer = CountVectorizer(analyzer="char", lowercase=False, ngram_range=(k, k)).fit(texts["train"])
-    return {split: vectorizer.transform(found).astype(np.float64) for split, found in texts.items()}
+    return {split: vectorizer.transform(rows).astype(np.float64) for split, rows in texts.items()}
 
 
 def word_weights(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
-    """TF-IDF of the words and pairs of words of train, by split; lower case, logarithmic counts, rows of length one."""
+    """TF-IDF weights of the words and pairs of words of train: lower case, logarithmic counts, rows of norm one.
+
+    Args:
+        texts: the texts by split. The words and pairs of words of "train" are the columns.
+
+    Returns:
+        Weights (n, words and pairs) by split.
+
+    Raises:
+        InputError: the training texts have no word.
+
+    >>> word_weights({"train": ["a good film"], "test": ["good", "bad"]})["test"].toarray().round(1).tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     try:
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(texts["train"])
     except ValueError as error:
-        raise InputError("counts with features: words finds no word in the training texts: use kmers.") from error
-    return {split: vectorizer.transform(found) for split, found in texts.items()}
+        raise InputError("The training texts have no word for counts to read: use features: kmers.") from error
+    return {split: vectorizer.transform(rows) for split, rows in texts.items()}
 
 
 def position_letters(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
     """One-hot letters at every position.
 
     Args:
-        texts: by split, "train" among them, whose letters and longest text say what has a column; what else there is in
-            the others is ignored.
+        texts: the texts by split. Each letter of "train" has a column at each position up to its longest text; other
+            letters and positions are ignored.
 
     Returns:
-        (n, longest text x letters) zeros and ones by split.
+        Zeros and ones (n, longest text x letters) by split.
+
+    >>> position_letters({"train": ["AC"], "test": ["CC"]})["test"].toarray().tolist()
+    [[0.0, 1.0, 0.0, 1.0]]
     """
     from scipy.sparse import csr_matrix
 
     place = {letter: index for index, letter in enumerate(sorted({c for text in texts["train"] for c in text}))}
     longest = max(map(len, texts["train"]))
-    found = {}
+    letters = {}
     for split, rows in texts.items():
         ids = [[i * len(place) + place[c] for i, c in enumerate(text[:longest]) if c in place] for text in rows]
         ends = np.cumsum([0, *map(len, ids)])
         columns = np.array([column for row in ids for column in row], int)
-        found[split] = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), longest * len(place)))
-    return found
+        letters[split] = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), longest * len(place)))
+    return letters
 
 
 def morgan_counts(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> csr_matrix:
-    """(n, bits) Morgan fingerprint counts; a string that is no molecule has a row of zeros."""
+    """Counts (n, bits) of Morgan fingerprints; a string that is no molecule has a row of zeros.
+
+    Args:
+        smiles: the molecules as SMILES strings.
+        radius: the radius of the substructures, in bonds.
+        bits: the length of a fingerprint.
+
+    >>> morgan_counts(["CCO", "no molecule"]).sum(1).tolist()
+    [[6.0], [0.0]]
+    """
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdFingerprintGenerator
     from scipy.sparse import lil_matrix
@@ -237,16 +268,19 @@ def morgan_counts(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> c
 def letter_windows(
     texts: Sequence[str], alphabet: Sequence[str], window: int, rows: np.ndarray | None = None
 ) -> csr_matrix:
-    """One-hot letters at every place from `-window` to `window` around each letter of each text.
+    """One-hot letters at every offset from `-window` to `window` around each letter of each text.
 
     Args:
-        texts: of letters; those outside the alphabet, and what lies beyond a text's ends, are zeros.
-        alphabet: letters that have a column.
-        window: letters on each side.
-        rows: which letters are wanted, counted through all texts; None for all.
+        texts: strings of letters. Letters outside the alphabet, and positions beyond the ends of a text, are zeros.
+        alphabet: the letters that have a column.
+        window: the number of letters on each side.
+        rows: the letters to return, as indices into all texts one after another; None for all letters.
 
     Returns:
-        (letters, (2 window + 1) len(alphabet)), the texts one after another.
+        Zeros and ones (letters, (2 window + 1) len(alphabet)), the texts one after another.
+
+    >>> letter_windows(["AC"], "AC", window=1).toarray().tolist()
+    [[0.0, 0.0, 1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]]
     """
     from scipy.sparse import csr_matrix
 

@@ -1,6 +1,6 @@
-"""Training the whole network: the same architecture from scratch, and full fine-tuning of the source.
+"""Training the whole network: the source's architecture from scratch, and full fine-tuning of the source.
 
-Of an image source the tower that gives its features is trained, under a fresh linear layer (`baselines.image_tower`).
+For an image source, the tower that computes its features is trained, with a fresh linear layer (`baselines.image_tower`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.task import Task
 
-RATES = (1e-4, 5e-4)  # of a network over tokens; `image_tower.RATES` of one over examples of a fixed size
+RATES = (1e-4, 5e-4)  # learning rates of a network for tokens; `image_tower.RATES` has those for images
 
 
 @dataclass
@@ -37,9 +37,10 @@ class FineTuningOptions:
     """Options of `from_scratch` and `fine_tuning`.
 
     Attributes:
-        learning_rate: to choose from on validation, on the first seed; by default `RATES`.
-        tokens: "source": the text in the source's own tokens, under transformers' own classification head; "target": in
-            the tokens of the method, under the layer that reads the method's states. Images fill the source's canvas.
+        learning_rate: learning rates; the first seed chooses one on validation. By default 1e-4 and 5e-4 for texts, 1e-5
+            and 3e-5 for images.
+        tokens: "source" reads the text in the source's own tokens, with the classification head of transformers. "target"
+            reads it in the method's tokens, with a linear layer on the states. Images fill the source's canvas.
     """
 
     learning_rate: list[float] = field(default_factory=list)
@@ -69,7 +70,7 @@ class FromScratch(Baseline):
     def _check_problem(self, problem: str) -> None:
         if self.options.tokens == "source" and PROBLEMS[problem].per_token:
             raise InputError(
-                f"{self.title} of a {problem.replace('_', ' ')} needs the tokens that have the labels: give it tokens: target."
+                f"In the problem {problem!r} the method's tokens have the labels: give {self.title} the option tokens: target."
             )
 
     def run(self, setting: Setting) -> Outcome:
@@ -81,8 +82,8 @@ class FromScratch(Baseline):
         return best_of(setting, tokenizer, make_model, self._grid(setting)).outcome()
 
     def _grid(self, setting: Setting) -> list[dict[str, Any]]:
-        usual = RATES if setting.task.modality.letters else image_tower.RATES
-        return [{"learning_rate": rate} for rate in self.options.learning_rate or usual]
+        default = RATES if setting.task.modality.letters else image_tower.RATES
+        return [{"learning_rate": rate} for rate in self.options.learning_rate or default]
 
 
 class FineTuning(FromScratch):
@@ -98,7 +99,7 @@ class FineTuning(FromScratch):
         super().check(recipe)
         modality = task_modality(recipe.task_options)
         if modality is not None and not modality.letters and self.options.tokens == "target":
-            raise InputError("fine_tuning trains an image source on its whole canvas: leave tokens: target out.")
+            raise InputError("fine_tuning reads images on the source's whole canvas: leave tokens: target out.")
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """See `Baseline.check_source`."""
@@ -142,7 +143,7 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
 
 
 def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
-    """The method's tokenizer, and a maker of the network without its frozen parts."""
+    """The method's tokenizer, and a function that makes the network, all of it trained."""
     from transformers import AutoModel
 
     _, tokenizer = setting.make()
@@ -151,12 +152,15 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
         model, _ = setting.make()
         base, transform = model.source.base, model.transform
         rows, row_ids, table = len(tokenizer), None, None
-        if isinstance(transform, TokenTable):  # it says which row a token takes, and what stands there at the start
+        if isinstance(transform, TokenTable):  # it maps tokens to rows and has their initial embeddings
             with torch.no_grad():
                 table = transform.folded(model.source)
             rows, row_ids = len(table), transform.row_ids
         elif pretrained:
-            raise InputError(f"fine_tuning with tokens: target needs a vocabulary, not {type(transform).__name__}.")
+            raise InputError(
+                f"fine_tuning with tokens: target needs a method with a vocabulary, and {type(transform).__name__} has none: "
+                "leave tokens: target out."
+            )
         if not pretrained:
             base, table = AutoModel.from_config(base.config, dtype=torch.float32), None
         return Whole(base, rows, model.config.num_labels, setting.task, table, row_ids)
@@ -165,7 +169,7 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
 
 
 class Several(nn.Module):
-    """transformers' classifier of several labels under the loss of `hf_reprogram.losses`: its own has none for missing ones."""
+    """A multi-label classifier of transformers with the loss of `hf_reprogram.losses`, which skips missing labels."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -178,7 +182,7 @@ class Several(nn.Module):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits and loss."""
+        """Logits (batch, labels), and the loss if there are labels."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
@@ -188,15 +192,15 @@ class Several(nn.Module):
 
 
 class Whole(nn.Module):
-    """A network over the target's tokens, all of it trained: embedding, encoder, and a linear layer on its states.
+    """A network on the target's tokens, all of it trained: an embedding, an encoder, and a linear layer on its states.
 
     Args:
-        base: the encoder, which is given embeddings.
-        rows: of the embedding.
-        num_labels: outputs.
-        task: says whether there is a label a token; else the states are averaged over tokens.
-        table: initial embeddings (rows, width); by default as the encoder's own start.
-        row_ids: from token ids to rows; by default they are the same.
+        base: the encoder, which takes embeddings.
+        rows: the number of rows of the embedding.
+        num_labels: the number of logits.
+        task: the task. With one label per token each state is read, otherwise their mean over tokens.
+        table: initial embeddings (rows, width); by default random ones with the deviation of the encoder's own embeddings.
+        row_ids: a function from token ids to rows of the embedding; by default the identity.
     """
 
     def __init__(
@@ -209,14 +213,14 @@ class Whole(nn.Module):
         row_ids: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        own = base.get_input_embeddings().weight
+        unused = base.get_input_embeddings().weight  # the encoder's own words
         self.row_ids = row_ids or (lambda ids: ids)
-        self.embedding = nn.Embedding(rows, own.shape[1])
-        nn.init.normal_(self.embedding.weight, std=float(own.detach().float().std()))
+        self.embedding = nn.Embedding(rows, unused.shape[1])
+        nn.init.normal_(self.embedding.weight, std=float(unused.detach().float().std()))
         if table is not None:
             self.embedding.weight.data[: len(table)] = table
         self.base = base.float().requires_grad_(True)
-        own.requires_grad_(False)  # its words are not used, nor is a pooler
+        unused.requires_grad_(False)  # nor is a pooler used
         if getattr(base, "pooler", None) is not None:
             base.pooler.requires_grad_(False)
         self.head = nn.Linear(base.config.hidden_size, num_labels)
@@ -225,7 +229,7 @@ class Whole(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
-        """Logits, and the loss of `hf_reprogram.losses`."""
+        """Logits, and the loss of `hf_reprogram.losses` if there are labels."""
         attention_mask = at_least_one(attention_mask)
         embeds = self.embedding(self.row_ids(input_ids))
         hidden = self.base(inputs_embeds=embeds, attention_mask=attention_mask).last_hidden_state

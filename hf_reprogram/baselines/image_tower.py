@@ -1,13 +1,15 @@
-"""A source of examples of a fixed size, such as images, with all of its weights trained, under a linear layer on its features.
+"""Fine-tuning an image tower: all weights that compute the source's features are trained, with a linear layer on top.
 
     logits = W (g(x) - m) / s + b          g(x) (batch, width), m (width,), s a number
 
-g is the image tower: what gives the source's features, a dual encoder's projection included, and its text tower not. m and s
-are the mean and the deviation of the untrained tower's features over the training images, and stay: the layer's learning
-rate then means the same for every source, where a dual encoder's features have length one and a classifier's do not.
+g is the image tower, which computes the source's features. Of a dual encoder it includes the projection, but not the text
+tower. m and s are the mean and the deviation of the untrained tower's features on the training images, and stay fixed. The
+layer's learning rate therefore has the same effect for every source, although the features of a dual encoder have norm one
+and those of a classifier do not.
 
-The tower stays in eval mode while it is trained. Batch norm keeps the pretrained statistics, which few labels estimate badly
-and small batches worse, and there is no dropout: so the start is the frozen model exactly, and a seed decides everything.
+The tower stays in eval mode while it is trained. Batch norm keeps the pretrained statistics, because few labels and small
+batches estimate them badly, and there is no dropout. Training therefore starts exactly at the frozen model, and the seed
+determines the run.
 """
 
 from __future__ import annotations
@@ -33,26 +35,21 @@ if TYPE_CHECKING:
     from ..sources.base import Source
 
 RATES = (1e-5, 3e-5)  # learning rates that suit pretrained image towers under AdamW
-_FROZEN = (
-    "dtype",
-    "torch_dtype",
-    "quantization_config",
-    "device_map",
-    "max_memory",
-)  # how a model is held that nothing trains
+# Arguments of `from_pretrained` that suit a model which is not trained.
+_FROZEN = ("dtype", "torch_dtype", "quantization_config", "device_map", "max_memory")
 
 
 class Tower(nn.Module):
     """The network of the module's docstring, for the Trainer.
 
     Args:
-        source: a copy of its own, whose weights become trainable.
-        features: of the training images (n, width), frozen.
-        outputs: logits.
-        problem_type: decides the loss.
+        source: a copy of the source, whose weights become trainable.
+        features: the frozen features (n, width) of the training images.
+        outputs: the number of logits.
+        problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`, which determines the loss.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, which gradient accumulation must not rescale
     mean: Tensor
     deviation: Tensor
 
@@ -63,33 +60,34 @@ class Tower(nn.Module):
         self.register_buffer("mean", torch.from_numpy(features.mean(0)).to(source.device))
         deviation = torch.tensor(float(np.sqrt(features.var(0).mean()))).clamp(min=1e-6)
         self.register_buffer("deviation", deviation.to(source.device))
-        given = list(source.parameters())
+        parameters = list(source.parameters())
         with torch.enable_grad():
             read = self.source.requires_grad_(True)(self.source.plain_inputs(source.plain_example()), "features")
-            used = torch.autograd.grad(read.sum(), given, allow_unused=True)
-        for parameter, gradient in zip(given, used, strict=True):
-            parameter.requires_grad_(gradient is not None)  # not a classifier's own labels, nor the text tower
+            used = torch.autograd.grad(read.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, used, strict=True):
+            parameter.requires_grad_(gradient is not None)  # neither a classifier's own head nor the text tower
 
     @torch.no_grad()
     def start_from(self, weight: np.ndarray | Tensor, bias: np.ndarray | Tensor) -> Tower:
-        """Take a linear layer on the features as they are: weight (outputs, width) and bias (outputs,)."""
+        """Start from a linear layer on the raw features: weight (outputs, width) and bias (outputs,)."""
         weight, bias = (torch.as_tensor(value).to(self.mean.device, torch.float64) for value in (weight, bias))
         self.head.weight.copy_(weight * self.deviation)
         self.head.bias.copy_(bias + weight @ self.mean.double())
         return self
 
     def pretrained(self) -> list[nn.Parameter]:
-        """The tower's weights."""
+        """The trained weights of the tower."""
         return [parameter for parameter in self.source.parameters() if parameter.requires_grad]
 
     def penalty(self) -> Tensor | float:
-        """What is added to the loss in training."""
+        """The term that is added to the loss in training."""
         return 0.0
 
     def forward(self, labels: Tensor | None = None, **batch: Tensor) -> SequenceClassifierOutput:
-        """Logits of encoded examples, and the loss; the layer is in float32, whatever the autocast.
+        """Logits (batch, outputs) of encoded examples, and the loss if there are labels.
 
-        In bfloat16 logits would be rounded to about 1 of 256, and scores of OOD would tie.
+        The linear layer is computed in float32, also under autocast: bfloat16 keeps 8 bits of a logit, so that OOD scores
+        would tie.
         """
         features = self.source(self.source.plain_inputs(batch), "features").float()
         with torch.autocast(features.device.type, enabled=False):
@@ -101,22 +99,22 @@ class Tower(nn.Module):
 
 
 class Start:
-    """What towers of one source and task start from.
+    """The common start of all towers of one source and task.
 
     Args:
-        setting: of the baseline.
+        setting: the setting of the baseline.
 
     Attributes:
-        source: frozen, in float32, and of this baseline alone.
-        processor: for its whole canvas.
+        source: the frozen source in float32; only this baseline uses it.
+        processor: the processor that fills the source's whole canvas.
         data: encoded splits.
-        features: of the training images (n, width).
+        features: the features (n, width) of the training images.
     """
 
     def __init__(self, setting: Setting):
         recipe, self.setting = setting.recipe, setting
-        given = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
-        self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **given, dtype=torch.float32)
+        options = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
+        self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **options, dtype=torch.float32)
         to_accelerator(self.source)
         self.processor = self.source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)
@@ -124,19 +122,19 @@ class Start:
 
     @property
     def outputs(self) -> int:
-        """How many logits there are."""
+        """The number of logits."""
         return len(self.setting.task.labels) or 1
 
     def read(self, split: str) -> np.ndarray:
-        """Frozen features (n, width) of a split."""
+        """The frozen features (n, width) of a split."""
         return kept_readings(self.setting, self.source, self.data[split], self.processor, "features")
 
     def tower(self, kind: type[Tower] = Tower, **options: Any) -> Any:
-        """A network around a copy of the source, under a fresh linear layer."""
+        """A network around a copy of the source, with a fresh linear layer."""
         return kind(deepcopy(self.source), self.features, self.outputs, self.setting.task.problem_type, **options)
 
     def probe(self, strengths: list[float]) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-        """The strength of the linear probe that is best on validation, and its layer: weight and bias."""
+        """The strength of the linear probe that is best on validation, and the weight and bias of its layer."""
         features = {"train": {"features": self.features}, "validation": {"features": self.read("validation")}}
         labels = {split: labels_of(self.data[split]) for split in features}
         chosen, model = best_linear(self.setting.task, features, labels, strengths, self.outputs)

@@ -2,8 +2,8 @@
 
     loss + strength / 2 * |w - w0|^2 + head_strength / 2 * |v|^2
 
-w are the tower's weights, w0 their pretrained values, v the new linear layer. The paper trains with SGD; here the penalty goes
-through the recipe's optimizer as a part of the loss, and takes the place of its weight decay.
+w are the tower's weights, w0 their pretrained values, and v the new linear layer. The paper trains with SGD. Here the penalty
+is a part of the loss for the recipe's optimizer, and it replaces the optimizer's weight decay.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class L2SPOptions:
     """Options of `l2_sp`.
 
     Attributes:
-        learning_rate: to choose from on validation, on the first seed.
-        strength: of the penalty on the tower's weights, likewise.
-        head_strength: of the penalty on the linear layer.
+        learning_rate: learning rates; the first seed chooses one on validation.
+        strength: strengths of the penalty on the tower's weights; chosen together with the learning rate.
+        head_strength: the strength of the penalty on the linear layer.
     """
 
     learning_rate: list[float] = field(default_factory=lambda: list(RATES))
@@ -44,18 +44,18 @@ class Anchored(Tower):
     """A tower with the penalty of the module's docstring.
 
     Args:
-        arguments: of a `Tower`.
-        strength, head_strength: of the penalty.
+        arguments: the arguments of a `Tower`.
+        strength, head_strength: the strengths of the penalty.
     """
 
     def __init__(self, *arguments: Any, strength: float, head_strength: float):
         super().__init__(*arguments)
         self.strength, self.head_strength = strength, head_strength
-        for index, parameter in enumerate(self.pretrained()):  # in no checkpoint
+        for index, parameter in enumerate(self.pretrained()):  # not saved in checkpoints
             self.register_buffer(f"start_{index}", parameter.detach().clone(), persistent=False)
 
     def penalty(self) -> Tensor | float:
-        """See the module's docstring."""
+        """The penalty of the module's docstring."""
         starts = (self.get_buffer(f"start_{index}") for index in range(len(self.pretrained())))
         moved = sum((now - before).square().sum() for now, before in zip(self.pretrained(), starts, strict=True))
         size = sum(parameter.square().sum() for parameter in self.head.parameters())
@@ -63,7 +63,7 @@ class Anchored(Tower):
 
 
 class L2SP(TowerBaseline):
-    """An image tower with all of its weights trained, and pulled back to where they were."""
+    """Fine-tuning of an image tower with a penalty on the distance from its pretrained weights."""
 
     title = "L2-SP"
     Options = L2SPOptions

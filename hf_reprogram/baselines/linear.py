@@ -1,4 +1,4 @@
-"""A linear model on given features, for every kind of problem; its strength is chosen on validation."""
+"""A linear model on fixed features, for every problem type; validation chooses its strength."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..tasks.task import Task
 
 
 class LinearModel:
-    """Logistic regression, ridge regression, or one logistic regression a label, on standardised features.
+    """Logistic regression, ridge regression, or one logistic regression per label, on standardised features.
 
     Args:
-        task: what is predicted.
+        task: the task whose labels are predicted.
         strength: inverse L2 strength.
-        outputs: how many logits there are.
+        outputs: the number of logits.
     """
 
     def __init__(self, task: Task, strength: float, outputs: int):
@@ -25,12 +25,12 @@ class LinearModel:
         self.classes = np.empty(0)
 
     def fit(self, features: Any, labels: np.ndarray) -> LinearModel:
-        """Fit (n, width) features, dense or sparse, to labels shaped as in `hf_reprogram.tasks.problems`."""
+        """Fit to features (n, width), dense or sparse, and labels shaped as in `hf_reprogram.tasks.problems`."""
         from sklearn.linear_model import LogisticRegression, Ridge
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-        scaler = StandardScaler if isinstance(features, np.ndarray) else MaxAbsScaler  # which keeps zeros
+        scaler = StandardScaler if isinstance(features, np.ndarray) else MaxAbsScaler  # the second keeps zeros
         self.classes = np.unique(labels)
         columns = labels.T if labels.ndim == 2 else [labels]
         self.models = []
@@ -38,7 +38,7 @@ class LinearModel:
             known = ~np.isnan(column.astype(float))
             if self.task.regression:
                 model = make_pipeline(scaler(), Ridge(alpha=1 / self.strength))
-            elif len(np.unique(column[known])) < 2:  # nothing to learn: this label's logit is a constant
+            elif len(np.unique(column[known])) < 2:  # one class only: the logit of this label is constant
                 self.models.append(None)
                 continue
             else:
@@ -48,7 +48,7 @@ class LinearModel:
         return self
 
     def logits(self, features: Any) -> np.ndarray:
-        """(n, outputs); a class that training lacked gets a logit that never wins."""
+        """Logits (n, outputs) of features (n, width); a class that training lacked has logit -1000."""
         size = features.shape[0]
         if self.task.regression:
             return self.models[0].predict(features)[:, None]
@@ -58,18 +58,18 @@ class LinearModel:
         scores = np.zeros(size) if self.models[0] is None else self.models[0].decision_function(features)
         if len(self.classes) == 2:
             scores = np.stack([np.zeros(size), scores], 1)
-        found = np.full((size, self.outputs), -1e3)
-        found[:, self.classes.astype(int)] = scores.reshape(size, -1)
-        return found
+        logits = np.full((size, self.outputs), -1e3)
+        logits[:, self.classes.astype(int)] = scores.reshape(size, -1)
+        return logits
 
     def layer(self, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weight (outputs, width) and bias (outputs,) of the linear layer that this model is."""
-        found = self.logits(np.concatenate([np.zeros((1, width)), np.eye(width)]))
-        return (found[1:] - found[0]).T, found[0]
+        """Weight (outputs, width) and bias (outputs,) of the linear layer with the same logits."""
+        logits = self.logits(np.concatenate([np.zeros((1, width)), np.eye(width)]))
+        return (logits[1:] - logits[0]).T, logits[0]
 
     @property
     def trainable(self) -> int:
-        """How many numbers were fitted."""
+        """The number of fitted parameters."""
         return sum(int(m[-1].coef_.size + np.size(m[-1].intercept_)) for m in self.models if m is not None)
 
 
@@ -80,14 +80,17 @@ def best_linear(
     strengths: Sequence[float],
     outputs: int,
 ) -> tuple[dict[str, Any], LinearModel]:
-    """The features and the strength that are best on validation, and the model fitted with them.
+    """Choose features and strength on validation.
 
     Args:
-        task: what is predicted.
-        features: for "train" and "validation", the features by the name under which they are chosen.
-        labels: of the same splits.
-        strengths: to try.
-        outputs: how many logits there are.
+        task: the task whose labels are predicted.
+        features: for "train" and "validation", the candidate features (n, width) by name.
+        labels: the labels of the same splits.
+        strengths: the inverse L2 strengths to try.
+        outputs: the number of logits.
+
+    Returns:
+        The choice as {"features": name, "strength": strength}, and the `LinearModel` that was fitted with it.
     """
     best: tuple[float, dict[str, Any], LinearModel] | None = None
     for which in features["train"]:

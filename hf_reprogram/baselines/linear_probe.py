@@ -1,4 +1,4 @@
-"""A linear model on the frozen source's features: what the source knows without any reprogramming."""
+"""A linear model on the features of the frozen source, without any reprogramming."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.task import Task
 
-READS = ["features", "first", "last"]  # tried where none is named
+READS = ["features", "first", "last"]  # the candidates if the options name none
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 MOST_TOKENS = 20_000
 
@@ -38,12 +38,12 @@ class LinearProbeOptions:
     """Options of `linear_probe`.
 
     Attributes:
-        reads: "features" (mean over tokens), "first" or "last"; None tries all three and chooses likewise; "tokens" puts
-            the states of all tokens side by side, for sequences that are aligned. With one label a token, the state of
-            every token is read. Of an image source there are features alone.
-        tokens: "source": the text in the source's own tokens, or the image on the source's whole canvas; "target": what the
-            method's untrained input transform makes of it.
-        strengths: inverse L2 strengths to choose from on validation, on the first seed.
+        reads: the state to read: "features" (the mean over tokens), "first" or "last"; None lets validation choose among
+            these. "tokens" concatenates the states of all tokens, for sequences that are aligned. With one label per
+            token, the state of every token is read. An image source only has features.
+        tokens: "source" reads the text in the source's own tokens, or the image on the source's whole canvas; "target" reads
+            it through the method's untrained input transform.
+        strengths: inverse L2 strengths; the first seed chooses one on validation.
     """
 
     reads: str | None = None
@@ -59,7 +59,7 @@ class LinearProbeOptions:
 
 
 class LinearProbe(Baseline):
-    """Logistic (or ridge) regression on standardised features of the text, or of text and pair read together."""
+    """Logistic (or ridge) regression on standardised features of the frozen source; a text and its pair are read together."""
 
     title = "linear probe"
     Options = LinearProbeOptions
@@ -70,8 +70,8 @@ class LinearProbe(Baseline):
         modality = task_modality(recipe.task_options)
         if modality is not None and self.options.tokens == "source" and modality.takes not in native_inputs():
             raise InputError(
-                f"No source takes {modality.noun} as they are: give linear_probe tokens: target, for what the method makes of "
-                "them."
+                f"No source takes {modality.noun} as they are: give linear_probe the option tokens: target, so that it reads "
+                "them through the method's input transform."
             )
 
     def check_source(self, spec: SourceSpec, task: Task) -> None:
@@ -80,7 +80,10 @@ class LinearProbe(Baseline):
             check_native(spec, task)
         reads = ["tokens"] if task.per_token else [self.options.reads] if self.options.reads else READS
         if not set(reads) & set(spec.widths):
-            raise InputError(f"A {spec.kind} source does not offer reads={reads[0]!r}: leave it out.")
+            raise InputError(
+                f"linear_probe reads {reads[0]!r}, and a source of kind {spec.kind!r} has no such output: leave it out, or "
+                "change its option reads."
+            )
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
@@ -103,13 +106,13 @@ class LinearProbe(Baseline):
             if "tokens" in which:
                 longest = features["train"]["tokens"].shape[1]
                 for split in features.values():
-                    split["tokens"] = _side_by_side(split["tokens"], longest)
+                    split["tokens"] = _concatenated(split["tokens"], longest)
             chosen, model = best_linear(task, features, labels, strengths, len(task.labels) or 1)
             logits = {split: model.logits(features[split][chosen["features"]]) for split in ("validation", "test")}
-            found = None
+            token_labels = None
         else:
             chosen, model, logits = _per_token(task, features, labels, strengths, len(task.labels) or len(processor))
-            found = {split: labels[split] for split in logits}
+            token_labels = {split: labels[split] for split in logits}
         seconds = time.perf_counter() - started
 
         def predict(split: Any) -> np.ndarray:
@@ -117,26 +120,27 @@ class LinearProbe(Baseline):
             return model.logits(self._read(setting, source, inputs_of, split, processor, [read])[read])
 
         extra = setting.predict_extra(processor, predict)
-        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, found, extra)
+        return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, token_labels, extra)
 
     def _read(
         self, setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
     ) -> dict[str, np.ndarray]:
-        """`extract`, or for examples of a fixed size that the source takes as they are `kept_readings`."""
+        """Frozen outputs by name: from `kept_readings` for images that the source takes as they are, else from `extract`."""
         if self.options.tokens == "source" and isinstance(data, Examples):
             return {reads: kept_readings(setting, source, data, processor, reads) for reads in which}
         return extract(source, inputs_of, data, processor, which, setting.quiet)
 
 
 def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[dict[str, Any]], dict[str, Any]]]:
-    """The frozen source, a processor, and what turns a batch of its making into the source's inputs.
+    """The frozen source, a processor, and a function from a batch of that processor to the source's inputs.
 
     Args:
-        setting: of the baseline.
-        untrained: through the method's input transform before any training, else as the source itself takes it.
+        setting: the setting of the baseline.
+        untrained: whether the data go through the method's untrained input transform; otherwise the source takes them as
+            they are.
 
     Raises:
-        InputError: the source itself takes no such data.
+        InputError: the source does not take the data as they are.
     """
     recipe, task = setting.recipe, setting.task
     if untrained:
@@ -154,23 +158,23 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
 
 
 def check_native(spec: SourceSpec, task: Task) -> None:
-    """Raise `InputError` unless a source takes a task's examples as they are."""
+    """Raise `InputError` unless a source takes the examples of a task as they are."""
     if spec.takes != task.modality.takes:
         raise InputError(
-            f"A {spec.kind} source takes no {task.modality.noun} as they are: give the baseline tokens: target, for what the "
-            "method makes of them."
+            f"A source of kind {spec.kind!r} does not take {task.modality.noun} as they are: give the baseline the option "
+            "tokens: target, so that it reads them through the method's input transform."
         )
 
 
 def kept_readings(setting: Setting, source: Any, data: Any, processor: Any, reads: str) -> np.ndarray:
-    """What a frozen source reads (n, width) of a split that it takes as it is, computed once in a run.
+    """The outputs (n, width) of a frozen source for a split that it takes as it is, computed once per run.
 
     Args:
-        setting: of the baseline.
-        source: of the recipe.
+        setting: the setting of the baseline.
+        source: the recipe's source.
         data: an encoded split.
         processor: the source's `plain_processor`.
-        reads: "features" or "logits".
+        reads: the output to read, "features" or "logits".
     """
 
     def compute() -> np.ndarray:
@@ -179,8 +183,8 @@ def kept_readings(setting: Setting, source: Any, data: Any, processor: Any, read
     return setting.once(data, f"canvas {reads} {next(source.parameters()).dtype}", compute)
 
 
-def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:
-    """(n, any, width) as (n, tokens * width), cut or filled up with zeros."""
+def _concatenated(states: np.ndarray, tokens: int) -> np.ndarray:
+    """States (n, any, width) as rows (n, tokens * width), truncated or padded with zeros."""
     filled = np.zeros((len(states), tokens, states.shape[2]), states.dtype)
     kept = min(tokens, states.shape[1])
     filled[:, :kept] = states[:, :kept]
@@ -188,7 +192,7 @@ def _side_by_side(states: np.ndarray, tokens: int) -> np.ndarray:
 
 
 def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: int) -> Any:
-    """The probe on the state of every scored token, of which at most `MOST_TOKENS` are fitted."""
+    """Fit the probe to the states of at most `MOST_TOKENS` scored tokens, and predict every token."""
     rows = np.flatnonzero(labels["train"].ravel() != IGNORE)
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_TOKENS])
     flat = {split: states["tokens"].reshape(-1, states["tokens"].shape[-1]) for split, states in features.items()}
@@ -206,36 +210,45 @@ def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: i
 
 
 def read_all(source: Any, inputs: dict[str, Any], which: list[str]) -> dict[str, torch.Tensor]:
-    """Several readings of one batch; what the states of all tokens give is taken from one pass."""
+    """Several outputs of the source for one batch, by name; all that depend on the states of tokens share one pass.
+
+    Args:
+        source: the frozen source.
+        inputs: the inputs of the source.
+        which: the names of the outputs, such as "features", "first", "last", "tokens" or "logits".
+    """
     if len(which) == 1 or not set(which) <= {"features", "first", "last", "tokens"}:
         return {reads: source(inputs, reads) for reads in which}
     hidden, mask = source(inputs, "tokens"), inputs["attention_mask"]
-    place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    ends = {"first": (mask != 0).long().argmax(1), "last": ((mask != 0) * place).argmax(1)}
-    found = {"tokens": hidden, "features": mean_over_tokens(hidden, mask)}
-    found |= {name: gather(hidden, index)[:, 0] for name, index in ends.items()}
-    return {reads: found[reads] for reads in which}
+    position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    ends = {"first": (mask != 0).long().argmax(1), "last": ((mask != 0) * position).argmax(1)}
+    outputs = {"tokens": hidden, "features": mean_over_tokens(hidden, mask)}
+    outputs |= {name: gather(hidden, index)[:, 0] for name, index in ends.items()}
+    return {reads: outputs[reads] for reads in which}
 
 
 @torch.no_grad()
 def extract(
     source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str], quiet: bool, batch_size: int = 64
 ) -> dict[str, np.ndarray]:
-    """Frozen readings by what is read, in the order of `data`.
+    """The outputs of the frozen source for a split, by name and in the order of `data`.
 
     Args:
         source: the frozen source.
-        inputs_of: from a batch to the source's inputs.
+        inputs_of: a function from a batch to the source's inputs.
         data: an encoded split.
-        processor: of its making.
-        which: what to read: (n, width) each, and for "tokens" (n, tokens, width) with zeros after a row's end.
-        quiet: no progress bar.
-        batch_size: examples a batch.
+        processor: the processor that encoded it.
+        which: the names of the outputs to read.
+        quiet: show no progress bar.
+        batch_size: examples per batch.
+
+    Returns:
+        Arrays (n, width), and for "tokens" (n, tokens, width) with zeros after the end of a text.
     """
     out: dict[str, np.ndarray] = {}
     for rows, batch in batches(data, processor, batch_size, source.device, "Frozen features", quiet):
-        for reads, found in read_all(source, inputs_of(batch), which).items():
-            states = found.float().cpu().numpy()
+        for reads, output in read_all(source, inputs_of(batch), which).items():
+            states = output.float().cpu().numpy()
             if reads == "tokens":
                 shape: tuple[int, ...] = (len(data), max(map(len, data["input_ids"])), states.shape[-1])
                 out.setdefault(reads, np.zeros(shape, np.float32))[rows, : states.shape[1]] = states

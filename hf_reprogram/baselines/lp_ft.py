@@ -1,9 +1,9 @@
-"""LP-FT: a linear probe, and then fine-tuning from there (Kumar et al. 2022, arXiv 2202.10054).
+"""LP-FT: a linear probe, and then fine-tuning that starts from its layer (Kumar et al. 2022, arXiv 2202.10054).
 
-Under a random layer the first steps of fine-tuning distort the features where the training data do not reach; from a layer that
-fits they move less, and more of what the source knows of shifted data is kept.
+If fine-tuning starts from a random layer, its first steps distort the features of examples unlike the training data. If it
+starts from a layer that fits, the features move less, and accuracy on shifted data is kept better.
 
-The probe is the baseline `linear_probe`: logistic (or ridge) regression whose strength is chosen on validation.
+The probe is the baseline `linear_probe`: logistic (or ridge) regression whose strength validation chooses.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class LPFTOptions:
     """Options of `lp_ft`.
 
     Attributes:
-        learning_rate: to choose from on validation, on the first seed.
-        strengths: inverse L2 strengths of the probe, likewise.
+        learning_rate: learning rates; the first seed chooses one on validation.
+        strengths: inverse L2 strengths of the probe; the first seed chooses one on validation.
     """
 
     learning_rate: list[float] = field(default_factory=lambda: list(RATES))
@@ -33,7 +33,7 @@ class LPFTOptions:
 
 
 class LPFT(TowerBaseline):
-    """An image tower with all of its weights trained, its linear layer from the linear probe."""
+    """Fine-tuning of an image tower whose linear layer starts as the linear probe."""
 
     title = "LP-FT"
     Options = LPFTOptions

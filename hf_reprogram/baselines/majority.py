@@ -1,4 +1,4 @@
-"""The class that is most frequent in train; for a regression its mean, for several labels the share of each."""
+"""The most frequent class of train; for a regression the mean label, for a multi-label problem the share of each label."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .base import Baseline, Outcome, Setting
 
 @dataclass
 class MajorityOptions:
-    """None."""
+    """Options of `majority`; it has none."""
 
 
 class Majority(Baseline):
-    """Predicts one value for everything: what a score must beat to mean anything."""
+    """Predicts the same for every example: a method that does not beat this baseline learned nothing."""
 
     title = "majority class"
     Options = MajorityOptions
@@ -27,7 +27,7 @@ class Majority(Baseline):
         """See `Baseline.run`."""
         started = time.perf_counter()
         task, labels = setting.task, None
-        if task.per_token:  # the letters or tokens are what there is to count
+        if task.per_token:  # count the labels of letters or tokens
             _, processor = setting.make()
             data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
             labels = {name: labels_of(data[name]) for name in data}
@@ -48,5 +48,5 @@ class Majority(Baseline):
 
 
 def _log_share(counts: np.ndarray) -> np.ndarray:
-    """Log of each class's share, with one example more of each so that none is impossible."""
+    """The logarithm of each class's share, after adding one example to each class so that no share is zero."""
     return np.log((counts + 1) / (counts + 1).sum())

@@ -1,4 +1,4 @@
-"""PEFT's prompt tuning (Lester et al. 2021, arXiv 2104.08691) with as many prompts, on the same source."""
+"""PEFT's prompt tuning (Lester et al. 2021, arXiv 2104.08691) on the same source, with as many prompts as the method."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ import torch
 from ..errors import InputError
 from ..hub_arguments import hub_arguments
 from ..sources.text import max_tokens, plain_tokenizer
-from .base import Baseline, Outcome, Run, Setting
+from .base import Baseline, Outcome, Run, Setting, check_choices
 from .search import best_of
 
 
 @dataclass
 class PromptTuningOptions:
-    """Options of `prompt_tuning`: learning rates to choose from on validation."""
+    """Options of `prompt_tuning`.
+
+    Attributes:
+        learning_rate: one learning rate or a list of them. The baseline trains once with each on the first seed and keeps the
+            one that is best on validation; the other seeds train with that one.
+    """
 
     learning_rate: list[float] = field(default_factory=lambda: [1e-3, 1e-2, 3e-2])
 
     def __post_init__(self):
         if isinstance(self.learning_rate, int | float):
             self.learning_rate = [float(self.learning_rate)]
+        check_choices("prompt_tuning", learning_rate=self.learning_rate)
 
 
 class PromptTuning(Baseline):
-    """Virtual tokens before the text and a trained classification head, as PEFT does it."""
+    """PEFT's prompt tuning: trained virtual tokens before the text, and a trained classification head."""
 
     title = "PEFT prompt tuning"
     Options = PromptTuningOptions
@@ -40,7 +46,7 @@ class PromptTuning(Baseline):
         if find_spec("peft") is None:
             raise InputError("The baseline prompt_tuning needs peft: pip install 'hf_reprogram[baselines]'.")
         if recipe.method.get("num_prompts") == 0:
-            raise InputError("The baseline prompt_tuning needs prompts: leave it out where num_prompts is 0.")
+            raise InputError("The baseline prompt_tuning needs prompts, and num_prompts is 0: leave it out.")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""

@@ -19,8 +19,8 @@ class RawLinearOptions:
     """Options of `raw_linear`.
 
     Attributes:
-        side: to which images are resized, in pixels.
-        strengths: inverse L2 strengths to choose from on validation, on the first seed.
+        side: the side in pixels to which images are resized.
+        strengths: inverse L2 strengths; the first seed chooses one on validation.
     """
 
     side: int = 28
@@ -55,5 +55,5 @@ class RawLinear(Baseline):
 
 
 def _rows(split: Any) -> np.ndarray:
-    """The pixels or columns of an encoded split as (n, numbers)."""
+    """The pixels or columns of an encoded split, as rows (n, numbers)."""
     return split.read(range(len(split))).reshape(len(split), -1)

@@ -1,4 +1,4 @@
-"""Training a baseline's network with each of several settings; the best on validation predicts."""
+"""Choosing the hyperparameters of a baseline's network: it is trained with each choice, and validation decides."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .base import Outcome, Setting
 
 @dataclass
 class Best:
-    """What `best_of` found.
+    """The result of `best_of`.
 
     Attributes:
-        setting: of the baseline.
-        processor: of the network's inputs.
+        setting: the setting of the baseline.
+        processor: the processor of the network's inputs.
         data: encoded splits.
-        chosen: the setting that was best on validation.
-        fit: the training with it, the network of its best epoch in `fit.trainer.model`.
-        seconds: of all the training.
+        chosen: the choice that was best on validation.
+        fit: the training run with that choice; `fit.trainer.model` is the network of its best epoch.
+        seconds: wall-clock time of all training runs.
     """
 
     setting: Setting
@@ -35,11 +35,11 @@ class Best:
     seconds: float
 
     def predict(self, split: Any) -> np.ndarray:
-        """Logits of an encoded split by the network as it is now."""
+        """Logits of the network for an encoded split."""
         return self.fit.trainer.predict(split).predictions
 
     def outcome(self) -> Outcome:
-        """What the network predicts; `fit.logits` are its logits on validation."""
+        """The network's predictions; `fit.logits` are its logits on validation."""
         trained = sum(p.numel() for p in self.fit.trainer.model.parameters() if p.requires_grad)
         tokens = ("validation", "test") if self.setting.task.per_token else ()
         labels = {name: labels_of(self.data[name]) for name in tokens} or None
@@ -58,16 +58,16 @@ def best_of(
 ) -> Best:
     """Train `make_network(choice)` with each choice of `grid`, and keep the one that is best on validation.
 
-    Only the first seed goes through the grid: the others take its choice, as the method's own sweep does. A choice with which
-    training diverges is passed over.
+    Only the first seed tries the whole grid. The other seeds use its choice, as in the method's own sweep. A choice with which
+    training diverges is skipped.
 
     Args:
-        setting: of the baseline.
-        processor: of the network's inputs.
-        make_network: from a choice to a network that the Trainer takes.
-        grid: choices, each with a `learning_rate` and whatever else `make_network` looks at.
-        data: encoded splits, where they are there already.
-        training: `TrainingArguments` of the baseline's own.
+        setting: the setting of the baseline.
+        processor: the processor of the network's inputs.
+        make_network: a function from a choice to a network that the Trainer takes.
+        grid: the choices, each with a `learning_rate` and the other options that `make_network` reads.
+        data: encoded splits; None to encode those of `setting`.
+        training: `TrainingArguments` that override those of the recipe.
 
     Raises:
         Diverged: every choice diverged.
@@ -101,5 +101,5 @@ def best_of(
         if best is None or value > best[0]:
             best = (value, choice, done)
     if best is None:
-        raise Diverged("A baseline diverged with every setting that it tried: give it a smaller learning_rate.")
+        raise Diverged("The baseline diverged with every learning rate that it tried: give smaller ones.")
     return Best(setting, processor, data, best[1], best[2], seconds)

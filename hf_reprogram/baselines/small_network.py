@@ -1,7 +1,8 @@
-"""A small network from scratch, for as many epochs as the method: convolutions for images and texts, two layers for tables.
+"""A small network from scratch, trained for as many epochs as the method.
 
-Images: 3 x 3 convolutions with batch norm, each halving the image. Texts, in the method's own tokens: windows of 3, 4 and 5
-tokens and the largest answer of each (Kim 2014, arXiv 1408.5882), without the pretrained word vectors.
+Images are read by 3 x 3 convolutions with batch norm, each of which halves the image. Texts are read in the method's own tokens
+by convolutions of 3, 4 and 5 tokens with a maximum over the text (Kim 2014, arXiv 1408.5882), but without pretrained word
+vectors. Rows of numbers are read by two linear layers.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class SmallNetworkOptions:
     """Options of `small_network`.
 
     Attributes:
-        side: to which images are resized, in pixels.
-        channels: of the convolutions, each of which halves the image; for tables the last is the hidden layer's width, and for
-            texts the first is that of a token's vector and the last that of each window.
-        learning_rate: to choose from on validation, on the first seed.
+        side: the side in pixels to which images are resized.
+        channels: the channels of the convolutions for images. For tables the last one is the width of the hidden layer; for
+            texts the first one is the width of a token's embedding and the last one the channels of each convolution.
+        learning_rate: learning rates; the first seed chooses one on validation.
     """
 
     side: int = 32
@@ -52,7 +53,7 @@ class SmallNetworkOptions:
 
 
 class SmallNetwork(Baseline):
-    """The network that one would train without any pretrained model."""
+    """A small network from scratch, as one would train without any pretrained model."""
 
     title = "small network"
     Options = SmallNetworkOptions
@@ -61,7 +62,7 @@ class SmallNetwork(Baseline):
         """See `Baseline.check`."""
         super().check(recipe)
         if problem_of(recipe.task_options) in ("token_classification", "infilling"):
-            raise InputError("small_network has one answer a text, and the task one a token: leave it out.")
+            raise InputError("small_network predicts one label per text, and the task has one per token: leave it out.")
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
@@ -76,7 +77,7 @@ class SmallNetwork(Baseline):
         return best_of(setting, processor, make_network, grid, data=data).outcome()
 
     def _layers(self, train: Any, processor: Any, outputs: int) -> nn.Module:
-        """Fresh layers from one input to logits, by the shape of an example of the encoded training split."""
+        """Fresh layers from an input to logits; the shape of the training examples determines which."""
         channels = self.options.channels
         if not isinstance(train, Examples):
             return Windows(len(processor), channels[0], channels[-1], outputs)
@@ -88,7 +89,15 @@ class SmallNetwork(Baseline):
 
 
 def convolutions(channels: list[int], outputs: int) -> nn.Sequential:
-    """3 x 3 convolutions with batch norm and pooling, then the mean over the image and a linear layer."""
+    """A network for images: 3 x 3 convolutions with batch norm and pooling, the mean over the image, and a linear layer.
+
+    Args:
+        channels: the output channels of each convolution.
+        outputs: the number of logits.
+
+    >>> convolutions([4, 8], outputs=3)(torch.zeros(2, 3, 16, 16)).shape
+    torch.Size([2, 3])
+    """
     layers: list[nn.Module] = []
     for before, after in zip([3, *channels], channels, strict=False):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
@@ -96,7 +105,19 @@ def convolutions(channels: list[int], outputs: int) -> nn.Sequential:
 
 
 class Windows(nn.Module):
-    """Windows of 3, 4 and 5 tokens, the largest answer of each over a text, and a linear layer."""
+    """A network for texts: convolutions over windows of tokens, their maximum over the text, and a linear layer.
+
+    Args:
+        tokens: the size of the vocabulary.
+        width: the width of a token's embedding.
+        channels: the channels of each convolution.
+        outputs: the number of logits.
+        sizes: the lengths of the windows in tokens.
+
+    >>> ids = torch.tensor([[1, 2, 3, 0]])
+    >>> Windows(tokens=5, width=4, channels=2, outputs=3)(ids, (ids > 0).long()).shape
+    torch.Size([1, 3])
+    """
 
     def __init__(self, tokens: int, width: int, channels: int, outputs: int, sizes: Sequence[int] = (3, 4, 5)):
         super().__init__()
@@ -106,18 +127,22 @@ class Windows(nn.Module):
         self.head = nn.Linear(channels * len(sizes), outputs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Ids and mask (batch, tokens) to logits; padding is as nothing, before a text or after it."""
+        """Logits (batch, outputs) of ids and mask (batch, tokens); padding has no effect on either side."""
         mask = attention_mask[:, None]
         states = self.embedding(input_ids).transpose(1, 2) * mask
-        found = []
+        maxima = []
         for size, window in zip(self.sizes, self.windows, strict=True):
-            answers = window(F.pad(states, (0, size - 1))).relu()
-            found.append((answers * mask).amax(-1))
-        return self.head(torch.cat(found, -1))
+            activations = window(F.pad(states, (0, size - 1))).relu()
+            maxima.append((activations * mask).amax(-1))
+        return self.head(torch.cat(maxima, -1))
 
 
 class Standardise(nn.Module):
-    """Columns less their mean over their deviation, both of given rows (n, columns)."""
+    """Standardise columns by the mean and deviation of some rows (n, columns).
+
+    >>> Standardise(torch.tensor([[0.0], [2.0]]))(torch.tensor([[1.0]])).tolist()
+    [[0.0]]
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -128,19 +153,19 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", rows.std(0).clamp(min=1e-6))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(batch, columns) to the same."""
+        """Standardised rows (batch, columns)."""
         return (rows - self.mean) / self.deviation
 
 
 class Network(nn.Module):
-    """Layers under the loss of `hf_reprogram.losses`, for the Trainer.
+    """Layers with the loss of `hf_reprogram.losses`, for the Trainer.
 
     Args:
-        layers: from one input to logits; of a text its ids and mask.
-        problem_type: decides the loss.
+        layers: a module from an input to logits; for texts from ids and mask to logits.
+        problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`, which determines the loss.
     """
 
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, which gradient accumulation must not rescale
 
     def __init__(self, layers: nn.Module, problem_type: str):
         super().__init__()
@@ -153,7 +178,7 @@ class Network(nn.Module):
         labels: Tensor | None = None,
         **inputs: Tensor,
     ) -> SequenceClassifierOutput:
-        """Logits and loss, of token ids and their mask or of the one input of another kind."""
+        """Logits of token ids and mask, or of the one input of another modality; and the loss if there are labels."""
         logits = self.layers(*inputs.values()) if input_ids is None else self.layers(input_ids, attention_mask)
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

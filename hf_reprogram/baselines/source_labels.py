@@ -1,6 +1,6 @@
-"""The source classifier's own labels with the best fixed map, and no program: what the mapping alone can do.
+"""The labels of the source classifier with the best fixed label map and without a program: the effect of the mapping alone.
 
-Images fill the source's canvas. What the source does not take as it is, texts and tables, goes through the method's
+Images fill the source's canvas. Texts and tables, which the source does not take as they are, go through the method's
 untrained input transform.
 """
 
@@ -33,8 +33,9 @@ class SourceLabelsOptions:
     """Options of `source_labels`.
 
     Attributes:
-        label_mapping: to choose from on validation, on the first seed: "frequency" and "optimal".
-        labels_per_class: m, likewise; what the source has too few labels for is left out.
+        label_mapping: kinds of label maps, "frequency" and "optimal"; the first seed chooses one on validation.
+        labels_per_class: numbers m of source labels per class; chosen together with the kind. A number for which the source
+            has too few labels is skipped.
     """
 
     label_mapping: list[str] = field(default_factory=lambda: list(MAPS))
@@ -50,7 +51,7 @@ class SourceLabelsOptions:
 
 
 class SourceLabels(Baseline):
-    """A label map fitted to the source's answers on the training data, and nothing else."""
+    """A label map that is fitted to the source's logits on the training data; nothing else is trained."""
 
     title = "source's labels"
     Options = SourceLabelsOptions
@@ -63,7 +64,7 @@ class SourceLabels(Baseline):
         width, fewest = spec.widths["logits"], min(self.options.labels_per_class)
         if fewest * len(task.labels) > width:
             raise InputError(
-                f"The source has {width} labels, too few for {len(task.labels)} classes with {fewest} each: leave "
+                f"The source has {width} labels, too few for {len(task.labels)} classes with {fewest} labels per class: leave "
                 "source_labels out."
             )
 
@@ -76,13 +77,13 @@ class SourceLabels(Baseline):
         self.check_source(source.spec, task)
         width = source.spec.widths["logits"]
 
-        def answers(data: Any) -> torch.Tensor:
+        def source_logits(data: Any) -> torch.Tensor:
             if native:
                 return torch.from_numpy(kept_readings(setting, source, data, processor, "logits"))
             return torch.from_numpy(extract(source, inputs_of, data, processor, ["logits"], setting.quiet)["logits"])
 
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
-        outputs = {split: answers(data[split]) for split in data}
+        outputs = {split: source_logits(data[split]) for split in data}
         labels = {split: labels_of(data[split]) for split in data}
         best: tuple[float, dict[str, Any], Any, dict[str, np.ndarray]] | None = None
         for choice in [setting.chosen] if setting.chosen else self._grid(len(task.labels), width):
@@ -98,7 +99,7 @@ class SourceLabels(Baseline):
         assert best is not None
         _, chosen, mapping, logits = best
         seconds = time.perf_counter() - started
-        extra = setting.predict_extra(processor, lambda split: mapping(answers(split), source).numpy())
+        extra = setting.predict_extra(processor, lambda split: mapping(source_logits(split), source).numpy())
         return Outcome(logits["validation"], logits["test"], 0, seconds, chosen, extra=extra)
 
     def _grid(self, classes: int, width: int) -> list[dict[str, Any]]:

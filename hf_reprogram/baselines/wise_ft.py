@@ -1,10 +1,10 @@
-"""WiSE-FT: between the zero-shot model and the fine-tuned one (Wortsman et al. 2022, arXiv 2109.01903).
+"""WiSE-FT: weights between the zero-shot model and the fine-tuned model (Wortsman et al. 2022, arXiv 2109.01903).
 
     w = (1 - alpha) w_start + alpha w_fine-tuned
 
-of all weights, not of logits: those of the image tower, and of a linear layer that starts as a dual encoder's zero-shot
-classifier, the features of the class texts. A source without texts starts from its linear probe. 0.5 is the paper's choice
-where no shifted data are at hand.
+The average is over weights, not over logits: those of the image tower and of its linear layer. The layer of a dual encoder
+starts as its zero-shot classifier, which consists of the features of the class texts. Other sources start from their linear
+probe. 0.5 is the paper's choice if there are no shifted data to choose on.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class WiSEFTOptions:
     """Options of `wise_ft`.
 
     Attributes:
-        learning_rate: to choose from on validation, on the first seed.
-        alpha: shares of the fine-tuned weights, 0 to 1, likewise.
+        learning_rate: learning rates; the first seed chooses one on validation.
+        alpha: shares of the fine-tuned weights, from 0 to 1; the first seed chooses one on validation.
     """
 
     learning_rate: list[float] = field(default_factory=lambda: list(RATES))
@@ -47,7 +47,7 @@ class WiSEFTOptions:
 
 
 class WiSEFT(TowerBaseline):
-    """An image tower whose weights lie between where they started and where fine-tuning took them."""
+    """A fine-tuned image tower whose weights are averaged with those that it started from."""
 
     title = "WiSE-FT"
     Options = WiSEFTOptions
@@ -66,7 +66,7 @@ class WiSEFT(TowerBaseline):
         return best.outcome()
 
     def _interpolate(self, best: Best, first: nn.Module) -> None:
-        """Give the fine-tuned network the share of its weights that is best on validation."""
+        """Choose alpha on validation, and set the network to the averaged weights."""
         network, task = best.fit.trainer.model, best.setting.task
         last = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
         labels = labels_of(best.data["validation"])
@@ -84,7 +84,7 @@ class WiSEFT(TowerBaseline):
 
 
 def first_layer(start: Start) -> tuple[Any, Any]:
-    """Weight (classes, width) and bias (classes,) of the linear layer that fine-tuning starts from."""
+    """The weight (classes, width) and bias (classes,) of the linear layer from which fine-tuning starts."""
     if not isinstance(start.source, DualSource) or start.setting.task.problem_type != "single_label_classification":
         return start.probe(list(STRENGTHS))[1]
     model, _ = class_text_model(start.setting, start.source)
@@ -94,7 +94,15 @@ def first_layer(start: Start) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def interpolate(network: nn.Module, first: nn.Module, last: dict[str, Tensor], alpha: float) -> None:
-    """Set the trained weights of `network` to (1 - alpha) of those of `first` and alpha of `last`."""
+    """Set the trained weights of `network` to (1 - alpha) times those of `first` plus alpha times `last`.
+
+    >>> network, first = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    >>> nn.init.constant_(first.weight, 1.0).shape
+    torch.Size([1, 1])
+    >>> interpolate(network, first, {"weight": torch.tensor([[3.0]])}, alpha=0.5)
+    >>> network.weight.tolist()
+    [[2.0]]
+    """
     starts = dict(first.named_parameters())
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

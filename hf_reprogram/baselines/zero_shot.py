@@ -1,8 +1,9 @@
-"""Zero-shot: the class whose text is nearest to the image (Radford et al. 2021, arXiv 2103.00020), and nothing trained.
+"""Zero-shot: the class whose text is nearest to the image (Radford et al. 2021, arXiv 2103.00020); nothing is trained.
 
     logit_c = scale * u . v_c          v_c = mean over templates of the texts' features, normalised again
 
-This is the method `reprogrammer` without its programs, with the recipe's templates and class texts where it has some.
+u are the features of the image. This is the method `reprogrammer` without its programs, with the templates and class texts of
+the recipe if it has any.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .base import Baseline, Outcome, Setting
 
 @dataclass
 class ZeroShotOptions:
-    """None."""
+    """Options of `zero_shot`; it has none."""
 
 
 class ClassTextBaseline(Baseline):
-    """A baseline on a dual encoder's similarities of images and class texts."""
+    """A baseline that compares images with class texts by a dual encoder."""
 
     letters = False
     native = True
@@ -36,7 +37,7 @@ class ClassTextBaseline(Baseline):
 
 
 class ZeroShot(ClassTextBaseline):
-    """What the source says of the class texts as they are."""
+    """The zero-shot classifier of a dual encoder."""
 
     title = "zero-shot"
     Options = ZeroShotOptions
@@ -66,17 +67,17 @@ def class_text_model(setting: Setting, source: Source | None = None, **options: 
     """A model that compares images with the task's class texts, and its processor.
 
     Args:
-        setting: of the baseline; its recipe's templates and class texts are taken over.
-        source: a loaded dual encoder in place of the recipe's.
-        options: of `reprogrammer`; by default it has no program.
+        setting: the setting of the baseline; the templates and class texts of its recipe are used.
+        source: a loaded dual encoder to use instead of the recipe's.
+        options: options of `reprogrammer`; by default it has no program.
     """
     recipe = setting.recipe
-    taken = {name: recipe.method[name] for name in ("templates", "class_texts") if recipe.method.get(name)}
+    texts = {name: recipe.method[name] for name in ("templates", "class_texts") if recipe.method.get(name)}
     return reprogram(
         recipe.source["name"] if source is None else source,
         method="reprogrammer",
         labels=setting.task.labels,
         source_kind=recipe.source.get("kind"),
         source_kwargs=recipe.source_kwargs,
-        **{"image_program": "none", "text_program": "none", **taken, **options},
+        **{"image_program": "none", "text_program": "none", **texts, **options},
     )

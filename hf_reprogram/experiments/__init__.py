@@ -1,1 +1,1 @@
-"""Recipes and what is run from them. See `hf_reprogram.experiments.run.train`."""
+"""Recipes, and running them. Start at `hf_reprogram.experiments.run.train`."""

@@ -1,6 +1,6 @@
-"""The recipes that come with the package, by name: `molecules/bbbp` is the file `molecules/bbbp.yaml` among them.
+"""The recipes that come with the package, by name: `molecules/bbbp` is the file `molecules/bbbp.yaml` of their folder.
 
-In an installed wheel they lie inside the package, in a checkout beside it.
+An installed wheel has the folder inside the package, a checkout next to it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ def folder() -> Path:
         if path.is_dir():
             return path
     raise InputError(
-        f"There are no recipes in {str(_PACKAGE)!r}: install the package again, or give a file of your own."
+        f"The package in {str(_PACKAGE)!r} has no recipes: install it again, or give a recipe file of your own."
     )
 
 
 def names() -> list[str]:
-    """The names of all recipes, sorted."""
+    """The names of all recipes, sorted.
+
+    >>> "molecules/bbbp" in names()
+    True
+    """
     root = folder()
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
 
@@ -43,6 +47,9 @@ def find(recipe: str | os.PathLike) -> Path:
 
     Raises:
         InputError: there is no such recipe.
+
+    >>> find("mine.yaml").name, find("molecules/bbbp").name
+    ('mine.yaml', 'bbbp.yaml')
     """
     path = Path(recipe)
     if path.is_file() or path.suffix in (".yaml", ".yml", ".json"):
@@ -54,7 +61,11 @@ def named(name: str) -> Path:
     """The file of a recipe that comes with the package.
 
     Raises:
-        InputError: no recipe has this name; the nearest ones are named.
+        InputError: no recipe has this name; the message names the nearest ones.
+
+    >>> named("molecule/bbbp")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Unknown recipe 'molecule/bbbp': did you mean 'molecules/bbbp'?
     """
     known = names()
     if name in known:
@@ -64,22 +75,38 @@ def named(name: str) -> Path:
     if near:
         raise InputError(f"Unknown recipe {name!r}: did you mean {' or '.join(map(repr, near))}?")
     raise InputError(
-        f"Unknown recipe {name!r}: `hf-reprogram recipes` lists those that come with the package, and the path of your own "
-        "ends in .yaml."
+        f"Unknown recipe {name!r}: choose one that `hf-reprogram recipes` lists, or give a file of your own, which ends in "
+        ".yaml."
     )
 
 
 def summary(name: str) -> str:
-    """The first sentence of a recipe's comment, without its full stop."""
+    """The first sentence of a recipe's comment, without its full stop.
+
+    >>> summary("vision/mnist")
+    "MNIST: Elsayed's program around the image"
+    """
     first = named(name).read_text(encoding="utf-8").splitlines()[0]
     return re.split(r"(?<=\.)\s", first.lstrip("# "))[0].rstrip(".")
 
 
 def copy(name: str, target: str | os.PathLike) -> list[Path]:
-    """Copy a recipe, and the scripts beside it that it names, into a folder; returns the new files.
+    """Copy a recipe, and the scripts that it names, into a folder.
+
+    Args:
+        name: the name of a recipe that comes with the package.
+        target: the folder, which is made if it does not exist.
+
+    Returns:
+        The paths of the new files.
 
     Raises:
-        InputError: no recipe has this name, or the folder holds a file of that name already.
+        InputError: no recipe has this name, or the folder already has a file of that name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [path.name for path in copy("vision/mnist", folder)]
+    ['mnist.yaml']
     """
     file = named(name)
     text = file.read_text(encoding="utf-8")
@@ -87,6 +114,6 @@ def copy(name: str, target: str | os.PathLike) -> list[Path]:
     pairs = [(source, Path(target) / source.name) for source in files]
     for _, to in pairs:
         if to.exists():
-            raise InputError(f"The file {str(to)!r} is there already: choose another folder, or remove it.")
+            raise InputError(f"The file {str(to)!r} exists already: choose another folder, or remove the file.")
     Path(target).mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(source, to)) for source, to in pairs]

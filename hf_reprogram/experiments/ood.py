@@ -1,11 +1,11 @@
-"""The `ood:` section at work: an adapter's logits on every set, the reports made of them, and the files that hold them.
+"""Running the `ood:` section: an adapter's logits on every set, the reports on them, and the files that hold these.
 
-runs/seed-0/ood.json    one adapter's record: what was asked, its report, and what plots are drawn from; kept on resume
+runs/seed-0/ood.json    the record of one adapter: the options, its report, and the data of the plots; kept on resume
 ood.md, ood_*.png       the tables and plots of the whole run
 
-A record holds `report` (`hf_reprogram.ood.report`), `curves`, where the method blends a zero-shot branch in the adapter's own
-`alpha`, and where alphas were swept, for each one tried, `alphas`: its accuracy on validation, which alone chooses, and its
-report.
+A record holds `report` (see `hf_reprogram.ood.report`) and `curves`. If the method blends a zero-shot branch in, it also holds
+the adapter's own `alpha`. If alphas were swept, `alphas` has for each one its accuracy on validation, on which alone alpha is
+chosen, and its report.
 """
 
 from __future__ import annotations
@@ -33,18 +33,25 @@ from .recipe import Recipe
 
 
 def check_alphas(mapping: Any, alphas: list[float]) -> None:
-    """Raise `InputError` if there are alphas to sweep and an output mapping has none that can be set."""
+    """Raise `InputError` if there are alphas to sweep and the output mapping has no alpha that can be set."""
     if not alphas:
         return
     if not isinstance(mapping, Blends):
         raise InputError(
-            "ood.alphas are shares of a zero-shot branch, and this method's output mapping blends none in: leave them out."
+            "ood.alphas are shares of a zero-shot branch, which the output mapping of this method does not have: leave them "
+            "out."
         )
-    mapping.set_alpha(mapping.alpha())  # refused where it was trained
+    mapping.set_alpha(mapping.alpha())  # raises if alpha was trained
 
 
 def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, Any]) -> dict[str, Any]:
-    """The report on logits (n, classes) of every one of `shifts.splits`, beside those of the test split."""
+    """The OOD report from logits.
+
+    Args:
+        shifts: the loaded sets.
+        id_logits, id_labels: logits (n, classes) and labels (n,) of the test split.
+        logits: logits (m, classes) of each of `shifts.splits`, by name.
+    """
     score = shifts.options.score_function()
     sets = {name: scored(logits[name], _labels(split), score) for name, split in shifts.splits.items()}
     return _report(shifts, {**sets, "test": scored(id_logits, id_labels, score)})
@@ -55,7 +62,7 @@ def _labels(split: Any) -> np.ndarray | None:
 
 
 def _report(shifts: Shifts, sets: dict[str, Scored]) -> dict[str, Any]:
-    """The report on "test" and every one of `shifts.splits`."""
+    """The report on "test" and on each of `shifts.splits`."""
     options, corrupted = shifts.options, {}
     if isinstance(options.corruptions, CorruptionOptions):
         for kind in options.corruptions.kinds:
@@ -70,25 +77,28 @@ def _report(shifts: Shifts, sets: dict[str, Scored]) -> dict[str, Any]:
     )
 
 
-def asked_of(shifts: Shifts, alphas: bool = True) -> dict[str, Any]:
-    """What a record answers, as plain data; of a baseline without the alphas, which it has none of."""
-    asked = asdict(shifts.options)
-    return json.loads(json.dumps(asked if alphas else {**asked, "alphas": []}))
+def options_as_json(shifts: Shifts, alphas: bool = True) -> dict[str, Any]:
+    """The OOD options as JSON; without `alphas` the list of alphas is empty, as baselines have none."""
+    options = asdict(shifts.options)
+    return json.loads(json.dumps(options if alphas else {**options, "alphas": []}))
 
 
 def adapter_record(
     model: Any, processor: Any, task: Task, shifts: Shifts, validation: Any, *, bf16: bool = False, quiet: bool = False
 ) -> dict[str, Any]:
-    """An adapter's record; see the module's docstring.
+    """The record of an adapter; see the module's docstring.
 
     Args:
         model: a `ReprogrammedModel` in eval mode.
-        processor: its own.
-        task: whose test split is in distribution.
-        shifts: the sets.
-        validation: the prepared split that chooses among alphas; read only where there are some.
-        bf16: autocast to bfloat16, as in training.
-        quiet: no progress bars.
+        processor: its processor.
+        task: the task, whose test split is in distribution.
+        shifts: the loaded sets.
+        validation: the prepared split that chooses among the alphas; not read if there are none.
+        bf16: whether to autocast to bfloat16, as in training.
+        quiet: show no progress bars.
+
+    Raises:
+        InputError: there are alphas, and the output mapping has no alpha that can be set.
     """
     alphas = [float(alpha) for alpha in shifts.options.alphas]
     check_alphas(model.mapping, alphas)
@@ -96,27 +106,27 @@ def adapter_record(
         own = float(model.mapping.alpha()) if isinstance(model.mapping, Blends) else None
     tried = [own, *(alpha for alpha in alphas if alpha != own)] if alphas and own is not None else []
     splits = {"test": task.test, **({"validation": validation} if alphas else {}), **shifts.splits}
-    # In short for each value tried: the logits of one split at a time are held, of ImageNet 200 MB for each value.
+    # Logits are reduced to scores split by split, as for ImageNet they take 200 MB per alpha.
     score = shifts.options.score_function()
     sets: list[dict[str, Scored]] = [{} for _ in range(len(tried) or 1)]
-    chosen_by: list[dict[str, float]] = []
+    validation_scores: list[dict[str, float]] = []
     for name, split in splits.items():
         data = encode({name: split}, processor)[name]
-        for place, logits in enumerate(_predict(model, processor, data, tried, bf16, quiet)):
-            sets[place][name] = scored(logits, _labels(split), score)
+        for index, logits in enumerate(_predict(model, processor, data, tried, bf16, quiet)):
+            sets[index][name] = scored(logits, _labels(split), score)
             if name == "validation":
-                chosen_by.append(task.score(logits, labels_of(data)))
-    made = [_report(shifts, found) for found in sets]
+                validation_scores.append(task.score(logits, labels_of(data)))
+    reports = [_report(shifts, results) for results in sets]
     outside = {name: sets[0][f"semantic/{name}"].scores for name in shifts.options.semantic}
-    record: dict[str, Any] = {"report": made[0], "curves": curves(sets[0]["test"].scores, outside)}
+    record: dict[str, Any] = {"report": reports[0], "curves": curves(sets[0]["test"].scores, outside)}
     if own is not None:
         record["alpha"] = own
     if tried:
         record["alphas"] = [
             {
                 "alpha": alpha,
-                "validation": chosen_by[tried.index(alpha)],
-                "report": made[tried.index(alpha)],
+                "validation": validation_scores[tried.index(alpha)],
+                "report": reports[tried.index(alpha)],
             }
             for alpha in alphas
         ]
@@ -127,33 +137,42 @@ def adapter_record(
 def _predict(
     model: Any, processor: Any, data: Any, alphas: list[float], bf16: bool, quiet: bool, batch_size: int = 64
 ) -> list[np.ndarray]:
-    """Logits (n, classes) for each alpha, of one pass through the source; without alphas the model's own."""
+    """Logits (n, classes) for each alpha from one pass through the source; without alphas those of the model's own alpha."""
     mapping, source = model.mapping, model.source
     if not alphas:
         add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
         return [predict_logits(model, processor, data, bf16=bf16, quiet=quiet)]
     mapping.set_alpha(max(alphas))
     add_zero_shot_features(model, processor, {"split": data}, bf16=bf16, quiet=quiet)
-    found: list[list[np.ndarray]] = [[] for _ in alphas]
+    batches_of: list[list[np.ndarray]] = [[] for _ in alphas]
     for _, batch in batches(data, processor, batch_size, source.device, "Predicting", quiet):
-        mapping.set_alpha(max(alphas))  # what it reads then serves them all
+        mapping.set_alpha(max(alphas))  # its outputs then serve all alphas
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
             outputs = source(model.transform(batch, source), mapping.reads)
-            for logits, alpha in zip(found, alphas, strict=True):
+            for logits, alpha in zip(batches_of, alphas, strict=True):
                 mapping.set_alpha(alpha)
                 logits.append(mapping(outputs, source).float().cpu().numpy())
     mapping.set_alpha(alphas[0])
-    return [np.concatenate(logits) for logits in found]
+    return [np.concatenate(logits) for logits in batches_of]
 
 
 # -------------------------------------------------------------------------------------------------------- whole runs
 
 
 def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: int, quiet: bool) -> dict[str, Any]:
-    """The record of a finished run's adapter: made once, and read from then on unless something else is asked."""
+    """The record of the adapter of one seed. It is computed once and read afterwards, unless the options changed.
+
+    Args:
+        folder: the folder of the seed's run.
+        recipe: the recipe of the run.
+        task: the loaded task.
+        shifts: the loaded sets.
+        seed: the seed.
+        quiet: show no progress bars.
+    """
     from ..model import ReprogrammedModel, to_accelerator
 
-    path, asked = folder / "ood.json", asked_of(shifts)
+    path, asked = folder / "ood.json", options_as_json(shifts)
     if path.exists() and (record := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:
         return record
     model = ReprogrammedModel.from_pretrained(folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs)
@@ -166,24 +185,27 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
 
 
 def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> dict[str, Any]:
-    """What `results.json` holds of an adapter's records, one a seed.
+    """The `ood` entry of `results.json`, from one record per seed.
 
-    `report` is their average, and `sets` says where images come from. Where a zero-shot branch is blended in, `alpha` is the
-    adapters' own, of trained ones the mean. Where alphas were swept there are `alphas`, and `chosen_alpha`: see
-    `residual_alpha`.
+    Returns:
+        `report`, the average of the reports, and `sets`, the data sets of the images. If a zero-shot branch is blended in,
+        also `alpha`, the mean of the adapters' own. If alphas were swept, also `alphas` and `chosen_alpha`, see
+        `residual_alpha`.
     """
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "report": average([record["report"] for record in records]),
         "sets": {
-            kind: {name: {"dataset": short_name(given.dataset), "name": given.name} for name, given in sets.items()}
+            kind: {
+                name: {"dataset": short_name(options.dataset), "name": options.name} for name, options in sets.items()
+            }
             for kind, sets in (("covariate", shifts.options.covariate), ("semantic", shifts.options.semantic))
         },
     }
     if "alpha" in records[0]:
-        found["alpha"] = mean(record["alpha"] for record in records)
+        summary["alpha"] = mean(record["alpha"] for record in records)
     if "alphas" in records[0]:
         swept = zip(*(record["alphas"] for record in records), strict=True)
-        found["alphas"] = [
+        summary["alphas"] = [
             {
                 "alpha": entries[0]["alpha"],
                 "validation": summarize([entry["validation"] for entry in entries]),
@@ -191,21 +213,21 @@ def summarize_ood(records: list[dict[str, Any]], shifts: Shifts, task: Task) -> 
             }
             for entries in swept
         ]
-        found["chosen_alpha"] = residual_alpha(found["alphas"], found["alpha"], task)
-    return found
+        summary["chosen_alpha"] = residual_alpha(summary["alphas"], summary["alpha"], task)
+    return summary
 
 
 def residual_alpha(swept: list[dict[str, Any]], own: float, task: Task) -> float:
-    """The share of the zero-shot branch that the residual method is reported with.
+    """The share of the zero-shot branch with which the residual method is reported.
 
-    It is the one with the best mean of the task's first metric on validation, of equal ones the first, among those strictly
-    between 0, which is no residual, and 1, which is the zero-shot classifier. If none of these was tried it is the best of all
-    but the adapters' own, and if there is no other, their own.
+    It is the alpha with the best mean of the task's first metric on validation, and the first of equally good ones. Only values
+    between 0 (no residual) and 1 (the zero-shot classifier) are candidates. If none of these was tried, all values but the
+    adapters' own are candidates, and without any of these it is the adapters' own.
 
     Args:
-        swept: a mapping with `alpha` and the summary `validation` for each one tried.
-        own: the adapters'.
-        task: whose metrics count.
+        swept: one mapping per alpha, with `alpha` and the summary `validation`.
+        own: the adapters' own alpha.
+        task: the task, whose first metric counts.
     """
     between = [entry for entry in swept if 0 < entry["alpha"] < 1]
     candidates = between or [entry for entry in swept if entry["alpha"] != own]

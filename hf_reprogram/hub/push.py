@@ -1,4 +1,4 @@
-"""Pushing an adapter's folder to the Hub."""
+"""Pushing an adapter to the Hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..reports.card import render_card, without_folder
 
-# What belongs in an adapter's repository; runs, checkpoints and baselines stay here.
+# The files of an adapter's repository. Runs, checkpoints and baselines are not uploaded.
 FILES = (
     "config.json",
     "model.safetensors",
@@ -36,16 +36,26 @@ def push_adapter(
     message: str = "Upload a reprogramming adapter",
     source: str | None = None,
 ) -> str:
-    """Upload an adapter, its processor, card and results; returns the address of the commit.
+    """Upload an adapter with its processor, card and results.
 
     Args:
-        folder: as written by `train` or `save_pretrained`.
-        repo_id: "owner/name".
-        private, revision, create_pr, message: as for `HfApi.upload_folder`.
-        source: Hub id of the source, to record where the adapter was trained on a local copy.
+        folder: the folder of the adapter, as written by `train` or `save_pretrained`.
+        repo_id: the repository, as "owner/name". It is created if it does not exist.
+        private: whether a new repository is private.
+        revision: the branch to push to.
+        create_pr: whether to open a pull request.
+        message: the commit message.
+        source: the Hub id of the source, if the adapter was trained on a local copy.
+
+    Returns:
+        The address of the commit or of the pull request.
 
     Raises:
-        InputError: the folder holds no adapter, or the Hub cannot be reached or refuses.
+        InputError: the folder holds no adapter, its source is a local folder, or the Hub cannot be reached or refuses.
+
+    >>> push_adapter("no/such/folder", "owner/name")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: 'no/such/folder' holds no adapter: config.json is missing.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -58,16 +68,16 @@ def push_adapter(
     name = source or config.get("source", {}).get("name", "")
     if Path(name).is_absolute() or Path(name).is_dir() or name.count("/") > 1:
         raise InputError(
-            f"The adapter's source is the folder {name!r}, which nobody else has: say with source=owner/name what it is on the "
-            "Hub."
+            f"The adapter's source is the local folder {name!r}, which others do not have: name it on the Hub with "
+            "source=owner/name."
         )
     if repo_id.count("/") != 1:
-        raise InputError(f"{repo_id!r} is not a repository: write owner/name.")
+        raise InputError(f"{repo_id!r} is not the name of a repository: write owner/name.")
     api = HfApi()
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         config["source"]["name"] = name
-        for part in ("method", "transform"):  # a given tokenizer, mask or base image may have been a file here
+        for part in ("method", "transform"):  # a tokenizer, mask or base image may be a local file
             config[part] = _without_folders(config.get(part) or {})
         texts = {"config.json": json.dumps(config, indent=2)}
         if (folder / "recipe.json").is_file():
@@ -77,11 +87,11 @@ def push_adapter(
             recipe["method"] = _without_folders(recipe["method"])
             recipe["task"]["dataset"] = without_folder(recipe["task"]["dataset"])
             for kind in ("covariate", "semantic"):
-                for given in ((recipe.get("ood") or {}).get(kind) or {}).values():
-                    given["dataset"] = without_folder(given["dataset"])
+                for section in ((recipe.get("ood") or {}).get(kind) or {}).values():
+                    section["dataset"] = without_folder(section["dataset"])
             recipe["init_from"] = without_folder(recipe["init_from"])
             texts["recipe.json"] = json.dumps(recipe, indent=2)
-        if (folder / "results.json").is_file():  # the card says how to load the adapter from where it will be
+        if (folder / "results.json").is_file():  # the card's code loads the adapter from its repository
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
             results["source"]["name"] = name
             results["method"] = _without_folders(results["method"])

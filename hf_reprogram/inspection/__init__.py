@@ -1,1 +1,1 @@
-"""What an adapter is and does: numbers, tables and pictures of its parts."""
+"""Inspection of an adapter: numbers, tables and pictures of its transform and mapping."""

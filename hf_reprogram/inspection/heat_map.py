@@ -12,16 +12,16 @@ from ..transforms.drawing import HeatMap
 
 
 def plot_heat_map(table: HeatMap, path: str | Path, title: str, most: int = 40) -> Path:
-    """Write a heat map as PNG: the coefficients as colours.
+    """Write a heat map as PNG, with coefficients as colours.
 
     Args:
-        table: what a transform returned from `picture`.
-        path: where to.
-        title: above the map.
+        table: the coefficients, from `InputTransform.picture`.
+        path: the path of the PNG.
+        title: the title of the map.
         most: the largest number of rows and of columns; the columns with the largest coefficients are kept.
 
     Raises:
-        InputError: matplotlib is not installed, or no row has a column.
+        InputError: matplotlib is not installed, or no row has a coefficient.
     """
     plt = pyplot()
     rows = list(table.values)[:most]
@@ -30,8 +30,10 @@ def plot_heat_map(table: HeatMap, path: str | Path, title: str, most: int = 40) 
         for word, value in table.values[name]:
             weight[word] = max(weight.get(word, 0.0), abs(value))
     if not weight:
-        raise InputError(f"There is nothing to plot: no {table.rows} is a combination of {table.columns}s.")
-    first = dict.fromkeys(table.values[name][0][0] for name in rows if table.values[name])  # no row stands empty
+        raise InputError(
+            f"There is nothing to plot, as no {table.rows} is a combination of {table.columns}s: leave the plot out."
+        )
+    first = dict.fromkeys(table.values[name][0][0] for name in rows if table.values[name])  # every row has a column
     rest = sorted((word for word in weight if word not in first), key=lambda word: -weight[word])
     columns = [*first, *rest][:most]
     values = np.zeros((len(rows), len(columns)))

@@ -1,4 +1,4 @@
-"""Pictures of a program, and of an example with it and without it."""
+"""Pictures of a program, and of an example with and without it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from ..figures import cut, drawable, pyplot, save
 from ..transforms.drawing import Views
 
-GREY = 0.5  # what programs are drawn on
+GREY = 0.5  # the grey value on which programs are drawn
 PANEL, PATCH = 3.2, 1.3  # width of a canvas and of a small patch on paper, in inches
 
 
 def plot_views(views: Views, path: str | Path, title: str) -> Path:
-    """Write a PNG of the program, drawn on mid-grey, and of the canvas with an example before and after.
+    """Write a PNG of a program, drawn on mid-grey, and of an example on the canvas before and after the program is added.
 
-    What is added is multiplied so that its largest change (of patches: the largest that is allowed) reaches black or white, and
-    the factor is given.
+    The program is scaled so that its largest change reaches black or white; for patches it is the largest change that is
+    allowed. The picture names the factor.
 
     Args:
-        views: what a transform returned from `picture`.
-        path: where to.
-        title: above all.
+        views: the pictures, from `InputTransform.picture`.
+        path: the path of the PNG.
+        title: the title of the picture.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -50,8 +50,8 @@ def plot_views(views: Views, path: str | Path, title: str) -> Path:
     figure.suptitle(draw(title), fontsize=10)
     left, right = figure.subfigures(1, 2, width_ratios=widths)
     _panels(left, heading, rows, pictures)
-    seen = textwrap.wrap(f"what the source sees of {draw(views.example)}", 45 * len(canvases))
-    _panels(right, "\n".join(seen), 1, canvases)
+    caption = textwrap.wrap(f"the source's view of {draw(views.example)}", 45 * len(canvases))
+    _panels(right, "\n".join(caption), 1, canvases)
     return save(figure, path)
 
 
@@ -64,7 +64,7 @@ def _times(factor: float) -> str:
 
 
 def _panels(figure: Any, heading: str, rows: int, pictures: list[tuple[str, Tensor]]) -> None:
-    """Pictures (3, height, width) of numbers from 0 to 1, each with its title, in rows."""
+    """Draw pictures (3, height, width) with values from 0 to 1 in rows, each with its title."""
     figure.suptitle(heading, fontsize=9)
     axes = figure.subplots(rows, ceil(len(pictures) / rows), squeeze=False).ravel()
     for axis in axes:

@@ -1,4 +1,4 @@
-"""Model cards, rendered from what a run recorded."""
+"""Model cards, rendered from the `results.json` of a run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,27 @@ from .results import markdown, plus_minus, rows, run_reports
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
-    """Write `README.md` with the model card of a run into its folder."""
+    """Write the model card of a run as `README.md`.
+
+    Args:
+        results: the content of `results.json`.
+        folder: the folder of the run.
+        repo_id: the name of the adapter in the card's code; by default the name of the folder.
+
+    Returns:
+        The path of the card.
+    """
     path = Path(folder) / "README.md"
     write_text(path, render_card(results, repo_id or Path(folder).name))
     return path
 
 
 def render_card(results: dict[str, Any], repo_id: str) -> str:
-    """The model card, metadata block included, as Markdown.
+    """The model card as Markdown, with its metadata block.
 
     Args:
-        results: what `results.json` holds.
-        repo_id: what to write where a reader loads the model.
+        results: the content of `results.json`.
+        repo_id: the name from which the card's code loads the adapter.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -66,7 +75,15 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
 
 
 def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
-    """The Hub's metadata; a source or a data set that is only a local folder or file is left out."""
+    """The metadata of the card for the Hub. A source or data set that is a local folder or file is left out.
+
+    Args:
+        results: the content of `results.json`.
+        repo_id: the name of the adapter.
+
+    Returns:
+        A `huggingface_hub.ModelCardData`.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     method, task, source = results["method"], results["task"], results["source"]
@@ -99,14 +116,18 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
 
 
 _SOURCE_SENTENCE = {
-    True: "The source is fetched by its own name. To use a copy of it, load the model with",
-    False: "The source is not on the Hub by this name: have a copy of it, and load the model with",
+    True: "The source is loaded by its own name. To use a copy of it, load the model with",
+    False: "The source is not on the Hub under this name. Load the model with a copy of it:",
 }
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 
 def pipeline_tag(results: dict[str, Any]) -> str:
-    """The pipeline that loads the adapter, as the Hub names it."""
+    """The Hub's name of the pipeline that loads the adapter.
+
+    >>> pipeline_tag({"task": {"labels": ["bad", "good"]}, "method": {"name": "warp"}})
+    'text-classification'
+    """
     from ..methods import METHODS
 
     if _problem(results) == "token_classification":
@@ -115,7 +136,7 @@ def pipeline_tag(results: dict[str, Any]) -> str:
 
 
 def _problem(results: dict[str, Any]) -> str:
-    """The kind of problem; of results that do not say it, a classification or a regression."""
+    """The problem type; results without one are of a single-label classification or a regression."""
     task = results["task"]
     return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
 
@@ -145,21 +166,21 @@ def _note(results: dict[str, Any]) -> str:
     metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
     return (
-        f"{spread}, on the test split, which selected nothing: epochs, settings and the seed kept here "
+        f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
     )
 
 
 def _ood_note(results: dict[str, Any]) -> str:
-    """What the columns of the table of shifts say, and where its images come from."""
+    """The meaning of the columns of the OOD table, and the data sets of its images."""
     if "ood" not in results:
         return ""
     report, sets = results["ood"]["report"], results["ood"]["sets"]
     about = [note(report)]
-    for kind, what in (("covariate", "the same classes"), ("semantic", "other classes")):
-        names = [_set_of_images(name, given, report["images"][kind][name]) for name, given in sets[kind].items()]
+    for kind, classes in (("covariate", "the same classes"), ("semantic", "other classes")):
+        names = [_set_of_images(name, address, report["images"][kind][name]) for name, address in sets[kind].items()]
         if names:
-            about.append(f"Images of {what}: {', '.join(names)}.")
+            about.append(f"Images of {classes}: {', '.join(names)}.")
     if report["corruptions"]:
         levels = next(iter(report["images"]["corruptions"].values()))
         about.append(
@@ -170,13 +191,13 @@ def _ood_note(results: dict[str, Any]) -> str:
         tried = ", ".join(f"{entry['alpha']:g}" for entry in results["ood"]["alphas"])
         chosen = results["ood"]["chosen_alpha"]
         among = " of those between 0 and 1" if 0 < chosen < 1 else ""
-        about.append(f"Alpha was tried at {tried}: {chosen:g} was the best on validation{among}.")
+        about.append(f"The values {tried} of alpha were tried; {chosen:g} was the best on validation{among}.")
     return " ".join(about)
 
 
-def _set_of_images(name: str, given: dict[str, Any], count: int) -> str:
-    configuration = f" {given['name']}" if given["name"] else ""
-    return f"{name} (`{given['dataset']}`{configuration}, {count:,})"
+def _set_of_images(name: str, address: dict[str, Any], count: int) -> str:
+    configuration = f" {address['name']}" if address["name"] else ""
+    return f"{name} (`{address['dataset']}`{configuration}, {count:,})"
 
 
 def _data(results: dict[str, Any]) -> str:
@@ -184,14 +205,14 @@ def _data(results: dict[str, Any]) -> str:
     sizes = ", ".join(f"{size:,} {name}" for name, size in task["sizes"].items())
     name = f"`{task['dataset']}`{f' ({task_name})' if (task_name := task['name']) else ''}"
     labels = " ".join(", ".join(task["labels"]).split())
-    what = {
+    description = {
         "regression": "The label is a number.",
-        "infilling": "What is predicted are hidden tokens.",
-        "multi_label_classification": f"Labels, each there or not or missing: {labels}.",
-        "token_classification": f"Labels of a letter: {labels}.",
+        "infilling": "The model predicts hidden tokens.",
+        "multi_label_classification": f"Labels, each of which is present, absent or missing: {labels}.",
+        "token_classification": f"Labels per letter: {labels}.",
     }
     features = f" Features: {len(task['features'])}." if task.get("features") else ""
-    return f"{name}: {sizes} examples.{features} {what.get(_problem(results), f'Labels: {labels}.')}"
+    return f"{name}: {sizes} examples.{features} {description.get(_problem(results), f'Labels: {labels}.')}"
 
 
 def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -201,7 +222,11 @@ def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def without_folder(value: Any) -> Any:
-    """An option as it is, but a local path, as of a given tokenizer or mask, by its last part."""
+    """An option without its folder: a local path, for example of a tokenizer or a mask, becomes its last part.
+
+    >>> without_folder("/home/me/mask.png"), without_folder(20)
+    ('mask.png', 20)
+    """
     local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
     return Path(value).name if local else value
 

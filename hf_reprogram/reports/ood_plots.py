@@ -1,4 +1,4 @@
-"""Plots of OOD detection and of a sweep of alpha, from what `hf_reprogram.experiments.ood` keeps of an adapter and of a run."""
+"""Plots of OOD detection and of a sweep of alpha, drawn from the records of `hf_reprogram.experiments.ood`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ def plot_ood(record: dict[str, Any], folder: str | Path, swept: list[dict[str, A
     """Write `ood_roc.png` and `ood_scores.png` if there are semantic sets, and `ood_alpha.png` if alphas were swept.
 
     Args:
-        record: of one adapter.
-        folder: where to.
-        swept: `alphas` of a whole run's summary, to be drawn as means over the seeds with their deviation; by default the
-            record's own.
+        record: the record of one adapter, as in `ood.json`.
+        folder: the folder for the plots.
+        swept: the `alphas` of a run's summary, which are drawn as means over the seeds with their deviation; by default
+            those of the record.
+
+    Returns:
+        The paths of the plots.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -36,7 +39,7 @@ def plot_ood(record: dict[str, Any], folder: str | Path, swept: list[dict[str, A
 
 
 def _roc(report: dict[str, Any], roc: dict[str, Any], path: Path) -> Path:
-    """A curve a semantic set, and the line at which FPR is read off."""
+    """One ROC curve per semantic set, and the line at which FPR is read."""
     from matplotlib import pyplot as plt
 
     draw = drawable()
@@ -45,16 +48,16 @@ def _roc(report: dict[str, Any], roc: dict[str, Any], path: Path) -> Path:
         axis.plot(curve["fpr"], curve["tpr"], label=f"{draw(cut(name, 24))} ({report['semantic'][name]['auroc']:.3f})")
     axis.plot([0, 1], [0, 1], color="0.7", linestyle=":")
     axis.axhline(report["tpr"], color="0.5", linestyle="--", linewidth=1)
-    axis.set(xlabel="share of ID images taken for OOD (FPR)", ylabel="share of OOD images found (TPR)")
+    axis.set(xlabel="share of ID images taken for OOD (FPR)", ylabel="share of OOD images detected (TPR)")
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axis.grid(alpha=0.3)
     axis.legend(title="AUROC", fontsize=8, title_fontsize=8, loc="lower right")
-    figure.suptitle(f"OOD told by {report['score']}; dashed: TPR {report['tpr']:g}", fontsize=10)
+    figure.suptitle(f"OOD detection by {report['score']}; dashed: TPR {report['tpr']:g}", fontsize=10)
     return save(figure, path)
 
 
 def _scores(report: dict[str, Any], scores: dict[str, Any], path: Path) -> Path:
-    """A panel a semantic set: its scores over those of the ID images."""
+    """One panel per semantic set: the histogram of its scores over that of the ID images."""
     from matplotlib import pyplot as plt
 
     draw, names = drawable(), [name for name in scores["shares"] if name != "id"]
@@ -72,17 +75,17 @@ def _scores(report: dict[str, Any], scores: dict[str, Any], path: Path) -> Path:
         axis.legend(fontsize=7)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
-    figure.supxlabel(f"{report['score']}, larger where OOD is likelier", fontsize=9)
+    figure.supxlabel(f"{report['score']}, larger if OOD is more likely", fontsize=9)
     figure.supylabel("share of images", fontsize=9)
     return save(figure, path)
 
 
 def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
-    """Accuracies on the left and detection on the right, over the share of the zero-shot branch; deviations as bands.
+    """Plot accuracies (left) and OOD detection (right) over alpha, the share of the zero-shot branch; bands are deviations.
 
     Args:
-        swept: `alphas` of a record or of a run's summary.
-        path: of the PNG.
+        swept: the `alphas` of a record or of a run's summary.
+        path: the path of the PNG.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -95,7 +98,7 @@ def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
         (0, f"validation ({metric}), which chooses", [entry["validation"][metric] for entry in entries]),
         (0, "ID", [report["id"] for report in reports]),
     ]
-    for place, key, label in (
+    for panel, key, label in (
         (0, "covariate", "covariate shift"),
         (0, "corruptions", "corruptions"),
         (1, "fpr", f"FPR at TPR {reports[0]['tpr']:g}"),
@@ -103,19 +106,19 @@ def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
         (1, "aupr_out", "AUPR"),
     ):
         if key in reports[0]["mean"]:
-            lines.append((place, label, [report["mean"][key] for report in reports]))
+            lines.append((panel, label, [report["mean"][key] for report in reports]))
     panels = 1 + bool(reports[0]["semantic"])
     figure, axes = plt.subplots(1, panels, figsize=(0.6 + 4.2 * panels, 4), layout="constrained", squeeze=False)
     seeds = 1
-    for place, label, values in lines:
+    for panel, label, values in lines:
         means, deviations, seeds = _means(values)
         style = "--" if "chooses" in label else "-"
-        (line,) = axes[0, place].plot(alphas, means, marker=".", linestyle=style, label=label)
+        (line,) = axes[0, panel].plot(alphas, means, marker=".", linestyle=style, label=label)
         if seeds > 1:
             low, high = means - deviations, means + deviations
-            axes[0, place].fill_between(alphas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    for axis, what in zip(axes[0], ("accuracy", f"detection by {reports[0]['score']}"), strict=False):
-        axis.set(xlabel="alpha, the share of the zero-shot branch", ylabel=what)
+            axes[0, panel].fill_between(alphas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    for axis, quantity in zip(axes[0], ("accuracy", f"detection by {reports[0]['score']}"), strict=False):
+        axis.set(xlabel="alpha, the share of the zero-shot branch", ylabel=quantity)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))  # lines may be anywhere
     if seeds > 1:
@@ -124,7 +127,7 @@ def plot_alphas(swept: list[dict[str, Any]], path: Path) -> Path:
 
 
 def _means(values: list[Any]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Means, deviations and their count, of numbers or of summaries {"mean", "std", "n"} of several."""
+    """Means (n,), deviations (n,) and the number of seeds, from numbers or from summaries {"mean", "std", "n"}."""
     entries = [value if isinstance(value, dict) else {"mean": value, "std": 0.0, "n": 1} for value in values]
     means, deviations = (np.array([entry[key] for entry in entries]) for key in ("mean", "std"))
     return means, deviations, entries[0]["n"]

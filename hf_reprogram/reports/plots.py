@@ -1,4 +1,4 @@
-"""Plots of a run, drawn from `results.json` alone."""
+"""Plots of a run, drawn from its `results.json`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,26 @@ from ..figures import cut, drawable, save
 
 
 def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
-    """Write `learning_curve.png` and, for a classification, `confusion_matrix.png` into `folder`.
+    """Write `learning_curve.png` and, for a classification, `confusion_matrix.png`.
+
+    Args:
+        results: the content of `results.json`.
+        folder: the folder for the plots.
+
+    Returns:
+        The paths of the plots.
 
     Raises:
         ImportError: matplotlib is not installed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> task = {"title": "films", "metrics": ["accuracy"], "labels": ["bad", "good"]}
+    >>> curve = [{"epoch": 1, "loss": 0.7, "eval_loss": 0.6, "accuracy": 0.8}]
+    >>> results = {"task": task, "method": {"name": "warp"}, "source": {"name": "bert"}, "baselines": {}, "best_seed": 0}
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = plot_run({**results, "seeds": {"0": {"history": curve}}}, folder)
+    >>> [path.name for path in paths]
+    ['learning_curve.png']
     """
     import matplotlib
 
@@ -29,7 +45,7 @@ def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
 
 
 def _learning_curve(results: dict[str, Any], path: Path) -> Path:
-    """Training and validation loss, and the selected metric on validation, over epochs; a line a seed."""
+    """Plot training and validation loss (left) and the first metric on validation (right), with one line per seed."""
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
@@ -63,35 +79,35 @@ def _learning_curve(results: dict[str, Any], path: Path) -> Path:
 
 
 def _confusion_matrix(results: dict[str, Any], counts: list[list[int]], path: Path) -> Path:
-    """Counts on test for the published seed; colours are shares of the true class.
+    """Plot the confusion matrix on test of the best seed; colours are shares of the true class.
 
-    Up to 15 classes have the share in each cell too, up to 40 their counts, and more of them colours alone. Names shrink
-    with the cells; where even the smallest do not fit, every second one is left out, or more.
+    With up to 15 classes the cells show counts and shares, with up to 40 classes counts, and with more classes only colours.
+    Names shrink with the cells; if the smallest size does not fit, only every second, third, ... name is shown.
     """
     from matplotlib import pyplot as plt
 
     matrix, labels = np.array(counts), results["task"]["labels"]
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    few, some = len(labels) <= 15, len(labels) <= 40
-    cell = 0.7 if few else 0.4 if some else max(0.05, 14 / len(labels))  # inches
+    shares, numbers = len(labels) <= 15, len(labels) <= 40
+    cell = 0.7 if shares else 0.4 if numbers else max(0.05, 14 / len(labels))  # inches
     side = 2.2 + cell * len(labels)
     figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(matrix if not few else np.ones_like(matrix)) if some else ():
+    for row, column in np.argwhere(np.ones_like(matrix) if shares else matrix) if numbers else ():
         axis.text(
             column,
             row,
-            f"{matrix[row, column]}\n{share[row, column]:.0%}" if few else f"{matrix[row, column]}",
+            f"{matrix[row, column]}\n{share[row, column]:.0%}" if shares else f"{matrix[row, column]}",
             ha="center",
             va="center",
-            fontsize=8 if few else 7,
+            fontsize=8 if shares else 7,
             color="white" if share[row, column] > 0.55 else "black",
         )
-    size = min(10.0 if few else 8.0, max(6.0, 72 * 0.8 * cell))  # points, of 72 an inch
+    size = min(10.0 if shares else 8.0, max(6.0, 72 * 0.8 * cell))  # in points, of which an inch has 72
     named = range(0, len(labels), ceil(size / (72 * cell)))
     draw = drawable()
     names = [draw(cut(labels[i], 24)) for i in named]
-    steep = {"rotation": 30, "ha": "right"} if few else {"rotation": 90}
+    steep = {"rotation": 30, "ha": "right"} if shares else {"rotation": 90}
     axis.set_xticks(named, names, fontsize=size, **steep)
     axis.set_yticks(named, names, fontsize=size)
     axis.set(xlabel="predicted", ylabel="true")

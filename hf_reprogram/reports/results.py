@@ -1,4 +1,4 @@
-"""Numbers over seeds, and what stands beside them in `results.json`."""
+"""Tables of results: means over seeds, rows of the tables, and versions, all from `results.json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from ..tasks.task import Task
 
 
 def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation (0 for one record) of each metric over the seeds."""
+    """The mean, the sample standard deviation (0 for one record) and the number of records, per metric.
+
+    Args:
+        records: one record per seed, with the same metrics.
+
+    >>> summarize([{"accuracy": 0.5}, {"accuracy": 0.7}])["accuracy"]["mean"]
+    0.6
+    """
     table = {name: np.array([record[name] for record in records], dtype=float) for name in records[0]}
     return {
         name: {
@@ -29,43 +36,77 @@ def summarize(records: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def short_name(name: str) -> str:
-    """A name for the record: a Hub id as it is, a folder or file by its own name, without where it lay."""
+    """A name without its folder: a Hub id stays as it is, and a local folder or file becomes its last part.
+
+    >>> short_name("owner/model")
+    'owner/model'
+    """
     return Path(name).name if Path(name).exists() else name
 
 
 def one_class_advice(logits: np.ndarray, learning_rate: float, task: Task) -> str | None:
-    """What to try when training ended at predicting one value for everything, else None."""
+    """Advice for training that ended at the same prediction for every example; None if the predictions differ.
+
+    Args:
+        logits: logits of the validation split.
+        learning_rate: the learning rate of the training.
+        task: the task.
+    """
     predictions = task.decide(logits)
     if task.per_token or predictions.ndim > 1 or len(np.unique(predictions)) > 1:
         return None
     value = predictions[0] if task.regression else repr(task.labels[int(predictions[0])])
     return (
-        f"Training ended at one answer: {value} for every validation example. What stands before a frozen source wants large "
-        f"steps: try training.learning_rate={10 * learning_rate:g} and more epochs, and see with `hf-reprogram inspect` "
-        "whether prompts receive gradient."
+        f"Training ended at one answer: {value} for every validation example. An input transform before a frozen source needs "
+        f"large steps: try training.learning_rate={10 * learning_rate:g} and more epochs, and run `hf-reprogram inspect` to "
+        "see whether prompts receive gradient."
     )
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the packages on which results depend.
+
+    >>> "torch" in versions()
+    True
+    """
+    installed = {"python": platform.python_version()}
     for name in ("hf_reprogram", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "peft"):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def plus_minus(entry: dict[str, float], metric: str) -> str:
-    """A mean and a deviation as text such as "71.2 ± 0.8": percent, or for an error its own unit, as in "0.93 ± 0.04"."""
+    """A mean and a deviation as text: in percent, or for an error in its own unit.
+
+    Args:
+        entry: a summary {"mean": ..., "std": ..., "n": ...}.
+        metric: a key of `hf_reprogram.tasks.metrics.METRICS`.
+
+    >>> plus_minus({"mean": 0.712, "std": 0.008, "n": 3}, "accuracy"), plus_minus({"mean": 0.93, "std": 0, "n": 1}, "rmse")
+    ('71.2 ± 0.8', '0.93')
+    """
     factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
     spread = f" ± {factor * entry['std']:.{digits}f}" if entry["n"] > 1 else ""
     return f"{factor * entry['mean']:.{digits}f}{spread}"
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
-    """The results table: a row for each baseline and one for the method."""
+    """The results table: one row per baseline and one for the method.
+
+    Args:
+        results: the content of `results.json`.
+
+    Returns:
+        Rows of cells by the name of their column.
+
+    >>> results = {"task": {"metrics": ["accuracy"]}, "baselines": {}, "method": {"name": "warp"}, "adapter_bytes": 2048}
+    >>> score = {"test": {"accuracy": {"mean": 0.8, "std": 0.0, "n": 1}}, "trainable": 500, "seconds": {"mean": 9.0}}
+    >>> rows({**results, **score})
+    [{'': 'WARP', 'accuracy': '80.0', 'trained numbers': '500', 'seconds': '9.0', 'bytes': '2,048'}]
+    """
     table = []
     for entry in results["baselines"].values():
         table.append(_row(entry["title"], entry, results["task"]["metrics"], ""))
@@ -85,7 +126,13 @@ def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> di
 
 
 def markdown(table: list[dict[str, str]]) -> str:
-    """A Markdown table; columns after the first are aligned to the right."""
+    """A Markdown table; all columns but the first are aligned to the right.
+
+    >>> print(markdown([{"task": "films", "accuracy": "80.0"}]))
+    | task | accuracy |
+    |---|---:|
+    | films | 80.0 |
+    """
     head = list(table[0])
     lines = ["| " + " | ".join(map(_cell, head)) + " |", "|---|" + "---:|" * (len(head) - 1)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in table]
@@ -93,7 +140,7 @@ def markdown(table: list[dict[str, str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break out of its table cell."""
+    """The text of a table cell, without line breaks and with bars escaped."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -101,29 +148,42 @@ def _cell(text: str) -> str:
 
 
 def ood_reports(ood: dict[str, Any], label: str) -> dict[str, dict[str, Any]]:
-    """An adapter's reports by the title of their row: at its own alpha and, where alphas were swept, at the chosen one."""
+    """The OOD reports of an adapter by the title of their row.
+
+    Args:
+        ood: the summary from `hf_reprogram.experiments.ood.summarize_ood`.
+        label: the name of the method.
+
+    Returns:
+        The report at the adapter's own alpha and, if alphas were swept, the report at the chosen alpha.
+    """
     own = ood.get("alpha", 0)
-    found = {_blended(label, own): ood["report"]}
+    reports = {_blended(label, own): ood["report"]}
     for entry in ood.get("alphas", ()):
         if entry["alpha"] == ood["chosen_alpha"] != own:
-            found[_blended(label, entry["alpha"])] = entry["report"]
-    return found
+            reports[_blended(label, entry["alpha"])] = entry["report"]
+    return reports
 
 
 def _blended(label: str, alpha: float) -> str:
-    """What a method is called with this share of the zero-shot branch."""
+    """The name of a method with this share of the zero-shot branch."""
     return f"Residual {label}, alpha {alpha:.3g}" if alpha else label
 
 
 def run_reports(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The reports of a run by the title of their row: baselines, then the method."""
-    beside = {entry["title"]: entry["ood"] for entry in results["baselines"].values() if entry.get("ood")}
-    return {**beside, **ood_reports(results["ood"], METHODS[results["method"]["name"]].info.label)}
+    """The OOD reports of a run by the title of their row: those of the baselines, then those of the method."""
+    baselines = {entry["title"]: entry["ood"] for entry in results["baselines"].values() if entry.get("ood")}
+    return {**baselines, **ood_reports(results["ood"], METHODS[results["method"]["name"]].info.label)}
 
 
-def render_ood(found: dict[str, dict[str, Any]], detailed: dict[str, Any]) -> str:
-    """Markdown of a table of reports by title, and of the single sets of one of them."""
-    parts = [markdown(ood_tables.rows(found)), ood_tables.note(detailed)]
+def render_ood(reports: dict[str, dict[str, Any]], detailed: dict[str, Any]) -> str:
+    """Markdown tables of OOD reports.
+
+    Args:
+        reports: the reports by the title of their row in the first table.
+        detailed: the report whose sets and corruptions have tables of their own.
+    """
+    parts = [markdown(ood_tables.rows(reports)), ood_tables.note(detailed)]
     for title, table in (
         ("Sets of other classes", ood_tables.semantic_rows(detailed)),
         ("Corruptions", ood_tables.corruption_rows(detailed)),

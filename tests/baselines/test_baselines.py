@@ -115,12 +115,15 @@ def test_the_probe_reads_other_kinds_of_sources(family, setting):
 
 def test_a_probe_of_texts_as_they_are_on_a_dual_encoder_is_refused(tmp_path):
     recipe = SimpleNamespace(source={"name": tiny_dual.save_source(tmp_path / "source", "clip")}, source_kwargs={})
-    with pytest.raises(InputError, match="A dual source takes no texts as they are: give the baseline tokens: target"):
+    with pytest.raises(
+        InputError,
+        match="A source of kind 'dual' does not take texts as they are: give the baseline the option tokens: target",
+    ):
         inputs_for(SimpleNamespace(recipe=recipe, task=SimpleNamespace(modality=TEXT)), untrained=False)
 
 
 def test_a_probe_of_what_the_source_does_not_offer_is_refused(setting):
-    with pytest.raises(InputError, match="A causal_lm source does not offer reads='first'"):
+    with pytest.raises(InputError, match="reads 'first', and a source of kind 'causal_lm' has no such output"):
         run("linear_probe", setting("gpt2"), reads="first")
 
 
@@ -247,7 +250,7 @@ def test_a_third_party_baseline_is_run_by_its_name(source_folder, csv_file, tmp_
     assert results["baselines"]["toy_always_first"]["test"]["accuracy"]["mean"] == 0.5
 
 
-def test_the_probe_can_read_all_tokens_side_by_side(setting):
+def test_the_probe_can_read_all_tokens_concatenated(setting):
     made = setting(task={"max_train": 80, "max_length": 6})
     outcome = run("linear_probe", made, reads="tokens", strengths=[1.0])
     assert outcome.trainable == 6 * 32 + 1
@@ -255,12 +258,12 @@ def test_the_probe_can_read_all_tokens_side_by_side(setting):
     assert outcome.test.shape == (len(made.splits["test"]), 2)
 
 
-def test_tokens_side_by_side_are_cut_or_filled_to_one_length():
-    from hf_reprogram.baselines.linear_probe import _side_by_side
+def test_tokens_concatenated_are_cut_or_filled_to_one_length():
+    from hf_reprogram.baselines.linear_probe import _concatenated
 
     states = np.arange(12.0).reshape(1, 3, 4)
-    assert _side_by_side(states, 2).tolist() == [list(range(8))]
-    assert _side_by_side(states, 4).tolist() == [[*range(12), 0, 0, 0, 0]]
+    assert _concatenated(states, 2).tolist() == [list(range(8))]
+    assert _concatenated(states, 4).tolist() == [[*range(12), 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

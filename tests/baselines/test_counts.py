@@ -249,15 +249,15 @@ def test_options_that_cannot_work_are_refused(options, sentence):
 
 
 def test_texts_shorter_than_k_are_refused():
-    with pytest.raises(InputError, match="strings of 20 letters, and every training text is shorter"):
+    with pytest.raises(InputError, match="k of counts is 20, and every training text is shorter"):
         run("single_label_classification", ["no", "yes"], lambda i, _: i % 2, k=[20])
 
 
 @pytest.mark.parametrize(
     ("task", "options", "sentence"),
     [
-        ({"problem": "infilling"}, {}, "counts cannot guess hidden letters"),
-        ({"dataset": "antibodies", "name": "hcdr3"}, {}, "counts cannot guess hidden letters"),
+        ({"problem": "infilling"}, {}, "counts cannot predict hidden letters"),
+        ({"dataset": "antibodies", "name": "hcdr3"}, {}, "counts cannot predict hidden letters"),
         ({"problem": "token_classification"}, {"features": "morgan"}, "features: morgan describes a whole text"),
         (
             {"dataset": "proteins", "name": "secondary_structure"},
@@ -311,5 +311,5 @@ def test_words_are_classified():
 
 
 def test_texts_without_words_are_refused():
-    with pytest.raises(InputError, match="finds no word"):
+    with pytest.raises(InputError, match="have no word"):
         word_weights({"train": ["!", "?"]})

@@ -230,7 +230,7 @@ def test_an_empty_text_of_a_source_without_special_tokens_is_defined(setting, ru
 @pytest.mark.parametrize("name", ["from_scratch", "fine_tuning"])
 def test_the_sources_tokens_are_refused_where_each_letter_has_a_label(name, setting):
     for problem, method in (("token_classification", "r2dl"), ("infilling", "reprogbert")):
-        with pytest.raises(InputError, match=f"of a {problem.replace('_', ' ')} needs the tokens that have the labels"):
+        with pytest.raises(InputError, match=f"In the problem {problem!r} the method's tokens have the labels"):
             setting(problem, method=method, baselines=[{name: {"tokens": "source"}}])
         setting(problem, method=method, baselines=[{name: {"tokens": "target"}}])
 

@@ -52,5 +52,5 @@ def test_it_learns_a_task_of_texts_beside_a_method(source_folder, csv_file, tmp_
 def test_one_answer_a_token_is_refused():
     task = {"dataset": "x.csv", "text": "sequence", "label": "states", "problem": "token_classification"}
     method = {"name": "r2dl", "tokenizer": "residues"}
-    with pytest.raises(InputError, match="one answer a text"):
+    with pytest.raises(InputError, match="one label per text"):
         make_recipe({"source": "nowhere", "method": method, "task": task, "baselines": ["small_network"]})

@@ -49,7 +49,7 @@ def test_another_task_and_overrides(finished, tmp_path):
 
 
 def test_labels_in_another_order_are_refused_with_both(finished):
-    with pytest.raises(InputError, match="labels are bad, good, the task's good, bad"):
+    with pytest.raises(InputError, match="labels are bad, good, and those of the task are good, bad"):
         evaluate(finished.folder, overrides=["task.labels=[good, bad]"])
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_split_is_refused(finished):
 def test_an_adapter_without_a_recipe_asks_for_one(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "copy")
     (tmp_path / "copy" / "recipe.json").unlink()
-    with pytest.raises(InputError, match=r"has no recipe\.json: say what to score it on with --recipe"):
+    with pytest.raises(InputError, match=r"has no recipe\.json: name the task to score with --recipe"):
         evaluate(tmp_path / "copy")
 
 
@@ -125,7 +125,7 @@ def test_a_regression_predicts_a_number(source_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("lines", "sentence"),
-    [(["", "  "], "There is nothing to classify"), (["a\tb", "c"], "Some lines have a pair and some have none")],
+    [(["", "  "], "Every line is empty"), (["a\tb", "c"], "Some lines have a pair and some have none")],
 )
 def test_texts_that_cannot_be_classified_are_refused(lines, sentence, finished):
     with pytest.raises(InputError, match=sentence):

@@ -211,7 +211,7 @@ def test_predictions_are_the_models_own(run, tmp_path):
         ("table", ["1,2,x"], "'1,2,x' is no row of numbers separated by commas"),
         ("table", ["1,2,3", "1,2"], "There are rows of 3 and of 2 numbers"),
         ("table", ["1,2"], "give (rows, 3) numbers"),
-        ("images", ["  "], "There is nothing to classify"),
+        ("images", ["  "], "Every line is empty"),
     ],
 )
 def test_lines_that_cannot_be_read_are_refused(kind, lines, said, run_on):

@@ -42,7 +42,7 @@ def test_a_wheel_holds_its_recipes_inside_the_package(tmp_path, monkeypatch):
 
 def test_a_package_without_recipes_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "_PACKAGE", tmp_path / "package")
-    with pytest.raises(InputError, match="There are no recipes in"):
+    with pytest.raises(InputError, match="The package in .* has no recipes"):
         library.names()
 
 
@@ -97,7 +97,7 @@ def test_copy_brings_the_script_that_a_recipe_needs_and_overwrites_nothing(elsew
     assert load_recipe("mine/amp_modlamp.yaml").method["name"] == "r2dl"
     printed(capsys, "recipes", "copy", "peptides/amp", "mine")
     (elsewhere / "mine" / "amp_modlamp.yaml").unlink()
-    with pytest.raises(InputError, match=r"prepare_modlamp.py' is there already"):
+    with pytest.raises(InputError, match=r"prepare_modlamp.py' exists already"):
         library.copy("peptides/amp_modlamp", "mine")
     assert not (elsewhere / "mine" / "amp_modlamp.yaml").exists()
 

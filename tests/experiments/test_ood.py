@@ -144,7 +144,7 @@ def test_sets_are_looked_at_before_anything_is_trained(world, tmp_path):
 def test_a_recipe_of_texts_or_with_an_unknown_key_is_refused(world, csv_file, tmp_path):
     with pytest.raises(InputError, match="'semantics': did you mean 'semantic'"):
         recipe(world, tmp_path, ood={"semantics": {}})
-    with pytest.raises(InputError, match=r"The recipe's ood must be a mapping of keys to values, not \['dtd'\]"):
+    with pytest.raises(InputError, match=r"The recipe's ood is \['dtd'\]: give a mapping"):
         recipe(world, tmp_path, ood=["dtd"])
     task = {"dataset": str(csv_file), "text": "sentence", "label": "kind"}
     with pytest.raises(InputError, match="ood is for images with one class each, and this is a task of texts"):

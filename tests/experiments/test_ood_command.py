@@ -44,9 +44,11 @@ def test_sets_named_on_the_command_line_take_the_place_of_the_recipes(whole_run,
 def test_an_adapter_without_a_recipe_is_told_what_it_was_trained_for(whole_run, world, copied, tmp_path):
     (copied / "recipe.json").unlink()
     covariate, semantic = [f"large={world.folder / 'large'}"], [f"noise={world.folder / 'noise'}"]
-    with pytest.raises(InputError, match=r"has no recipe\.json: say what it was trained for with --id or --recipe"):
+    with pytest.raises(
+        InputError, match=r"has no recipe\.json: name the task that it was trained for with --id or --recipe"
+    ):
         report_on(copied, semantic=semantic)
-    with pytest.raises(InputError, match=r"There is nothing to compare .* with: give --covariate NAME=DATASET"):
+    with pytest.raises(InputError, match=r"No sets were named to evaluate .* on: give --covariate NAME=DATASET"):
         report_on(copied, inside=world.task["dataset"])
     record, _, _ = report_on(copied, None, world.task["dataset"], covariate, semantic)
     assert record["task"] == "halves"
@@ -81,10 +83,10 @@ def test_an_adapter_of_digits_without_a_download(world, tmp_path):
         ({"overrides": ["training.bf16=true"]}, "Unknown section 'training': choose one of 'ood', 'task'"),
         (
             {"overrides": ["task.labels=[below, above]"]},
-            "The adapter's labels are above, below, the task's below, above",
+            "The adapter's labels are above, below, and those of the task are below, above",
         ),
         ({"overrides": ["ood.alphas=[0, 1]"]}, r"ood\.alphas are shares of a zero-shot branch"),
-        ({"inside": "digits"}, "The adapter's labels are above, below, the task's 0, 1"),
+        ({"inside": "digits"}, "The adapter's labels are above, below, and those of the task are 0, 1"),
     ],
 )
 def test_what_cannot_be_reported_on_is_refused(given, said, whole_run, tmp_path):
@@ -139,7 +141,7 @@ def test_alphas_are_not_chosen_on_images_that_may_have_been_trained_on(swept_ada
         assert "alphas" not in record
     (folder / "recipe.json").unlink()
     covariate, alphas = [f"large={world.folder / 'large'}"], ["ood.alphas=[0, 1]"]
-    with pytest.raises(InputError, match="is known of the task in its recipe alone"):
+    with pytest.raises(InputError, match="are known only for the task of its own recipe"):
         report_on(folder, tmp_path / "report", world.task["dataset"], covariate, overrides=alphas)
     record, _, _ = report_on(folder, tmp_path / "report", recipe=other)  # nothing else says what it was trained on
     assert len(record["alphas"]) == 2

@@ -124,8 +124,8 @@ REFUSED = [
     ({"method": {"num_prompts": 3}}, "The recipe's method has no name"),
     ({"source": {"dtype": "bfloat16"}}, "The recipe's source has no name"),
     ({"task": {}}, "has no dataset"),
-    ({"task": None}, "The recipe's task must be a mapping"),
-    ({"training": [1]}, "The recipe's training must be a mapping"),
+    ({"task": None}, "The recipe's task is None: give a mapping"),
+    ({"training": [1]}, "The recipe's training is [1]: give a mapping"),
     ({"source": ["a"]}, "source"),
     ({"method": 5}, "method"),
     ({"baselines": "majority"}, "baselines is 'majority'"),
@@ -142,7 +142,7 @@ REFUSED = [
         ({"training": {key: 1}}, f"training.{key} is set by the run itself")
         for key in ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "report_to")
     ],
-    ({"training": {"bf16_full_eval": True}}, "training.bf16_full_eval would round what was trained"),
+    ({"training": {"bf16_full_eval": True}}, "training.bf16_full_eval would round the trained parameters"),
 ]
 
 

@@ -236,7 +236,7 @@ def test_half_precision_runs(how, source_folder, csv_file, tmp_path):
 
 
 def test_a_folder_with_a_run_is_refused_without_resume(finished):
-    with pytest.raises(InputError, match="holds a run already: go on with --resume"):
+    with pytest.raises(InputError, match="holds a run already: continue it with --resume"):
         train(finished.recipe, quiet=True)
 
 
@@ -269,7 +269,7 @@ def test_a_baseline_with_other_options_is_run_again(finished, tmp_path):
 
 def test_a_folder_with_something_else_is_refused(source_folder, csv_file, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="is not empty and holds no run of ours"):
+    with pytest.raises(InputError, match="is not empty and holds no run"):
         runs.run(source_folder("bert"), csv_file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

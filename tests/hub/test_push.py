@@ -111,7 +111,7 @@ def test_the_card_names_the_repository(hub, finished):
 
 
 def test_an_adapter_on_a_folder_asks_what_it_is_on_the_hub(hub, finished):
-    with pytest.raises(InputError, match="which nobody else has: say with source=owner/name"):
+    with pytest.raises(InputError, match="which others do not have: name it on the Hub with source=owner/name"):
         push_adapter(finished.folder, "me/adapter")
     assert hub.created is None
 

@@ -88,7 +88,7 @@ def test_the_confusions_on_test_stand_beside_the_rest(finished):
     assert found["confusion"] == {"labels": ["bad", "good"], "counts": counts}
     right = counts[0][0] + counts[1][1]
     text = describe(found)
-    assert f"test: {right} of {sum(map(sum, counts))} right (a row a true class" in text
+    assert f"test: {right} of {sum(map(sum, counts))} right (one row per true class" in text
     assert f"  bad  {counts[0][0]:>3} {counts[0][1]:>3}\n  good {counts[1][0]:>3} {counts[1][1]:>3}" in text
 
 
@@ -96,7 +96,7 @@ def test_of_many_classes_the_commonest_mistakes_are_named():
     counts = [[0] * 20 for _ in range(20)]
     counts[3][3], counts[3][7], counts[5][1] = 1000, 12, 40
     assert confusion_lines([f"class {i}" for i in range(20)], counts) == [
-        "test: 1,000 of 1,052 right; the commonest mistakes:",
+        "test: 1,000 of 1,052 right; the most frequent mistakes:",
         "      40  class 5 taken for class 1",
         "      12  class 3 taken for class 7",
     ]

@@ -305,12 +305,12 @@ def test_fraud_draws_tables(folder, tmp_path):
 @pytest.mark.parametrize(
     ("task", "baseline", "message"),
     [
-        ({"dataset": "digits"}, "counts", "is for texts, and the task is one of images"),
-        ({"dataset": "digits"}, "from_scratch", "is for texts, and the task is one of images"),
+        ({"dataset": "digits"}, "counts", "reads texts, and the examples of this task are images"),
+        ({"dataset": "digits"}, "from_scratch", "reads texts, and the examples of this task are images"),
         (
             {"dataset": "nyu-mll/glue", "name": "sst2"},
             "raw_linear",
-            "is for images and rows of numbers, and the task is",
+            "reads images and rows of numbers, and the examples",
         ),
     ],
 )
@@ -326,8 +326,8 @@ FRAUD = {"dataset": "tabular", "name": "card_fraud"}
 @pytest.mark.parametrize(
     ("task", "baseline", "message"),
     [
-        (FRAUD, "linear_probe", "give linear_probe tokens: target"),
-        ({**FRAUD, "regression": True}, "source_labels", "the task is a regression: leave it out"),
+        (FRAUD, "linear_probe", "give linear_probe the option tokens: target"),
+        ({**FRAUD, "regression": True}, "source_labels", "the problem of this task is 'regression': leave it out"),
         ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
         ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give a list of whole numbers"),
         ({"dataset": "digits"}, {"linear_probe": {"strengths": []}}, "strengths of linear_probe is"),

@@ -41,7 +41,7 @@ SECTIONS = re.compile(
     r"A frozen .+ reprogrammed with WARP \(.+ 2021\)\..+\n"
     r"## Use\n\n```python\nimport hf_reprogram\nfrom transformers import pipeline\n\n"
     r"classify = pipeline\(\"text-classification\", model=\"me/adapter\"\)\nclassify\(.+\)\n```\n.+"
-    r"## Results\n\n\|  \| accuracy \|.+\n(\|.+\|\n){3,}\n.+in percent, on the test split, which selected nothing.+"
+    r"## Results\n\n\|  \| accuracy \|.+\n(\|.+\|\n){3,}\n.+in percent, on the test split\. Nothing was selected on it.+"
     r"## Data\n\n`.+`.*: [\d,]+ train, [\d,]+ validation, [\d,]+ test examples\. Labels: bad, good\.\n.+"
     r"## Training\n\n\| setting \| value \|\n\|---\|---\|\n(\| .+ \| .+ \|\n)+.+"
     r"## Limits\n\n.+"
@@ -204,11 +204,11 @@ def test_the_example_runs_on_an_adapter_of_its_kind(other, source_folder, tmp_pa
 def test_what_is_predicted_is_said(other):
     kind, results = other
     said = {
-        "several": "Labels, each there or not or missing: bad, good.",
+        "several": "Labels, each of which is present, absent or missing: bad, good.",
         "number": "The label is a number.",
-        "letters": "Labels of a letter: bad, good.",
+        "letters": "Labels per letter: bad, good.",
         "classes": "Labels: bad, good.",
-        "hidden": "What is predicted are hidden tokens.",
+        "hidden": "The model predicts hidden tokens.",
     }
     assert f"test examples. {said[kind]}" in render_card(results, "me/adapter")
 
@@ -278,11 +278,11 @@ def test_a_swept_alpha_is_a_row_of_its_own(shifted):
     card = render_card(shifted, "me/adapter")
     assert "| WARP | 87.5" in card
     assert "| Residual WARP, alpha 0.4 | 87.5" in card
-    assert "Alpha was tried at 0, 0.4: 0.4 was the best on validation of those between 0 and 1." in card
+    assert "The values 0, 0.4 of alpha were tried; 0.4 was the best on validation of those between 0 and 1." in card
     shifted["ood"]["chosen_alpha"] = 0.0
     card = render_card(shifted, "me/adapter")
     assert "WARP, alpha" not in card
-    assert "Alpha was tried at 0, 0.4: 0 was the best on validation." in card
+    assert "The values 0, 0.4 of alpha were tried; 0 was the best on validation." in card
 
 
 def test_without_shifts_there_is_no_such_section(results):
