@@ -41,8 +41,8 @@ def _known_recipes() -> list[str]:
     return names()
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(print_it: bool) -> None:
+    if print_it:
         typer.echo(f"hf-reprogram {__version__}")
         raise typer.Exit
 
@@ -53,20 +53,22 @@ def _options(
         bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """What stands before the commands."""
+    """Options before the command."""
 
 
 RecipeName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a recipe, as listed.", autocompletion=_known_recipes)
 ]
 Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
-Source = Annotated[Optional[str], typer.Option(help="Where the source is, if not where the adapter recorded it.")]
+Source = Annotated[
+    Optional[str], typer.Option(help="Name or folder of the source, if it is not where the adapter recorded it.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no messages.")]
 
 
 @app.command()
 def methods() -> None:
-    """List the methods, the papers they come from, and what each one is made of."""
+    """List the methods with their papers, sources, transforms and mappings."""
     from .methods import METHODS
 
     for name in METHODS.names():
@@ -79,7 +81,7 @@ def methods() -> None:
 
 @recipes.callback()
 def list_recipes(context: typer.Context) -> None:
-    """List the recipes that come with the package, one line each; show or copy one."""
+    """List the recipes that come with the package, one per line; show or copy one."""
     if context.invoked_subcommand is None:
         from .experiments.library import names, summary
 
@@ -97,8 +99,10 @@ def show(name: RecipeName) -> None:
 
 
 @recipes.command()
-def copy(name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")]) -> None:
-    """Copy a recipe, and the script that it needs, into a folder; nothing there is overwritten."""
+def copy(
+    name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to copy into.")]
+) -> None:
+    """Copy a recipe, and the scripts that it needs, into a folder. No file is overwritten."""
     from .experiments.library import copy as copy_recipe
 
     for path in copy_recipe(name, folder):
@@ -109,12 +113,16 @@ def copy(name: RecipeName, folder: Annotated[Path, typer.Argument(metavar="DIR",
 def init(
     data: Annotated[
         str,
-        typer.Argument(help="A csv, tsv, jsonl or parquet file, a folder (with a folder per class, too), or a Hub id."),
+        typer.Argument(
+            help="A csv, tsv, jsonl or parquet file, a folder (also with one folder per class), or a Hub id."
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="The file to write; an existing one is kept.")] = Path("recipe.yaml"),
+    output: Annotated[Path, typer.Option(help="The file to write; an existing file is not overwritten.")] = Path(
+        "recipe.yaml"
+    ),
     source: Annotated[Optional[str], typer.Option(help="Hub id or folder of the source to reprogram.")] = None,
 ) -> None:
-    """Look at data and write a recipe with comments: what each column is, and which method and metric fit."""
+    """Look at data and write a recipe with comments that explain the columns, the method and the metric."""
     from .experiments.draft import write_draft
     from .progress import quiet_libraries
 
@@ -137,13 +145,11 @@ def train(
     set_: Annotated[
         Optional[list[str]], typer.Option("--set", help="Override a key: --set training.learning_rate=1e-2")
     ] = None,
-    output: Annotated[
-        Optional[str], typer.Option(help="Folder for the results; by default runs/NAME OF THE RECIPE.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    output: Annotated[Optional[str], typer.Option(help="Folder for the results; by default runs/RECIPE.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train an adapter from a recipe; writes the adapter, results.json, plots and a model card."""
+    """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
     from .reports.results import markdown, render_ood, rows, run_reports
@@ -152,9 +158,9 @@ def train(
     chosen = load_recipe(recipe, overrides)
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:
-        beyond = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
+        ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
         typer.echo(
-            f"\n{markdown(rows(results))}{beyond}\nThe adapter, results.json and the model card are in {chosen.output}."
+            f"\n{markdown(rows(results))}{ood_tables}\nThe adapter, results.json and the model card are in {chosen.output}."
         )
 
 
@@ -175,7 +181,7 @@ def evaluate(
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score an adapter on a task; prints JSON."""
+    """Score an adapter on a task, and print the scores as JSON."""
     from .experiments.evaluate import evaluate_adapter
 
     typer.echo(json.dumps(evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet), indent=2))
@@ -189,13 +195,14 @@ def ood(
         typer.Option(
             "--id",
             metavar="DATASET",
-            help="What it was trained for; its test split counts. By default the recipe's task.",
+            help="The data set in distribution, whose test split is read; by default that of the recipe.",
         ),
     ] = None,
     covariate: Annotated[
         Optional[list[str]],
         typer.Option(
-            metavar="NAME=DATASET", help="Other examples of the same classes. A colon sets a configuration off."
+            metavar="NAME=DATASET",
+            help="Other examples of the same classes; DATASET:CONFIGURATION names a configuration.",
         ),
     ] = None,
     semantic: Annotated[
@@ -210,15 +217,16 @@ def ood(
         ),
     ] = None,
     set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="Override a key of the two: --set ood.score=energy")
+        Optional[list[str]], typer.Option("--set", help="Override a key of task or ood: --set ood.score=energy")
     ] = None,
     output: Annotated[
-        Optional[Path], typer.Option(help="Folder for ood.json, ood.md and plots; by default ood in the adapter's.")
+        Optional[Path],
+        typer.Option(help="Folder for ood.json, ood.md and plots; by default ood in the adapter's folder."),
     ] = None,
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Report an adapter's accuracy on shifted and corrupted examples, and how well it tells those of other classes."""
+    """Report an adapter's accuracy on shifted and corrupted examples, and its detection of examples of other classes."""
     from .experiments.ood_adapter import ood_adapter
 
     tables, folder = ood_adapter(
@@ -238,7 +246,7 @@ def ood(
 @app.command(cls=_NamesExamples)
 def predict(
     adapter: Adapter,
-    given: Annotated[
+    example: Annotated[
         Optional[list[str]],
         typer.Argument(
             help="One example, whichever the adapter takes: {examples}. Put -- before one that starts with a dash. Without "
@@ -253,17 +261,17 @@ def predict(
     source: Source = None,
     quiet: Quiet = False,
 ) -> None:
-    """Predict for one example or for each line of a file; prints one JSON object per line."""
+    """Predict the label of one example or of each line of a file, and print one JSON object per line."""
     from .experiments.evaluate import predict_lines
 
-    if bool(given) == bool(file):
-        raise InputError("Give either something to classify or --file.")
-    if given and len(given) > 2:
+    if bool(example) == bool(file):
+        raise InputError("Give either an example or --file.")
+    if example and len(example) > 2:
         raise InputError(
-            f"There are {len(given)} examples: give one, or the two parts of a pair, and put what has spaces in quotes."
+            f"There are {len(example)} examples: give one, or the two parts of a pair, and put a part with spaces in quotes."
         )
-    if given:
-        lines = ["\t".join(given)]
+    if example:
+        lines = ["\t".join(example)]
     else:
         try:
             lines = (sys.stdin.read() if str(file) == "-" else Path(str(file)).read_text(encoding="utf-8")).splitlines()
@@ -278,7 +286,7 @@ def inspect(
     adapter: Adapter,
     source: Source = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    top: Annotated[int, typer.Option(help="How many nearest tokens, or source labels of a class, to show.")] = 5,
+    top: Annotated[int, typer.Option(help="The number of nearest tokens, or of source labels per class, to show.")] = 5,
     example: Annotated[
         Optional[str],
         typer.Option(
@@ -290,12 +298,11 @@ def inspect(
     plot: Annotated[
         Optional[Path],
         typer.Option(
-            help="Write a PNG of what the input transform draws of itself: its program, for example, and what that makes "
-            "of the example."
+            help="Write a PNG that shows the input transform, for example its program and the example with it."
         ),
     ] = None,
 ) -> None:
-    """Show parameter counts, the template, vocabulary or program, the label map, and whether prompts matter."""
+    """Show parameter counts, the template, vocabulary or program, the label map, and the effect of prompts."""
     from .inspection.adapter import describe, inspect_adapter
     from .progress import quiet_libraries
 
@@ -307,13 +314,13 @@ def inspect(
 @app.command()
 def push(
     adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
-    repo_id: Annotated[str, typer.Argument(help="Where to, as owner/name.")],
+    repo_id: Annotated[str, typer.Argument(help="The repository, as owner/name.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
     revision: Annotated[Optional[str], typer.Option(help="Branch to push to.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
     message: Annotated[str, typer.Option(help="Commit message.")] = "Upload a reprogramming adapter",
     source: Annotated[
-        Optional[str], typer.Option(help="Hub id of the source, if it was a local copy in training.")
+        Optional[str], typer.Option(help="Hub id of the source, if the adapter was trained on a local copy.")
     ] = None,
 ) -> None:
     """Push an adapter, its tokenizer, card and results to the Hub."""
@@ -327,7 +334,7 @@ def push(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an `InputError` is printed as one sentence and exits with 2."""
+    """Run the command line. An `InputError` is printed as one sentence, and the process exits with status 2."""
     try:
         command: Any = typer.main.get_command(app)
         command(args=arguments, prog_name="hf-reprogram", standalone_mode=True)

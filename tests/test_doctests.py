@@ -14,7 +14,7 @@ import pytest
 import hf_reprogram
 from tests.support import examples
 
-ALONE = ("errors", "options", "files", "registry", "losses", "config", "figures", "hub_arguments", "model")
+ALONE = ("errors", "options", "files", "registry", "losses", "config", "figures", "progress", "hub_arguments", "model")
 
 
 def modules(*rooms: str) -> list[str]:
@@ -29,7 +29,8 @@ def modules(*rooms: str) -> list[str]:
 
 
 COMPLETE = modules("dictionary", "ood", "transforms", "mappings", "methods")
-RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *modules("sources")]
+UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub")
+RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *modules("sources"), *UPPER]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The baselines of a run: each one on every seed, in all processes; what each one found is kept as it comes."""
+"""Run every baseline on every seed, saving each result at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from ..reports.results import summarize
 from ..tasks.shifts import Shifts
 from ..tasks.task import Task
 from .job import Job
-from .ood import asked_of, report_of
+from .ood import options_as_json, report_of
 from .recipe import Recipe
 
 
 def make_baselines(recipe: Recipe) -> dict[str, Baseline]:
-    """The baselines of a recipe by name."""
+    """The baselines of a recipe, with their options, by name.
+
+    >>> from hf_reprogram.experiments.recipe import make_recipe
+    >>> recipe = {"source": "owner/model", "method": "warp", "task": {"dataset": "glue", "name": "rte"}}
+    >>> list(make_baselines(make_recipe({**recipe, "baselines": ["majority", "counts"]})))
+    ['majority', 'counts']
+    """
     return {
         name: BASELINES[name](from_dict(BASELINES[name].Options, options, f"option of {name}"))
         for name, options in recipe.baseline_list()
@@ -35,12 +41,12 @@ def make_baselines(recipe: Recipe) -> dict[str, Baseline]:
 
 @dataclass(frozen=True)
 class BaselineOutcome:
-    """What came of one baseline.
+    """The outcome of one baseline.
 
     Attributes:
-        name: in the registry.
-        records: what `results.json` holds of it, by name; empty if it failed.
-        failure: why it failed, in one sentence; None if it did not.
+        name: its name in the registry.
+        records: its entry of `results.json`, by name; empty if it failed.
+        failure: the reason of its failure in one sentence; None if it did not fail.
     """
 
     name: str
@@ -85,7 +91,7 @@ def run_baselines(
                 chosen = records[0]["chosen"] if records else None
                 path = job.output / "baselines" / f"{name}-{seed}.json"
                 records.append(_seed_record(path, baseline, partial(setting, name, seed, chosen), shifts, job.process))
-        except Exception as error:  # whatever it is, the method's own results and the other baselines stand
+        except Exception as error:  # an error of one baseline must not lose the other results
             yield BaselineOutcome(name, {}, (str(error).strip() or type(error).__name__).splitlines()[0])
             continue
         yield BaselineOutcome(name, {name: _summary(baseline, records, shifts)})
@@ -94,7 +100,7 @@ def run_baselines(
 def _seed_record(
     path: Path, baseline: Baseline, make_setting: Callable[[], Setting], shifts: Shifts | None, process: Any
 ) -> dict[str, Any]:
-    """The record of a baseline on one seed, which the file at `path` holds: the one that is there, or a new one."""
+    """The record of a baseline on one seed, read from the file at `path` or else computed and saved there."""
     options = json.loads(json.dumps(asdict(baseline.options)))
     done = _done(path, shifts, options)
     process.wait_for_everyone()
@@ -109,7 +115,7 @@ def _seed_record(
 
 
 def _summary(baseline: Baseline, records: list[dict[str, Any]], shifts: Shifts | None) -> dict[str, Any]:
-    """What `results.json` holds of a baseline, from its records of all seeds."""
+    """A baseline's entry of `results.json`, from its records of all seeds."""
     summary = {
         "title": baseline.title,
         "validation": summarize([record["validation"] for record in records]),
@@ -124,17 +130,17 @@ def _summary(baseline: Baseline, records: list[dict[str, Any]], shifts: Shifts |
 
 
 def _done(path: Path, shifts: Shifts | None, options: dict[str, Any]) -> bool:
-    """Whether a baseline's record of a seed with these options is there, with a report on these sets if there are some."""
+    """Whether a file holds a record with these options and, if there are `shifts`, with a report on these sets."""
     if not path.exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     if record.get("options") != options:
         return False
-    return shifts is None or record.get("ood", {}).get("asked") == asked_of(shifts, alphas=False)
+    return shifts is None or record.get("ood", {}).get("asked") == options_as_json(shifts, alphas=False)
 
 
 def _record(outcome: Outcome, task: Task, splits: Any, shifts: Shifts | None) -> dict[str, Any]:
-    """A baseline's record for one seed."""
+    """The record of a baseline's outcome on one seed."""
     record: dict[str, Any] = {"trainable": outcome.trainable, "seconds": outcome.seconds, "chosen": outcome.chosen}
     for split, logits in (("validation", outcome.validation), ("test", outcome.test)):
         labels = outcome.labels[split] if outcome.labels else np.asarray(splits[split]["label"])
@@ -142,5 +148,5 @@ def _record(outcome: Outcome, task: Task, splits: Any, shifts: Shifts | None) ->
     if shifts:
         labels = np.asarray(splits["test"]["label"])
         report = report_of(shifts, outcome.test, labels, outcome.extra) if outcome.extra else None
-        record["ood"] = {"asked": asked_of(shifts, alphas=False), "report": report}
+        record["ood"] = {"asked": options_as_json(shifts, alphas=False), "report": report}
     return record

@@ -1,4 +1,4 @@
-"""Scoring and applying an adapter after training."""
+"""Evaluating a trained adapter, and predicting with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,22 @@ from .recipe import apply_overrides, load_recipe, make_recipe
 def evaluate_adapter(
     adapter: str, recipe: str | os.PathLike | None, overrides: list[str], split: str, source: str | None, quiet: bool
 ) -> dict[str, Any]:
-    """Metrics of an adapter on a split of a recipe's task; by default of the recipe in its own folder."""
+    """Score an adapter on a task.
+
+    Args:
+        adapter: a folder or a Hub id.
+        recipe: the file or the name of a recipe whose task is scored; None for the recipe in the adapter's folder.
+        overrides: changes of the recipe, such as "task.max_test=500".
+        split: "validation" or "test".
+        source: the name or folder of the source, if it is not where the adapter recorded it.
+        quiet: show no progress bars and no messages.
+
+    Returns:
+        `task`, `split`, the number of `examples`, and the metrics.
+
+    Raises:
+        InputError: there is no such adapter, recipe or split, or the task does not fit the adapter.
+    """
     if split not in ("validation", "test"):
         raise unknown("split", split, ("validation", "test"))
     quiet_libraries(quiet)
@@ -32,7 +47,7 @@ def evaluate_adapter(
     else:
         values = recorded(adapter, "recipe.json")
         if values is None:
-            raise InputError(f"{adapter!r} has no recipe.json: say what to score it on with --recipe.")
+            raise InputError(f"{adapter!r} has no recipe.json: name the task to score with --recipe.")
         apply_overrides(values, overrides)
         chosen = make_recipe(values)
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
@@ -46,74 +61,90 @@ def evaluate_adapter(
 
 
 def task_of(model: Any, options: TaskOptions) -> Task:
-    """A task's data, for an adapter of its own kind and with its labels.
+    """Load a task, and check that it fits an adapter.
+
+    Args:
+        model: the adapter's `ReprogrammedModel`.
+        options: the task section of a recipe.
 
     Raises:
-        InputError: the adapter takes something else, or has other labels, or these in another order.
+        InputError: the adapter takes another modality, has other labels, or has the labels in another order.
     """
     task = load_task(options)
     if task.modality.takes != model.transform.takes:
         raise InputError(
             f"The adapter takes {modality_taking(model.transform.takes).noun}, and {task.title!r} holds {task.modality.noun}: "
-            "name a task of its own kind."
+            "give a task with examples of the same kind."
         )
     if task.labels and model.label_names != task.labels:
         raise InputError(
-            f"The adapter's labels are {', '.join(model.label_names)}, the task's {', '.join(task.labels)}: give "
-            "task.labels in the adapter's order."
+            f"The adapter's labels are {', '.join(model.label_names)}, and those of the task are {', '.join(task.labels)}: "
+            "give task.labels in the adapter's order."
         )
     return task
 
 
 def seed_of(adapter: str) -> int:
-    """The seed whose run an adapter is, which drew its few-shot validation examples: of a whole run, or of a seed's folder."""
+    """The seed of the run that trained an adapter, which also drew its few-shot validation examples; 0 if it is unknown.
+
+    Args:
+        adapter: the output folder of a run, the folder of one of its seeds, or a Hub id.
+    """
     for name, key in (("results.json", "best_seed"), ("fit.json", "seed")):
-        found = recorded(adapter, name)
-        if found is not None:
-            return found[key]
+        record = recorded(adapter, name)
+        if record is not None:
+            return record[key]
     return 0
 
 
 def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
-    """A record for each line: what stands in it, and what the adapter predicts.
+    """Predict the label of each line.
 
-    A line holds one example, as `Modality.parse` of the adapter's modality reads it. The prediction is the label with its
-    probability, a number, the probability of each of several labels, or with one label per token the tokens and their labels;
-    an adapter that fills masks gives the filled text.
+    Args:
+        adapter: a folder or a Hub id.
+        lines: one example per line, in the form that `Modality.parse` of the adapter's modality reads. Empty lines are
+            skipped.
+        source: the name or folder of the source, if it is not where the adapter recorded it.
+        quiet: show no progress bars and no messages.
+
+    Returns:
+        One record per line, with the example and the prediction: `label` and `score`, its probability; `value` for a
+        regression; `scores`, the probability of each label of a multi-label problem; `tokens` and `labels` for one label per
+        token; or `filled`, the completed text, for an adapter that predicts masked tokens.
 
     Raises:
-        InputError: there is no line, or one that the adapter cannot take.
+        InputError: all lines are empty, or the adapter cannot take one of them.
     """
     quiet_libraries(quiet)
     lines = [line for line in lines if line.strip()]
     if not lines:
-        raise InputError("There is nothing to classify: every line is empty.")
+        raise InputError("Every line is empty: give at least one input.")
     model, processor = load_adapter(adapter, source)
     modality = modality_taking(model.transform.takes)
-    given = modality.parse(lines)
+    records = modality.parse(lines)
     if modality.letters and processor.mask_token is not None and model.mapping.reads == "decoder":
-        masked = [record[modality.column] for record in given]
+        masked = [record[modality.column] for record in records]
         filled = infill(model, processor, masked)
         return [{modality.column: text, "filled": whole} for text, whole in zip(masked, filled, strict=True)]
-    data = encode({"given": modality.as_split(given)}, processor)["given"]
+    data = encode({"input": modality.as_split(records)}, processor)["input"]
     logits = predict_logits(model, processor, data, quiet=quiet)
     ids = data["input_ids"] if logits.ndim == 3 else [None] * len(logits)
-    rows = zip(given, logits.astype(np.float64), ids, strict=True)
+    rows = zip(records, logits.astype(np.float64), ids, strict=True)
     return [{**record, **_prediction(model, processor, row, tokens)} for record, row, tokens in rows]
 
 
 def _prediction(model: Any, processor: Any, logits: np.ndarray, ids: list[int] | None) -> dict[str, Any]:
-    """What the logits (labels,) or (tokens, labels) of one example say; `ids` are its tokens."""
+    """The prediction from the logits (labels,) or (tokens, labels) of one example; `ids` are its token ids."""
     if model.config.problem_type == "regression":
         return {"value": float(logits[0])}
     if model.config.problem_type == "multi_label_classification":
         return {"scores": dict(zip(model.label_names, (1 / (1 + np.exp(-logits))).tolist(), strict=True))}
     if ids is not None:
         special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
-        kept = [place for place, index in enumerate(ids) if index not in special]
+        kept = [position for position, index in enumerate(ids) if index not in special]
         return {
-            "tokens": processor.convert_ids_to_tokens([ids[place] for place in kept]),
-            "labels": [model.label_names[int(logits[place].argmax())] for place in kept],
+            "tokens": processor.convert_ids_to_tokens([ids[position] for position in kept]),
+            "labels": [model.label_names[int(logits[position].argmax())] for position in kept],
         }
     probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     return {"label": model.label_names[int(logits.argmax())], "score": float(probabilities.max())}

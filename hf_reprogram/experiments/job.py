@@ -1,4 +1,4 @@
-"""What the runs of one recipe share, and what a finished run is."""
+"""The job of running a recipe, and the result of one of its seeds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """What all runs of a recipe share.
+    """Everything that all seeds of a recipe share.
 
     Attributes:
-        recipe: what to run.
-        task: its data.
-        output: the folder of all runs.
-        process: accelerate's state.
-        resume: whether a run that was cut short goes on from its last checkpoint.
-        quiet: no progress bars and no warnings.
+        recipe: the recipe.
+        task: its loaded task.
+        output: the output folder.
+        process: accelerate's `PartialState`.
+        resume: whether an interrupted run continues from its last checkpoint.
+        quiet: show no progress bars and no warnings.
     """
 
     recipe: Recipe
@@ -36,9 +36,9 @@ class SeedRun:
     """A finished run of one seed.
 
     Attributes:
-        seed: of the run.
-        folder: with its adapter.
-        result: what `fit.json` and `test.json` hold.
+        seed: the seed.
+        folder: the folder of its adapter.
+        result: the content of `fit.json` and `test.json`.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""`hf-reprogram ood`: accuracy under shift and OOD detection of a finished adapter of images."""
+"""The command `hf-reprogram ood`: accuracy under shift and OOD detection of a trained adapter of images."""
 
 from __future__ import annotations
 
@@ -35,23 +35,27 @@ def ood_adapter(
     source: str | None = None,
     quiet: bool = False,
 ) -> tuple[str, Path]:
-    """Write `ood.json`, `ood.md` and plots on an adapter; returns the tables and the folder.
+    """Evaluate an adapter in and out of distribution, and write `ood.json`, `ood.md` and plots.
 
     Args:
-        adapter: folder or Hub id.
-        inside: the data set in distribution, DATASET or DATASET:CONFIGURATION, of which the test split counts; by default the
-            recipe's. Where the recipe names the same one, all of its section `task` is taken.
-        covariate, semantic: sets, NAME=DATASET or NAME=DATASET:CONFIGURATION.
-        recipe: whose sections `task` and `ood` are taken, by default the one beside the adapter; of that one `ood` is taken
-            only where no set is given.
-        overrides: of the two sections, such as `ood.score=energy`.
-        output: by default `ood` in the adapter's folder, or here for an adapter of the Hub.
-        source: where the source is, if not where the adapter recorded it.
-        quiet: no progress bars.
+        adapter: a folder or a Hub id.
+        inside: the data set in distribution, as DATASET or DATASET:CONFIGURATION, whose test split is read; None for the
+            recipe's. If it is the data set of the recipe, the whole section `task` of the recipe is used.
+        covariate, semantic: sets, as NAME=DATASET or NAME=DATASET:CONFIGURATION.
+        recipe: the recipe whose sections `task` and `ood` are used; None for the recipe in the adapter's folder, whose section
+            `ood` is used only if `covariate` and `semantic` are empty.
+        overrides: changes of the two sections, such as "ood.score=energy".
+        output: the folder to write into; None for `ood` in the adapter's folder, or in the current folder for an adapter of
+            the Hub.
+        source: the name or folder of the source, if it is not where the adapter recorded it.
+        quiet: show no progress bars.
+
+    Returns:
+        The tables as Markdown, and the folder.
 
     Raises:
-        InputError: there is nothing to compare with, something cannot be used, or alphas are to be chosen and it is not known
-            which images the adapter was not trained on.
+        InputError: there are no sets, a set or an option cannot be used, or alphas are to be chosen and the images that
+            trained the adapter are not known.
     """
     quiet_libraries(quiet)
     own = recorded(adapter, "recipe.json")
@@ -62,17 +66,17 @@ def ood_adapter(
     for section in values:
         if section not in known:
             raise unknown("section", section, known)
-    asked = from_dict(ShiftOptions, values["ood"], "key of ood")
+    shift_options = from_dict(ShiftOptions, values["ood"], "key of ood")
     options = from_dict(TaskOptions, values["task"], "key of task")
-    if asked.alphas:
+    if shift_options.alphas:
         _check_validation(options, own["task"] if own else chosen.task if chosen else None)
     if inside is not None and task_modality(options) is None:
-        setattr(options, IMAGE.column, [IMAGE.column])  # as a folder of images has it
+        setattr(options, IMAGE.column, [IMAGE.column])  # the column of a folder of images
     model, processor = load_adapter(adapter, source, chosen.source_kwargs if chosen and recipe is None else None)
-    check_alphas(model.mapping, asked.alphas)
+    check_alphas(model.mapping, shift_options.alphas)
     task = task_of(model, options)
-    shifts = load_shifts(asked, task)
-    validation = task.splits(seed_of(adapter))["validation"] if asked.alphas else None
+    shifts = load_shifts(shift_options, task)
+    validation = task.splits(seed_of(adapter))["validation"] if shift_options.alphas else None
     bf16 = bool(chosen and chosen.training.get("bf16"))
     record = adapter_record(model, processor, task, shifts, validation, bf16=bf16, quiet=quiet)
     tables = render_ood(ood_reports(summarize_ood([record], shifts, task), "adapter"), record["report"])
@@ -86,45 +90,47 @@ def ood_adapter(
 def _sections(
     adapter: str,
     chosen: Recipe | None,
-    given: bool,
+    from_user: bool,
     inside: str | None,
     covariate: Sequence[str],
     semantic: Sequence[str],
 ) -> dict[str, Any]:
-    """The sections `task` and `ood` as plain data; a recipe is `given`, or is the one beside the adapter."""
+    """The sections `task` and `ood` as plain data; the recipe is `from_user`, or it is the one in the adapter's folder."""
     if inside is None and chosen is None:
-        raise InputError(f"{adapter!r} has no recipe.json: say what it was trained for with --id or --recipe.")
+        raise InputError(
+            f"{adapter!r} has no recipe.json: name the task that it was trained for with --id or --recipe."
+        )
     task = dict(chosen.task) if chosen else {}
     if inside is not None:
         address = {"name": None, **_address(inside)}
         task = task if all(task.get(key) == value for key, value in address.items()) else address
-    ood = dict(chosen.ood or {}) if chosen and (given or not (covariate or semantic)) else {}
+    ood = dict(chosen.ood or {}) if chosen and (from_user or not (covariate or semantic)) else {}
     for key, sets in (("covariate", covariate), ("semantic", semantic)):
         if sets:
             named = [_named(text, key) for text in sets]
             names = [name for name, _ in named]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise InputError(f"--{key} names {twice[0]!r} twice: every set needs a name of its own.")
+                raise InputError(f"--{key} names {twice[0]!r} twice: give every set a name of its own.")
             ood[key] = dict(named)
     if not ood:
         raise InputError(
-            f"There is nothing to compare {adapter!r} with: give --covariate NAME=DATASET or --semantic NAME=DATASET, or a "
+            f"No sets were named to evaluate {adapter!r} on: give --covariate NAME=DATASET or --semantic NAME=DATASET, or a "
             "recipe with a section ood."
         )
     return {"task": task, "ood": ood}
 
 
 def _check_validation(options: TaskOptions, trained: dict[str, Any] | None) -> None:
-    """Raise `InputError` unless a task's validation split is the one that the training of an adapter left out."""
+    """Raise `InputError` unless a task's validation split is the one on which the adapter was not trained."""
     if trained is not None:
-        # These say nothing of which images are trained on.
+        # These options do not change which images are trained on.
         free: Any = {"max_test": None, "max_length": None, "metrics": None}
         if replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free):
             return
     raise InputError(
-        "ood.alphas are chosen on validation images, and which images this adapter was not trained on is known of the task in "
-        "its recipe alone: name that one, or leave alphas out with --set ood.alphas=[]."
+        "ood.alphas are chosen on validation images that the adapter was not trained on, and these are known only for the task "
+        "of its own recipe: give that task, or leave alphas out with --set ood.alphas=[]."
     )
 
 
@@ -136,7 +142,7 @@ def _named(text: str, option: str) -> tuple[str, dict[str, Any]]:
 
 
 def _address(text: str) -> dict[str, Any]:
-    """A data set, and after a colon its configuration."""
+    """The address of a data set: DATASET, or DATASET:CONFIGURATION."""
     if Path(text).exists() or ":" not in text:
         return {"dataset": text}
     dataset, _, name = text.rpartition(":")

@@ -1,15 +1,15 @@
-"""Recipes: what to train, on what, and how, as one YAML file.
+"""Recipes: source, method, task and training of a run in one YAML file.
 
     source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, revision: ...}
     method: {name: warp, num_prompts: 20}
     task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.options.TaskOptions
-    training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; the method's defaults stand below them
+    training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
     seeds: [0, 1, 2]
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
 
-Everything is checked before anything is loaded: an unknown key is refused with the nearest valid one.
+Everything is checked before anything is loaded. An unknown key is refused with the nearest valid one.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        source: `name`, optionally `kind`, and whatever else goes to the source's `from_pretrained`.
+        source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`.
         method: `name` and the method's options.
-        task: the data.
+        task: the section of the data, see `hf_reprogram.tasks.options.TaskOptions`.
         training: fields of `TrainingArguments`.
-        seeds: one run each; the adapter kept is the one with the best validation score.
+        seeds: one run per seed; the adapter of the seed with the best validation score is kept.
         baselines: names, or `{name: {option: value}}`.
-        sweep: dotted keys with the values to try; the combination with the best validation score on the first seed wins.
-        ood: shifted images and images of other classes, to be predicted after the test split.
+        sweep: dotted keys with lists of values. The combination with the best validation score on the first seed is used.
+        ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
         init_from: an adapter to start from (two-stage training).
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
-        output: folder; by default `runs/<name of the recipe file>`.
+        output: the output folder; by default `runs/<name of the recipe file>`.
     """
 
     source: dict[str, Any]
@@ -81,7 +81,7 @@ class Recipe:
         if not isinstance(self.baselines, list):
             raise InputError(f"baselines is {self.baselines!r}: give a list of names.")
         if self.cache_text is not None and (isinstance(self.cache_text, str) or not self.cache_text > 0):
-            raise InputError(f"cache_text is {self.cache_text!r}: give GiB of memory, more than 0.")
+            raise InputError(f"cache_text is {self.cache_text!r}: give a number of GiB above 0.")
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         for section, value in (("source", self.source), ("method", self.method)):
@@ -92,7 +92,7 @@ class Recipe:
         for section in ("task", "training", "sweep"):
             if not isinstance(getattr(self, section), dict):
                 raise InputError(
-                    f"The recipe's {section} must be a mapping of keys to values, not {getattr(self, section)!r}."
+                    f"The recipe's {section} is {getattr(self, section)!r}: give a mapping of keys to values."
                 )
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
@@ -108,10 +108,10 @@ class Recipe:
         known = _training_fields()
         for key in self.training:
             if key in _RESERVED:
-                raise InputError(f"training.{key} is set by the run itself: leave it out of the recipe.")
+                raise InputError(f"training.{key} is set by the run itself: leave it out.")
             if key in _ROUNDS and self.training[key]:
                 raise InputError(
-                    f"training.{key} would round what was trained, for good: leave it out, and set bf16 or fp16."
+                    f"training.{key} would round the trained parameters permanently: leave it out, and set bf16 or fp16."
                 )
             if key not in known:
                 raise unknown("key of training", key, known)
@@ -124,7 +124,7 @@ class Recipe:
             BASELINES[name](from_dict(BASELINES[name].Options, options, f"option of {name}")).check(self)
         for key, values in self.sweep.items():
             if key.partition(".")[0] not in ("method", "training"):
-                raise InputError(f"sweep.{key} cannot be swept: keys of method and training can.")
+                raise InputError(f"sweep.{key} cannot be swept: give keys of method and training.")
             if not isinstance(values, list) or not values:
                 raise InputError(f"sweep.{key} is {values!r}: give a list of values to try.")
             for value in values:
@@ -132,7 +132,7 @@ class Recipe:
 
     @property
     def source_kwargs(self) -> dict[str, Any]:
-        """What goes to the source's `from_pretrained`."""
+        """Arguments of the source's `from_pretrained`."""
         return {key: value for key, value in self.source.items() if key not in ("name", "kind")}
 
     @property
@@ -142,7 +142,7 @@ class Recipe:
 
     @property
     def training_arguments(self) -> dict[str, Any]:
-        """The recipe's `TrainingArguments` over the method's."""
+        """The method's `TrainingArguments`, overridden by the recipe's."""
         from ..methods import METHODS
 
         method = METHODS[self.method["name"]]
@@ -151,54 +151,57 @@ class Recipe:
 
     @property
     def task_options(self) -> TaskOptions:
-        """The task section, checked."""
+        """The checked task section."""
         return from_dict(TaskOptions, self.task, "key of task")
 
     @property
     def shift_options(self) -> ShiftOptions | None:
-        """The ood section, checked; None if there is none."""
+        """The checked `ood` section; None if there is none."""
         if self.ood is None:
             return None
         if not isinstance(self.ood, dict):
-            raise InputError(f"The recipe's ood must be a mapping of keys to values, not {self.ood!r}.")
+            raise InputError(f"The recipe's ood is {self.ood!r}: give a mapping of keys to values.")
         return from_dict(ShiftOptions, self.ood, "key of ood")
 
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
-        """Baselines as (name, options)."""
-        found: list[tuple[str, dict[str, Any]]] = []
+        """The baselines as pairs of name and options."""
+        pairs: list[tuple[str, dict[str, Any]]] = []
         for entry in self.baselines:
             if isinstance(entry, str):
-                found.append((entry, {}))
+                pairs.append((entry, {}))
             elif isinstance(entry, dict) and len(entry) == 1:
                 name, options = next(iter(entry.items()))
                 if not isinstance(options, dict | None):
                     raise InputError(f"The baseline {name!r} has the options {options!r}: write {{option: value}}.")
-                found.append((name, dict(options or {})))
+                pairs.append((name, dict(options or {})))
             else:
                 raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
-        return found
+        return pairs
 
     def with_values(self, values: dict[str, Any]) -> Recipe:
-        """A copy with some keys set, dotted as in `training.learning_rate`, and nothing left to sweep."""
+        """A copy without a sweep and with some values changed, by dotted keys such as `training.learning_rate`."""
         plain = {**asdict(self), "sweep": {}}
         for dotted, value in values.items():
             _set(plain, dotted, value)
         return make_recipe(plain)
 
     def grid(self) -> list[dict[str, Any]]:
-        """Every combination of the sweep's values, as dotted keys; one empty combination without a sweep."""
+        """Every combination of the sweep's values, by dotted key; without a sweep one empty combination."""
         return [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
 
 
 def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply `a.b=c` overrides, whose values are read as YAML.
+    """Read a recipe and apply overrides.
 
     Args:
         path: a file, or the name of a recipe that comes with the package, such as `molecules/bbbp`.
-        overrides: keys to set, in this order.
+        overrides: changes such as "training.learning_rate=1e-2", whose values are YAML; applied in this order.
 
     Raises:
         InputError: the recipe is missing or not YAML, a key is unknown, or a value cannot be used.
+
+    >>> load_recipe("molecules/bbbp", ["seeds=[7]"]).seeds
+    [7]
     """
     try:
         text = find(path).read_text(encoding="utf-8")
@@ -216,21 +219,49 @@ def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> 
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Set keys of a recipe's plain data from `a.b=c` strings."""
+    """Change the plain data of a recipe by strings such as "training.learning_rate=1e-2".
+
+    Raises:
+        InputError: a string has another form, or its value is not YAML.
+
+    >>> values = {"method": "warp"}
+    >>> apply_overrides(values, ["method.num_prompts=4"])
+    >>> values
+    {'method': {'name': 'warp', 'num_prompts': 4}}
+    """
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign or not key:
-            raise InputError(f"The override {override!r} is not of the form key.subkey=value.")
+            raise InputError(f"The override {override!r} has another form: write key.subkey=value.")
         _set(values, key, read_yaml(value, override))
 
 
 def make_recipe(values: dict[str, Any]) -> Recipe:
-    """A recipe from plain data, checked."""
+    """A checked recipe from plain data, for example from parsed YAML.
+
+    Raises:
+        InputError: a key is unknown, or a value cannot be used.
+
+    >>> recipe = make_recipe({"source": "owner/model", "method": "warp", "task": {"dataset": "glue", "name": "rte"}})
+    >>> recipe.seeds, recipe.task_options.name
+    ([0], 'rte')
+    """
     return from_dict(Recipe, values, "key of the recipe")
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """YAML without tags, where 1e-3 is a number (YAML 1.1 alone reads it as text)."""
+    """Parse YAML without tags. 1e-3 is a number here, which YAML 1.1 reads as a text.
+
+    Args:
+        text: the YAML.
+        where: the name of the text in an error message.
+
+    Raises:
+        InputError: the text is not valid YAML.
+
+    >>> read_yaml("learning_rate: 1e-3", "my recipe")
+    {'learning_rate': 0.001}
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -248,7 +279,7 @@ _Loader.add_implicit_resolver(
 
 
 def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set `a.b` in nested mappings; `source` and `method` may have been given by name alone."""
+    """Set `a.b` in nested mappings. `source` and `method` may be names instead of mappings."""
     *parents, last = dotted.split(".")
     for parent in parents:
         inner = values.get(parent)
@@ -257,7 +288,9 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
         elif inner is None:
             inner = {}
         elif not isinstance(inner, dict):
-            raise InputError(f"{dotted!r} cannot be set: {parent!r} is {inner!r}, not a mapping of keys to values.")
+            raise InputError(
+                f"{dotted!r} cannot be set, as {parent!r} is {inner!r}: give it as a mapping of keys to values."
+            )
         values[parent] = dict(inner)
         values = values[parent]
     values[last] = value
@@ -265,7 +298,7 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 @cache
 def _training_fields() -> dict[str, Any]:
-    """Names of `TrainingArguments`, with the default of those that are numbers."""
+    """The names of the fields of `TrainingArguments`, with the default value of those that are numbers."""
     from transformers import TrainingArguments
 
     return {

@@ -1,12 +1,12 @@
-"""Run a recipe: sweep on validation, train every seed, score test once, write the adapter and `results.json`.
+"""Run a recipe: sweep on validation, train every seed, score the test split once, write the adapter and `results.json`.
 
 output/
-  recipe.json                       the recipe; a folder that holds another one is refused
-  config.json, model.safetensors    the adapter of the seed with the best validation score, its processor and card
+  recipe.json                       the recipe; a folder with another recipe is refused
+  config.json, model.safetensors    the adapter of the seed with the best validation score, with its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
-  learning_curve.png, ...           plots, if matplotlib is there
-  ood.md                            accuracy under shift and OOD detection, with `ood:` in the recipe
-  runs/seed-0/                      one folder a run: adapter, fit.json, and checkpoints until it is done
+  learning_curve.png, ...           plots, if matplotlib is installed
+  ood.md                            accuracy under shift and OOD detection, if the recipe has a section `ood:`
+  runs/seed-0/                      one folder per seed: the adapter, fit.json, and checkpoints during training
 """
 
 from __future__ import annotations
@@ -37,20 +37,25 @@ from .seed_runs import score_test, sweep, train_seed, untrained_model
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Run a recipe and return what `results.json` holds.
+    """Run a recipe.
 
     Args:
-        recipe: what to run.
-        resume: go on with the run in the recipe's output folder; finished parts are kept.
-        quiet: no progress bars and no messages.
+        recipe: the recipe.
+        resume: continue the run in the recipe's output folder; finished parts are kept.
+        quiet: show no progress bars and no messages.
+
+    Returns:
+        The content of `results.json`; an empty dict in all processes but the main one.
 
     Raises:
-        InputError: the output folder holds a run and `resume` is not set, or holds the run of another recipe.
+        InputError: the output folder holds a run and `resume` is not set, or it holds the run of another recipe.
     """
     from accelerate import PartialState
 
     quiet_libraries(quiet)
-    process = PartialState(cpu=not torch.accelerator.is_available())  # else two CPU processes do not know of each other
+    process = PartialState(
+        cpu=not torch.accelerator.is_available()
+    )  # otherwise two CPU processes do not see each other
     output = Path(recipe.output or "runs/run")
     with process.main_process_first():
         _claim(output, recipe, resume or not process.is_main_process)
@@ -67,7 +72,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     results = _results(recipe, task, runs, best, tried)
 
     def keep() -> None:
-        """Write what is known by now, so that nothing which comes later can lose it."""
+        """Write the results so far, so that no later failure can lose them."""
         if process.is_main_process:
             results["wall_seconds"] = time.perf_counter() - started
             write_json(output / "results.json", results)
@@ -98,7 +103,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
 def _results(
     recipe: Recipe, task: Task, runs: list[SeedRun], best: SeedRun, tried: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What `results.json` holds of the method's own runs."""
+    """The content of `results.json` without baselines, from the runs of all seeds."""
     outcomes = [run.result for run in runs]
     return {
         "task": {
@@ -133,18 +138,18 @@ def _results(
 
 
 def _record(result: dict[str, Any]) -> dict[str, Any]:
-    """What `results.json` keeps of one seed."""
+    """The entry of one seed in `results.json`."""
     kept = ("validation", "test", "confusion", "history", "seconds", "warning")
     return {key: result[key] for key in kept if result.get(key) is not None}
 
 
 def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None, quiet: bool) -> None:
-    """The plots, the tables of shifts and the model card, from what is on disk by now."""
+    """Write the plots, the OOD tables and the model card."""
     from ..reports.card import write_card
     from ..reports.ood_plots import plot_ood
     from ..reports.plots import plot_run
 
-    for name in ("ood.md", "ood_roc.png", "ood_scores.png", "ood_alpha.png"):  # of another section ood
+    for name in ("ood.md", "ood_roc.png", "ood_scores.png", "ood_alpha.png"):  # of an earlier section ood
         (output / name).unlink(missing_ok=True)
     if record is not None:
         tables = render_ood(run_reports(results), results["ood"]["report"])
@@ -161,30 +166,30 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
-    mine = json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "output"}))
-    mine["source"].pop("token", None)  # a secret is never written down
+    current = json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "output"}))
+    current["source"].pop("token", None)  # a secret is never saved
     path = output / "recipe.json"
     if path.exists() and (output / "runs").exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
             raise InputError(
-                f"The folder {str(output)!r} holds a run already: go on with --resume, or choose another output."
+                f"The folder {str(output)!r} holds a run already: continue it with --resume, or choose another output."
             )
-        # Other baselines and sets may be asked for later: they stand beside a run and do not change it.
-        keys = {*mine, *theirs} - {"baselines", "ood"}
-        different = sorted(key for key in keys if mine.get(key) != theirs.get(key))
+        # Baselines and OOD sets may change later, as they do not affect the method's own runs.
+        keys = {*current, *saved} - {"baselines", "ood"}
+        different = sorted(key for key in keys if current.get(key) != saved.get(key))
         if different:
             raise InputError(
                 f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose "
                 "another output."
             )
     elif not path.exists() and output.is_dir() and any(output.iterdir()):
-        raise InputError(f"The folder {str(output)!r} is not empty and holds no run of ours: choose another output.")
-    write_json(path, mine)
+        raise InputError(f"The folder {str(output)!r} is not empty and holds no run: choose another output.")
+    write_json(path, current)
 
 
 def _publish(folder: Path, output: Path) -> None:
-    """Copy a run's adapter to the top of the output folder, the config last."""
+    """Copy the adapter of a run to the top of the output folder, its config last."""
     names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json", "ood.json")]
     for name in sorted(names, key=lambda name: name == "config.json"):
         temporary = output / f".{name}.tmp"

@@ -1,6 +1,6 @@
-"""One run of a recipe: a seed is trained, its adapter is saved, and it is scored on test once; a sweep runs the first seed.
+"""The run of one seed: training, saving the adapter, and scoring it on test once. A sweep runs the first seed several times.
 
-runs/seed-0/     adapter, `fit.json`, `test.json`, and checkpoints until the training is done
+runs/seed-0/     the adapter, `fit.json`, `test.json`, and checkpoints during training
 runs/sweep-0/    the same for one combination of the sweep's values
 """
 
@@ -29,7 +29,12 @@ from .recipe import Recipe
 
 
 def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
-    """The job with the best combination of the sweep's values, and the validation score of each combination."""
+    """Choose the best combination of the sweep's values on validation, with the first seed.
+
+    Returns:
+        The job with the best combination, and one record per combination with its `values` and its `validation` scores, which
+        are None if training diverged.
+    """
     recipe, task, process = job.recipe, job.task, job.process
     grid = recipe.grid()
     if len(grid) == 1:
@@ -60,12 +65,15 @@ def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
 
 
 def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
-    """Train one seed and save its adapter; a finished run is kept as it is. Returns the run's folder.
+    """Train one seed and save its adapter, unless its run is finished.
 
     Args:
-        job: what to run.
-        seed: of the draw, the start and the order of the examples.
-        name: of the folder below `runs`; by default that of the seed.
+        job: the job.
+        seed: the seed of the drawn examples, of the initialisation and of the order of the examples.
+        name: the name of the folder below `runs`; by default that of the seed.
+
+    Returns:
+        The folder of the run.
     """
     from ..model import adapter_bytes, to_accelerator
 
@@ -127,7 +135,14 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
 
 
 def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple[Any, Any]:
-    """A fresh model of the recipe's method, and its processor; the same seed makes the same one."""
+    """A fresh model of the recipe's method, and its processor. The same seed gives the same model.
+
+    Args:
+        recipe: the recipe.
+        task: its loaded task.
+        seed: the seed of the initialisation.
+        splits: the splits for this seed; the tokenizer or the scaling may be fitted to its training split.
+    """
     from transformers import set_seed
 
     from ..methods.reprogramming import reprogram
@@ -156,7 +171,11 @@ def _identity(reference: dict[str, Any]) -> dict[str, Any]:
 
 
 def score_test(job: Job, folder: Path) -> dict[str, Any]:
-    """Score a finished run on test, once, and keep that in `test.json`; returns what it and `fit.json` hold."""
+    """Score a finished run on the test split, unless `test.json` has the scores already.
+
+    Returns:
+        The content of `fit.json` and `test.json`.
+    """
     from ..model import ReprogrammedModel, to_accelerator
 
     recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet

@@ -1,4 +1,4 @@
-"""What an adapter is and does, as its parts tell it: for `hf-reprogram inspect`."""
+"""Descriptions and pictures of an adapter, for `hf-reprogram inspect`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .pictures import plot_views
 
 
 class Inspection(dict[str, Any]):
-    """What is known of an adapter, as plain data by name; `describe` gives it as text.
+    """A description of an adapter as plain data by name; `describe` turns it into text.
 
     Attributes:
-        transform_lines, mapping_lines: what the two parts tell of themselves, as lines for a terminal.
+        transform_lines, mapping_lines: the descriptions of the transform and of the mapping, as lines for a terminal.
     """
 
     transform_lines: Lines
@@ -36,49 +36,50 @@ def inspect_adapter(
 
     Args:
         adapter: a folder or a Hub id.
-        source: where the source is, if not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it.
         top, example: see `inspect_model`.
-        plot: where to write a PNG of what its input transform draws; None for none.
+        plot: the path of a PNG to write, which shows its input transform; None for none.
 
     Raises:
-        InputError: there is no such adapter, nothing of it can be drawn, or matplotlib is not installed.
+        InputError: there is no such adapter, its input transform has nothing to draw, or matplotlib is not installed.
     """
     from ..training.adapter import load_adapter, recorded
 
     model, processor = load_adapter(adapter, source)
-    found = inspect_model(model, processor, top, example)
+    inspection = inspect_model(model, processor, top, example)
     results = recorded(adapter, "results.json")
     if results and "confusion" in results["seeds"][str(results["best_seed"])]:
-        found["confusion"] = {
+        inspection["confusion"] = {
             "labels": results["task"]["labels"],
             "counts": results["seeds"][str(results["best_seed"])]["confusion"],
         }
     if plot is not None:
-        title = f"{found['method']} on {Path(found['source']).name}"
+        title = f"{inspection['method']} on {Path(inspection['source']).name}"
         if plot_model(model, processor, plot, title, top, example) is None:
             raise InputError(f"{adapter!r} has nothing to plot: {why_undrawn(model)}; leave --plot out.")
-    return found
+    return inspection
 
 
 def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, example: str | None = None) -> Inspection:
-    """Parameter counts, and what the transform and the mapping tell of themselves.
+    """Describe a model: its parameter counts, and the descriptions of its transform and its mapping.
 
     Args:
-        model: any.
-        processor: its own, of the target's data; None for rows of numbers.
-        top: nearest tokens to give for each vector, and source labels for each class.
-        example: what to see a program on; see `hf_reprogram.inspection.example.read_example`.
+        model: a `ReprogrammedModel`.
+        processor: its processor of the target's data; None for rows of numbers.
+        top: the number of nearest tokens per vector, and of source labels per class.
+        example: the input that a program is shown on; see `hf_reprogram.inspection.example.read_example`.
 
     Returns:
-        `method`, `source` and its `kind`; `trainable` and `frozen` counts and `parts` (numbers by parameter); what the mapping
-        `reads`; the `labels`; and what `InputTransform.inspect` and `OutputMapping.inspect` of the two parts return.
+        `method`, `source` and the `kind` of source; the numbers of `trainable` and `frozen` parameters, and `parts`, the number
+        per trained parameter; the source output that the mapping `reads`; the `labels`; and the results of
+        `InputTransform.inspect` and `OutputMapping.inspect`.
 
     Raises:
-        InputError: the example is not what the adapter takes.
+        InputError: the adapter does not take such an example.
     """
     probe = probe_of(model, processor, top, example)
     trainable = {name: parameter.numel() for name, parameter in model.trainable().items()}
-    found = Inspection(
+    inspection = Inspection(
         method=(model.config.method or {}).get("name"),
         source=model.config.source["name"],
         kind=model.source.spec.kind,
@@ -88,14 +89,15 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
         reads=model.mapping.reads,
         labels=model.label_names,
     )
-    found |= model.transform.inspect(probe)
-    found |= model.mapping.inspect(probe)
-    found.transform_lines, found.mapping_lines = model.transform.lines(found), model.mapping.lines(found)
-    return found
+    inspection |= model.transform.inspect(probe)
+    inspection |= model.mapping.inspect(probe)
+    inspection.transform_lines = model.transform.lines(inspection)
+    inspection.mapping_lines = model.mapping.lines(inspection)
+    return inspection
 
 
 def probe_of(model: ReprogrammedModel, processor: Any, top: int = 5, example: str | None = None) -> Probe:
-    """What the parts of a model may look at; arguments as for `inspect_model`."""
+    """The `Probe` that transform and mapping read when they describe themselves; arguments as for `inspect_model`."""
     return Probe(
         model.source,
         processor,
@@ -111,18 +113,18 @@ def probe_of(model: ReprogrammedModel, processor: Any, top: int = 5, example: st
 def plot_model(
     model: ReprogrammedModel, processor: Any, path: str | Path, title: str, top: int = 5, example: str | None = None
 ) -> Path | None:
-    """Write a PNG of what the transform draws of itself; see `hf_reprogram.transforms.drawing`.
+    """Write a PNG that shows a model's input transform; see `hf_reprogram.transforms.drawing`.
 
     Args:
         model, processor, top, example: as for `inspect_model`.
-        path: where to.
-        title: above all.
+        path: the path of the PNG.
+        title: the title of the picture.
 
     Returns:
-        The path, or None if the transform has nothing to draw, and nothing is written.
+        The path; None if the transform has nothing to draw, and then nothing is written.
 
     Raises:
-        InputError: matplotlib is not installed, the example is not what the adapter takes, or the vocabulary is empty.
+        InputError: matplotlib is not installed, the adapter does not take such an example, or the vocabulary is empty.
     """
     picture = model.transform.picture(probe_of(model, processor, top, example))
     if picture is None:
@@ -133,25 +135,25 @@ def plot_model(
 
 
 def why_undrawn(model: ReprogrammedModel) -> str:
-    """What the transform of a model could draw, or which other transforms draw something, as a part of a sentence."""
+    """The reason that a model's input transform has nothing to draw, as a part of a sentence."""
     name = (model.config.transform or {}).get("type")
     if model.transform.drawing:
         return f"the input transform {name!r} can draw {model.transform.drawing}, and this one has none"
     others = [other for other in TRANSFORMS.names() if TRANSFORMS[other].drawing]
-    return f"the input transform {name!r} draws nothing of itself, unlike {', '.join(others)}"
+    return f"the input transform {name!r} has no drawing; those that have one are {', '.join(others)}"
 
 
-def describe(found: Inspection) -> str:
-    """What `inspect_model` or `inspect_adapter` found, as text for a terminal."""
-    transform, mapping = found.transform_lines, found.mapping_lines
+def describe(inspection: Inspection) -> str:
+    """The result of `inspect_model` or `inspect_adapter`, as text for a terminal."""
+    transform, mapping = inspection.transform_lines, inspection.mapping_lines
     lines = [
-        f"{found['method'] or 'adapter'} on {found['source']} ({found['kind']})",
-        f"trained numbers: {found['trainable']:,} ({', '.join(f'{k} {v:,}' for k, v in found['parts'].items())})",
-        f"frozen numbers:  {found['frozen']:,}",
-        f"reads: {found['reads']}; labels: {', '.join(found['labels'])}",
+        f"{inspection['method'] or 'adapter'} on {inspection['source']} ({inspection['kind']})",
+        f"trained numbers: {inspection['trainable']:,} ({', '.join(f'{k} {v:,}' for k, v in inspection['parts'].items())})",
+        f"frozen numbers:  {inspection['frozen']:,}",
+        f"reads: {inspection['reads']}; labels: {', '.join(inspection['labels'])}",
         *(*transform.head, *mapping.head),
         *(*transform.body, *mapping.body),
-        *(confusion_lines(**found["confusion"]) if "confusion" in found else ()),
+        *(confusion_lines(**inspection["confusion"]) if "confusion" in inspection else ()),
         *(*transform.tail, *mapping.tail),
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""From a `task:` section to train, validation and test splits of texts, images or rows of numbers, and their labels."""
+"""Loading a task: from a `task:` section to the train, validation and test splits with their labels."""
 
 from __future__ import annotations
 
@@ -23,11 +23,23 @@ from .task import Task, strata
 
 
 def load_task(options: TaskOptions) -> Task:
-    """Load the data of a task and check it.
+    r"""Load the data of a task and check it.
+
+    Args:
+        options: the task section of a recipe.
 
     Raises:
         InputError: the data cannot be found, a column or split is missing, a split is empty, a label is missing or
             outside the label names, or there are fewer than two classes.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "reviews.csv")
+    ...     size = path.write_text("text,label\n" + "A good film,good\nA bad film,bad\n" * 20)
+    ...     task = load_task(TaskOptions(str(path), text="text"))
+    >>> task.labels, task.metrics, len(task.train), len(task.test)
+    (['bad', 'good'], ['accuracy'], 32, 8)
     """
     known = known_task(options)
     splits = read_splits(options)
@@ -37,7 +49,7 @@ def load_task(options: TaskOptions) -> Task:
     _check_modality(columns, carve_by, options)
     chosen = _choose(splits, train_name, options, known)
     if both := {*columns.inputs} & {*columns.labels}:
-        raise InputError(f"The column {both.pop()!r} is a label and an input too: leave it out of one of them.")
+        raise InputError(f"The column {both.pop()!r} is both an input and a label: remove it from one of them.")
     ready = {split: prepare(data, columns, options, split) for split, data in chosen.raw.items()}
     notes = []
     if carve_by == "scaffold" and find_spec("rdkit") is None:
@@ -71,14 +83,14 @@ def load_task(options: TaskOptions) -> Task:
 
 
 def _columns(options: TaskOptions, known: KnownTask | None, train: Any) -> Columns:
-    """The kind of problem, the columns of inputs and labels, and the names of the classes."""
+    """The problem type, the columns of examples and labels, and the names of the classes."""
     modality, inputs = input_columns(options, train)
     problem = problem_of(options)
     for name in options.metrics or ():
         check_metric(name, PROBLEMS[problem].takes, problem)
     if not PROBLEMS[problem].stratified and options.few_shot is not None:
         raise InputError(
-            f"task.few_shot draws examples per class, and this problem, {problem.replace('_', ' ')}, has no classes: use "
+            f"task.few_shot draws examples per class, and the problem {problem!r} has no classes to draw by: use "
             "task.train_size."
         )
     labels = label_columns(options, known, train)
@@ -91,9 +103,9 @@ class _Chosen:
     """The raw splits that are used.
 
     Attributes:
-        raw: by their part: train, and test and validation where the data has them.
-        test_name: of the split that is tested on; None if it is carved from train.
-        note: why another split than `test` is tested on; empty if it is not.
+        raw: the splits by their purpose: "train", and "test" and "validation" if the data has them.
+        test_name: the name of the split to test on; None if it is carved from train.
+        note: the reason for testing on another split than `test`; empty if there is none.
     """
 
     raw: dict[str, Any]
@@ -129,13 +141,13 @@ def _choose(splits: Any, train_name: str, options: TaskOptions, known: KnownTask
 
 
 def _carve_test(ready: dict[str, Any], problem: str, carve_by: str, options: TaskOptions) -> str:
-    """Take a test split out of `ready["train"]`; returns a note of how."""
+    """Move a part of `ready["train"]` to `ready["test"]`, and return a note on it."""
     train = ready["train"]
     if carve_by == "scaffold":
         kept, held_out = scaffold_split(
             train[modality_of(train.column_names).column], round(0.2 * len(train)), options.split_seed
         )
-        note = "The data has no test split: 20 % was carved by Murcko scaffold: its scaffolds are not in train."
+        note = "The data has no test split: 20 % of train was carved by Murcko scaffold, so no scaffold is in both."
     else:
         stratified = PROBLEMS[problem].stratified
         kept, held_out = carve(strata(train, stratified), 0.2, 10**9, options.split_seed, stratified)
@@ -145,7 +157,7 @@ def _carve_test(ready: dict[str, Any], problem: str, carve_by: str, options: Tas
 
 
 def _draw_notes(ready: dict[str, Any], names: list[str], carve_by: str, options: TaskOptions) -> list[str]:
-    """Notes of what is drawn from the splits that are `ready`."""
+    """Notes on the examples that are drawn from the prepared splits."""
     notes = []
     if "validation" not in ready and options.few_shot is None:
         how = "by scaffold" if carve_by == "scaffold" else f"seed {options.split_seed}"
@@ -167,22 +179,22 @@ def _draw_notes(ready: dict[str, Any], names: list[str], carve_by: str, options:
 
 
 def _check_modality(columns: Columns, carve_by: str, options: TaskOptions) -> None:
-    """Refuse what only texts have where the examples are something else."""
+    """Raise `InputError` if an option is only for texts and the examples are of another modality."""
     modality, inputs, problem = columns.modality, columns.inputs, columns.problem
     noun = modality.noun
     if PROBLEMS[problem].per_token and (not modality.letters or len(inputs) > 1):
         keys = " or ".join(f"task.{each.column}" for each in every_modality() if each.letters)
-        raise InputError(
-            f"A {problem.replace('_', ' ')} has one label per letter of one text: name one column in {keys}."
-        )
+        raise InputError(f"The problem {problem!r} has one label per letter of a text: name one column in {keys}.")
     if not modality.letters and carve_by == "scaffold":
-        raise InputError(f"task.split: scaffold is for molecules as texts, and these examples are {noun}: use seeded.")
+        raise InputError(
+            f"task.split: scaffold splits molecules in text form, and these examples are {noun}: use seeded."
+        )
     if not modality.letters and options.max_length is not None:
-        raise InputError(f"task.max_length cuts texts, and these examples are {noun}: leave it out.")
+        raise InputError(f"task.max_length shortens texts, and these examples are {noun}: leave it out.")
 
 
 def _check_classes(task: Task) -> None:
-    """A metric of scores needs both classes in a split: say so before anything is trained."""
+    """Raise `InputError` if a metric of scores, such as ROC-AUC, meets a split of one class; called before training."""
     needs = [name for name in task.metrics if METRICS[name].takes == "scores"]
     if not needs:
         return
@@ -191,14 +203,14 @@ def _check_classes(task: Task) -> None:
             labels = np.asarray(data["label"], dtype=float).reshape(len(data), -1)
             if all(len(np.unique(column[~np.isnan(column)])) < 2 for column in labels.T):
                 raise InputError(
-                    f"The {split} split has labels of one class only, so its {needs[0]} is undefined: use "
+                    f"All labels of the {split} split are of one class, so {needs[0]} is undefined there: use "
                     "task.metrics: [accuracy], or another split."
                 )
 
 
 def _few_shot_note(labels: np.ndarray, shots: int, names: list[str]) -> str:
-    few = {names[label]: count // 2 for label, count in enumerate(np.bincount(labels)) if count < 2 * shots}
-    fewer = f" ({', '.join(f'{count} of {name}' for name, count in few.items())})" if few else ""
+    small_classes = {names[label]: count // 2 for label, count in enumerate(np.bincount(labels)) if count < 2 * shots}
+    fewer = f" ({', '.join(f'{count} of {name}' for name, count in small_classes.items())})" if small_classes else ""
     return f"{shots} examples per class{fewer} for training and as many for validation, drawn with the seed."
 
 
@@ -206,5 +218,5 @@ def _split(splits: Any, name: str, options: TaskOptions) -> Any:
     if name not in splits:
         raise unknown(f"split of {options.dataset!r}", name, splits)
     if len(splits[name]) == 0:
-        raise InputError(f"The split {name!r} of {options.dataset!r} is empty: there is nothing to learn or score.")
+        raise InputError(f"The split {name!r} of {options.dataset!r} is empty: give a split with examples.")
     return splits[name]

@@ -1,11 +1,11 @@
-"""From raw columns to those of `hf_reprogram.tasks.inputs` and `label`, with every label checked.
+"""Preparing a raw split: the columns of its modality and the column `label`, with every label checked.
 
 problem type                  label
 single_label_classification   a class index
 regression                    a number
-multi_label_classification    a list of 0, 1 or NaN, one a label column
-token_classification          a list, one a letter of the text: a class index, or `IGNORE` where nothing is scored
-infilling                     a list, one a letter of the text: 1 where it is hidden and guessed, else 0
+multi_label_classification    a list with one entry per label column: 0, 1, or NaN for a missing label
+token_classification          a list with one entry per letter of the text: a class index, or `IGNORE` if it is not scored
+infilling                     a list with one entry per letter of the text: 1 if it is hidden and predicted, else 0
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the raw columns of a task hold.
+    """The raw columns of a task, and the meaning of their values.
 
     Attributes:
-        modality: of the examples.
+        modality: the modality of the examples.
         inputs: the columns that hold the examples.
         labels: the columns that hold the labels.
-        names: of the classes, by index, or of the several labels; empty for a number and for infilling.
+        names: class names by class index, or one name per label of a multi-label problem; empty for regression and
+            infilling.
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
         known: the catalog's entry; None if the catalog does not have the task.
     """
@@ -48,16 +49,16 @@ class Columns:
 
 
 def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> Any:
-    """The columns of a split's inputs and `label`, and no others.
+    """A split with the columns of its modality and the column `label`, and no others.
 
     Args:
         data: the raw split.
-        columns: what its columns hold.
-        options: of the task.
-        split: its name, for error messages.
+        columns: the columns of the task.
+        options: the task section of a recipe.
+        split: the name of the split, for error messages.
 
     Raises:
-        InputError: a column is missing, or a value is no example or no label of this task.
+        InputError: a column is missing, or an example or a label cannot be used; the message names the row.
     """
     modality, names, problem, known = columns.modality, columns.names, columns.problem, columns.known
     if known is not None and known.prepare is not None and not getattr(options, modality.column):
@@ -76,14 +77,14 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
 
 
 def _named(data: Any, column: str, names: list[str]) -> Any:
-    """A column's labels; positions that the data declares names for are turned into names, as "1" may be at place 0."""
+    """A label column with class indices replaced by names if the data declares names, as class "1" may have index 0."""
     from datasets import ClassLabel
 
     kind = data.features[column]
     if not isinstance(kind, ClassLabel):
         return data[column]
-    called = kind.names if {*kind.names} == {*names} else names
-    return [called[place] if place is not None and 0 <= place < len(called) else place for place in data[column]]
+    by_index = kind.names if {*kind.names} == {*names} else names
+    return [by_index[index] if index is not None and 0 <= index < len(by_index) else index for index in data[column]]
 
 
 def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
@@ -95,14 +96,14 @@ def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
 
 
 def _label(values: tuple[Any, ...], names: list[str], problem: str, row: int, split: str) -> Any:
-    """The label of an example."""
+    """The label of one example, from its values in the label columns."""
     if problem == "multi_label_classification":
         return [_present(value, row, split) for value in values]
     return _number(values[0], row, split) if problem == "regression" else _class(values[0], names, row, split)
 
 
 def _letters(rows: Any, texts: list[str], names: list[str], marks: str | None, split: str) -> Iterator[list[int]]:
-    """A list for each text, with a label a letter: a class, or with `marks` whether the letter is hidden."""
+    """For each text a list with one label per letter: a class index or, with `marks`, whether the letter is hidden."""
     for row, (line, *rest) in enumerate(rows):
         letters = str(line)
         seen = str(rest[0]) if rest else "1" * len(letters)
@@ -110,7 +111,7 @@ def _letters(rows: Any, texts: list[str], names: list[str], marks: str | None, s
             if len(other) != len(texts[row]):
                 raise InputError(
                     f"Row {row} of the {split} split has {len(other)} labels for a text of {len(texts[row])} "
-                    "letters: it needs one a letter."
+                    "letters: give one label per letter."
                 )
         if marks is not None:
             yield [int(letter in marks) for letter in letters]
@@ -127,7 +128,9 @@ def _number(value: Any, row: int, split: str) -> float:
     except ValueError:
         finite = False
     if not finite:
-        raise InputError(f"Row {row} of the {split} split has the label {value!r}: a regression needs a finite number.")
+        raise InputError(
+            f"Row {row} of the {split} split has the label {value!r}: give a finite number, as the problem is a regression."
+        )
     return float(value)
 
 
@@ -141,7 +144,7 @@ def _present(value: Any, row: int, split: str) -> float:
         number = -1.0
     if number not in (0.0, 1.0):
         raise InputError(
-            f"Row {row} of the {split} split has the label {value!r}: one of several labels is 0, 1 or empty."
+            f"Row {row} of the {split} split has the label {value!r}: give 0, 1 or nothing for each of several labels."
         )
     return number
 
@@ -149,11 +152,11 @@ def _present(value: Any, row: int, split: str) -> float:
 def _class(value: Any, names: list[str], row: int, split: str) -> int:
     number = isinstance(value, bool | int | float) and np.isfinite(value) and value == int(value)
     name = str(int(value)) if number else value
-    if isinstance(name, str) and name in names:  # a name comes before a position: labels 1 and 2 named "1" and "2"
+    if isinstance(name, str) and name in names:  # names come before indices: values 1 and 2 may be named "1" and "2"
         return names.index(name)
     if number and 0 <= value < len(names):
         return int(value)
     raise InputError(
-        f"Row {row} of the {split} split has the label {value!r}, outside the {len(names)} names "
-        f"{', '.join(names[:8])}: correct task.labels, or name another split if this one's labels are hidden."
+        f"Row {row} of the {split} split has the label {value!r}, which is none of the {len(names)} names "
+        f"{', '.join(names[:8])}: correct task.labels, or name another split if the labels of this one are hidden."
     )

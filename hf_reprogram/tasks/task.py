@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Task:
-    """A loaded task: every split has the columns of its modality (`hf_reprogram.tasks.inputs`) and `label`.
+    """A loaded task. Every split has the columns of its modality (`hf_reprogram.modalities`) and the column `label`.
 
     Attributes:
-        options: what was asked for.
-        train, test: all the training data (before carving and few-shot sampling) and the test data.
-        validation: the declared validation split, or None if it is to be carved.
+        options: the task section of a recipe.
+        train: all training data, before a validation split is carved and before few-shot sampling.
+        test: the test data.
+        validation: the declared validation split; None if it is carved from train.
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
-        labels: names by class index, or of the several labels; empty for a regression and for infilling.
-        metrics: the first one selects.
-        average: of F1.
-        test_split: which split the test data are.
-        columns: of the raw data, which hold the examples.
+        labels: class names by class index, or one name per label of a multi-label problem; empty for regression and
+            infilling.
+        metrics: names of metrics; models are selected on the first one.
+        average: how F1 is averaged, "binary" or "macro".
+        test_split: the name of the split that the test data come from.
+        columns: the columns of the raw data that hold the examples.
         carve_by: how validation is carved, as in `TaskOptions.split`.
-        notes: what was done to the data, in words, for the model card.
+        notes: sentences for the model card about the changes to the data.
     """
 
     options: TaskOptions
@@ -52,43 +54,43 @@ class Task:
 
     @property
     def modality(self) -> Modality:
-        """What the examples are."""
+        """The modality of the examples."""
         return modality_of(self.train.column_names)
 
     @property
     def feature_names(self) -> list[str]:
-        """Of a table, what each number of a row is."""
+        """The name of each number of a row, for tables; empty for other modalities."""
         return self.modality.feature_names(self.columns)
 
     @property
     def regression(self) -> bool:
-        """Whether a number is predicted."""
+        """Whether the problem is a regression."""
         return self.problem_type == "regression"
 
     @property
     def per_token(self) -> bool:
-        """Whether there is a label a token rather than one a sequence."""
+        """Whether there is one label per token rather than one per sequence."""
         return PROBLEMS[self.problem_type].per_token
 
     def decide(self, logits: Any) -> np.ndarray:
-        """Predictions from a model's logits; see `hf_reprogram.tasks.problems.decide`."""
+        """Predictions for a model's logits; see `hf_reprogram.tasks.problems.decide`."""
         return decide(logits, self.problem_type)
 
     def score(self, logits: Any, labels: Any) -> dict[str, float]:
-        """The task's metrics of a model's logits; see `hf_reprogram.tasks.problems.score_logits`."""
+        """The task's metrics for a model's logits; see `hf_reprogram.tasks.problems.score_logits`."""
         return score_logits(self.metrics, logits, labels, self.problem_type, self.average)
 
     def benefit(self, scores: dict[str, float]) -> float:
-        """What selection takes the maximum of: the first metric, negated if a lower value is better."""
+        """The number that model selection maximises: the first metric, negated if lower values are better."""
         return METRICS[self.metrics[0]].benefit(scores[self.metrics[0]])
 
     @property
     def title(self) -> str:
-        """What to call the task in a table."""
+        """The name of the task in tables."""
         return self.options.name or Path(self.options.dataset).stem
 
     def splits(self, seed: int) -> DatasetDict:
-        """Train, validation and test for one seed; only a few-shot draw depends on the seed."""
+        """The train, validation and test splits for one seed; the seed changes only few-shot and `train_size` draws."""
         from datasets import DatasetDict
 
         options, pool = self.options, self.train
@@ -118,5 +120,9 @@ class Task:
 
 
 def strata(data: Any, stratified: bool) -> np.ndarray:
-    """The labels (n,) by which a draw keeps the shares of classes; zeros where there are no classes."""
+    """The class indices (n,) whose shares a draw keeps; zeros if there are no classes.
+
+    >>> strata({"label": [2, 0]}, stratified=True).tolist()
+    [2, 0]
+    """
     return np.asarray(data["label"]) if stratified else np.zeros(len(data))

@@ -42,7 +42,7 @@ def test_a_wheel_holds_its_recipes_inside_the_package(tmp_path, monkeypatch):
 
 def test_a_package_without_recipes_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "_PACKAGE", tmp_path / "package")
-    with pytest.raises(InputError, match="The package in .* has no recipes"):
+    with pytest.raises(InputError, match=r"The package in .* has no recipes"):
         library.names()
 
 

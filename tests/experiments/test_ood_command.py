@@ -133,7 +133,7 @@ def test_alphas_are_not_chosen_on_images_that_may_have_been_trained_on(swept_ada
     refused = ({"inside": elsewhere}, {"overrides": ["task.validation_max=9"]}, {"recipe": other})
     for given in refused:
         with pytest.raises(
-            InputError, match=r"ood\.alphas are chosen on validation images, and which images this adapter"
+            InputError, match=r"ood\.alphas are chosen on validation images that the adapter was not trained on"
         ):
             report_on(folder, tmp_path / "report", **given)
         given = {**given, "overrides": [*given.get("overrides", []), "ood.alphas=[]"]}

@@ -296,7 +296,10 @@ def test_inspect_prints_the_table_and_writes_the_heat_map(folder, tmp_path, caps
 def test_inspect_of_prompts_has_nothing_to_plot(finished, tmp_path, capsys):
     assert command("inspect", finished.folder, "--plot", tmp_path / "map.png") == 2
     refusal = capsys.readouterr().err
-    assert "has nothing to plot: the input transform 'prompt_slots' draws nothing of itself, unlike canvas, " in refusal
+    assert (
+        "has nothing to plot: the input transform 'prompt_slots' has no drawing; those that have one are canvas, "
+        in refusal
+    )
     assert "vocabulary; leave --plot out." in refusal
     assert not (tmp_path / "map.png").exists()
 

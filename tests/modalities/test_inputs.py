@@ -218,8 +218,8 @@ def refused(**options) -> str:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"text": "a", "image": "b"}, "task.text and task.image both say what an example is"),
-        ({"image": "a", "features": ["b"]}, "task.image and task.features both say"),
+        ({"text": "a", "image": "b"}, "task.text and task.image both name the examples"),
+        ({"image": "a", "features": ["b"]}, "task.image and task.features both name"),
         ({"features": []}, "task.features is []: give at least one column"),
         ({"features": ["a", "a"]}, "task.features is ['a', 'a']: give at least one column, and each once"),
     ],
@@ -249,7 +249,7 @@ def test_misspelt_columns_are_refused_with_the_nearest(table):
 
 
 def test_a_label_is_no_feature(table):
-    assert "The column 'a' is a label and an input too" in refused(dataset=table, features=["b", "a"], label="a")
+    assert "The column 'a' is both an input and a label" in refused(dataset=table, features=["b", "a"], label="a")
 
 
 @pytest.mark.parametrize("column", ["a", "flag"])
@@ -268,11 +268,13 @@ def test_nested_numbers_are_no_images(tmp_path):
 @pytest.mark.parametrize(("inputs", "what"), [({"image": "image"}, "images"), ({"features": ["a"]}, "rows of numbers")])
 def test_what_only_texts_have_is_refused(inputs, what, table):
     for problem in ("token_classification", "infilling"):
-        assert "has one label per letter of one text" in refused(
+        assert "has one label per letter of a text" in refused(
             dataset=table, problem=problem, label="letters", **inputs
         )
-    assert f"molecules as texts, and these examples are {what}" in refused(dataset=table, split="scaffold", **inputs)
-    assert f"cuts texts, and these examples are {what}" in refused(dataset=table, max_length=9, **inputs)
+    assert f"molecules in text form, and these examples are {what}" in refused(
+        dataset=table, split="scaffold", **inputs
+    )
+    assert f"shortens texts, and these examples are {what}" in refused(dataset=table, max_length=9, **inputs)
 
 
 # ------------------------------------------------------------------------------------------------------ modalities

@@ -46,12 +46,12 @@ def test_one_given_label_name(parquet):
 
 def test_a_label_outside_the_names(parquet):
     sentence = refused(dataset=parquet([0, 1, 2] * 7), text="text", labels=["no", "yes"])
-    assert "Row 2 of the train split has the label 2, outside the 2 names no, yes" in sentence
+    assert "Row 2 of the train split has the label 2, which is none of the 2 names no, yes" in sentence
 
 
 def test_a_label_name_outside_the_names(parquet):
     sentence = refused(dataset=parquet(["no", "yes", "maybe"] * 7), text="text", labels=["no", "yes"])
-    assert "Row 2 of the train split has the label 'maybe', outside the 2 names no, yes" in sentence
+    assert "Row 2 of the train split has the label 'maybe', which is none of the 2 names no, yes" in sentence
 
 
 def test_hidden_labels(tmp_path):
@@ -59,7 +59,7 @@ def test_hidden_labels(tmp_path):
         Dataset.from_dict({"text": ["a"] * len(label), "label": label}).to_csv(tmp_path / f"{split}.csv")
     sentence = refused(dataset=str(tmp_path), text="text")
     assert "Row 0 of the test split has the label -1" in sentence
-    assert "another split if this one's labels are hidden" in sentence
+    assert "another split if the labels of this one are hidden" in sentence
 
 
 def test_a_missing_label(parquet):
@@ -152,17 +152,19 @@ def test_selecting_on_the_official_validation_split_of_a_known_task_is_refused(t
 
 def test_few_shot_of_a_regression(parquet):
     sentence = refused(dataset=parquet(np.linspace(0, 1, 30).tolist()), text="text", regression=True, few_shot=4)
-    assert "this problem, regression, has no classes: use task.train_size" in sentence
+    assert "the problem 'regression' has no classes to draw by: use task.train_size" in sentence
 
 
 def test_an_unknown_data_set_without_a_network():
     sentence = refused(dataset="nobody/nothing", text="text")
-    assert "'nobody/nothing' is neither a file or folder here nor one that can be fetched" in sentence
+    assert "'nobody/nothing' is neither a file or folder here nor a data set of the Hub that can be fetched" in sentence
 
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "data.xlsx").write_bytes(b"x")
-    assert "data.xlsx' is none of .csv" in refused(dataset=str(tmp_path / "data.xlsx"), text="text")
+    assert "data.xlsx' has no known ending: convert it to one of .csv" in refused(
+        dataset=str(tmp_path / "data.xlsx"), text="text"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
@@ -183,9 +185,9 @@ def test_a_damaged_file_of_the_mirror(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("metric", "regression"), [("pearson", False), ("accuracy", True)])
 def test_a_metric_of_the_other_kind_of_label(metric, regression, parquet):
     sentence = refused(dataset=parquet(TWENTY), text="text", metrics=[metric], regression=regression)
-    problem = "regression" if regression else "single label classification"
+    problem = "regression" if regression else "single_label_classification"
     others = "mae, pearson, rmse" if regression else "accuracy, average_precision, f1"
-    assert f"The metric {metric!r} does not fit a {problem}: choose one of {others}" in sentence
+    assert f"The metric {metric!r} does not fit the problem {problem!r}: choose one of {others}" in sentence
 
 
 def test_a_mirror_without_the_files(tmp_path, monkeypatch):
@@ -197,7 +199,7 @@ def test_a_mirror_without_the_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "names no dataset"),
+        ({}, "has no dataset"),
         ({"dataset": "x", "text": ["a", "b", "c"]}, "names 3 columns"),
         ({"dataset": "x", "text": []}, "names 0 columns"),
         ({"dataset": "x", "few_shot": 0}, "few_shot is 0"),
@@ -211,7 +213,7 @@ def test_a_mirror_without_the_files(tmp_path, monkeypatch):
         ({"dataset": "x", "validation_max": 0}, "validation_max is 0"),
         ({"dataset": "x", "train_size": 0}, "train_size is 0"),
         ({"dataset": "x", "train_size": 2.5}, "train_size is 2.5"),
-        ({"dataset": "x", "train_size": 8, "few_shot": 2}, "task.few_shot and task.train_size both say"),
+        ({"dataset": "x", "train_size": 8, "few_shot": 2}, "task.few_shot and task.train_size both set"),
         ({"dataset": "x", "problem": "regresion"}, "'regresion': did you mean 'regression'"),
         ({"dataset": "x", "split": "scafold"}, "'scafold': did you mean 'scaffold'"),
     ],
