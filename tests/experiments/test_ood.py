@@ -11,11 +11,12 @@ from transformers import Trainer
 from hf_reprogram import InputError
 from hf_reprogram.experiments import ood
 from hf_reprogram.experiments.evaluate import load_adapter
-from hf_reprogram.experiments.run import encode, train
+from hf_reprogram.experiments.run import train
 from hf_reprogram.ood.report import average, ood_report
 from hf_reprogram.reports.results import run_reports
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.shifts import load_shifts
+from hf_reprogram.training.encode import encode
 from hf_reprogram.training.predict import predict_logits
 from tests.support import runs
 from tests.support.ood_runs import TRAINING, recipe, stored

@@ -7,9 +7,10 @@ import pytest
 
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.experiments import ood
-from hf_reprogram.experiments.run import encode, train
+from hf_reprogram.experiments.run import train
 from hf_reprogram.ood.report import ood_report
 from hf_reprogram.reports.results import ood_reports, run_reports
+from hf_reprogram.training.encode import encode
 from hf_reprogram.training.predict import predict_logits
 from tests.support.ood_runs import LABELS, recipe
 
