@@ -69,7 +69,7 @@ def test_a_run_sweeps_alpha_and_its_card_says_which_was_chosen(dual):
     folder = dual.recipe.output
     assert list(run_reports(results)) == ["Residual Reprogrammer, alpha 0.25", "Residual Reprogrammer, alpha 0.75"]
     with open(f"{folder}/README.md", encoding="utf-8") as card:
-        said = "Alpha was tried at 0.75, 0, 1: 0.75 was the best on validation of those between 0 and 1."
+        said = "The values 0.75, 0, 1 of alpha were tried; 0.75 was the best on validation of those between 0 and 1."
         assert said in card.read()
     assert (dual.task.title, results["task"]["title"]) == ("halves", "halves")
 
