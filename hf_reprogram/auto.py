@@ -1,8 +1,8 @@
-"""Make `AutoConfig`, the `AutoModelFor...` classes and `pipeline` know reprogrammed models.
+"""Registers reprogrammed models with `AutoConfig`, the `AutoModelFor...` classes and `pipeline`.
 
-Registering means importing transformers' auto classes and torch, which takes seconds, while `import hf_reprogram` should
-take none. So registration waits for whoever imports one of the two modules that hold the auto classes: a finder at the
-head of `sys.meta_path` lets that import run as usual and registers right after it.
+Registration imports the auto classes of transformers and torch, which takes seconds, and `import hf_reprogram` must be fast. So
+registration waits until one of the two modules with the auto classes is imported: a finder at the head of `sys.meta_path` lets
+the import run as usual and registers after it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _AFTER = {
 
 
 class _RegisterAfterImport(MetaPathFinder):
-    """Wraps the loaders of the two modules; it looks the real ones up with itself switched off."""
+    """Wraps the loaders of the two modules. While it looks up a real loader, it ignores itself."""
 
     busy = False
 
@@ -73,7 +73,7 @@ class _Loader(Loader):
 
 
 def register_when_imported() -> None:
-    """Register what is there already, and the rest when it comes."""
+    """Register with the auto classes that are imported already now, and with the others when they are imported."""
     for name, register in _AFTER.items():
         if name in sys.modules:
             register()

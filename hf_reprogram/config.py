@@ -1,4 +1,4 @@
-"""`ReprogramConfig`: everything needed to rebuild a reprogrammed model, as plain data."""
+"""`ReprogramConfig`: all information that rebuilds a reprogrammed model, as plain data."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from transformers import PreTrainedConfig
 
 
 class ReprogramConfig(PreTrainedConfig):
-    """The parts of `y = OutputMapping(f(InputTransform(x | theta)) | omega)`, each a JSON object.
+    """The parts of `y = OutputMapping(f(InputTransform(x | theta)) | omega)`, each as a JSON object.
 
     Attributes:
-        source: how to load `f` and how to recognise it: `name`, `revision`, `kind`, `dtype`, `fingerprint`
-            (see `hf_reprogram.sources.SourceReference`).
+        source: the record by which `f` is loaded and recognised: `name`, `revision`, `kind`, `dtype`, `fingerprint`
+            (`hf_reprogram.sources.SourceReference`).
         transform: the input transform, `{"type": name in the registry, **its options}`.
         mapping: the output mapping, `{"type": name in the registry, **its options}`.
-        method: name of the method that chose the two and its options, for the record; loading does not read it.
+        method: the name and the options of the method that chose the two. It is a record: loading does not read it.
         problem_type: "single_label_classification", "regression" or "multi_label_classification".
         id2label, label2id, num_labels: as in every transformers classifier.
+
+    >>> config = ReprogramConfig(mapping={"type": "verbalizer", "num_labels": 2, "width": 32}, id2label={0: "no", 1: "yes"})
+    >>> config.to_dict()["mapping"]["type"]
+    'verbalizer'
     """
 
     model_type = "hf_reprogram"

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: one sentence that names the value, the limit and the remedy."""
+"""The error for a wrong input: its message is one sentence that names the value, the limit and the remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used. The command line prints its message without a traceback."""
+    """An input of the user cannot be used. The command line prints the message without a traceback.
+
+    >>> raise InputError("k is 0: give a whole number, 1 or more.")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: k is 0: give a whole number, 1 or more.
+    """
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:

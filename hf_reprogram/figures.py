@@ -1,4 +1,4 @@
-"""What all plots share: matplotlib, texts that it can draw and that fit, and files that are always whole."""
+"""Tools for all plots: matplotlib, texts that it can draw and that fit, and files that are always complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import InputError
 
 
 def pyplot() -> Any:
-    """`matplotlib.pyplot`, drawing to files alone.
+    """`matplotlib.pyplot`, set to draw to files only.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -26,7 +26,7 @@ def pyplot() -> Any:
 
 
 def save(figure: Any, path: str | Path) -> Path:
-    """Write a figure as PNG, in a folder that is made if need be; whatever fails leaves an older file as it was."""
+    """Write a figure as PNG and return the path. A missing folder is made. If this fails, an older file stays."""
     from matplotlib import pyplot
 
     path = Path(path)
@@ -42,7 +42,7 @@ def save(figure: Any, path: str | Path) -> Path:
 
 
 def drawable() -> Callable[[str], str]:
-    """A function from a text to what matplotlib draws as such: its font's letters, and escapes for all others."""
+    """A function that replaces the letters of a text that matplotlib's font lacks by escapes."""
     from matplotlib import font_manager, ft2font
 
     known = ft2font.FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap()

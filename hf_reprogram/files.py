@@ -1,4 +1,4 @@
-"""Writing files so that what is there is always whole: to a temporary name first, then renamed."""
+"""Writes files so that they are always complete: under a temporary name first, which is then renamed."""
 
 from __future__ import annotations
 

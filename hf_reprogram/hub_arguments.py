@@ -1,4 +1,4 @@
-"""The arguments that say where on the Hub a file is and how it is fetched: one list for models, tokenizers and adapters."""
+"""The arguments that locate a file on the Hub and control its download: one list for models, tokenizers and adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCESS_ARGUMENTS = ("token", "cache_dir", "local_files_only", "force_download", 
 
 
 def hub_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `kwargs` that locate files of a repository or say how to fetch them, without those that are None.
+    """The entries of `kwargs` that locate files of a repository or control their download, without those that are None.
 
     >>> hub_arguments({"revision": "main", "dtype": "float32", "token": None})
     {'revision': 'main'}
@@ -27,7 +27,7 @@ def hub_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def access_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `kwargs` that hold for any repository alike: no revision and no subfolder.
+    """The entries of `kwargs` that are valid for any repository, so without revision and subfolder.
 
     >>> access_arguments({"revision": "main", "cache_dir": "kept"})
     {'cache_dir': 'kept'}

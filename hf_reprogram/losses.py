@@ -3,10 +3,10 @@
 Each loss is a per-example loss, averaged over the batch. Gradient accumulation over batches of equal size therefore gives the
 gradient of one large batch:
 
-    one class per sequence     cross-entropy
-    one number per sequence    squared error
-    several labels             binary cross-entropy, averaged over all labels; a missing label (NaN) counts as zero
-    one class per token        cross-entropy, averaged over the sequence's scored tokens (`IGNORE` is not scored)
+    one class per example      cross-entropy
+    one number per example     squared error
+    several labels             binary cross-entropy, averaged over all labels; the term of a missing label (NaN) is zero
+    one class per token        cross-entropy, averaged over the scored tokens, whose label is not `IGNORE`
 
 A batch without any label has the loss 0 and a gradient of zeros.
 """
@@ -21,12 +21,12 @@ IGNORE = -100
 
 
 def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of logits (batch, labels) or (batch, tokens, labels) against labels; see the module's docstring.
+    """The mean loss of a batch; the module's docstring lists the losses.
 
     Args:
-        logits: of the target's labels.
-        labels: (batch,) class indices or numbers, (batch, labels) 0, 1 or NaN, or (batch, tokens) class indices.
-        problem_type: as in a transformers config.
+        logits: (batch, labels), or (batch, tokens, labels) with one class per token.
+        labels: class indices or numbers (batch,); 0, 1 or NaN (batch, labels); or class indices (batch, tokens).
+        problem_type: as in a transformers config. It does not matter with one class per token.
 
     >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     >>> round(float(target_loss(logits, torch.tensor([0, 1]), "single_label_classification")), 4)

@@ -26,29 +26,34 @@ from .sources.loading import restore_source
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
 
-# What may be passed on to the source's own `from_pretrained`.
+# The arguments of `from_pretrained` that go to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
 
 
 class ReprogrammedModel(PreTrainedModel):
     """A frozen source between a trained input transform (theta) and a trained output mapping (omega).
 
-    It trains with the stock `Trainer`, saves theta and omega only (`config.json` and a `model.safetensors` of a few
-    KB), and loads with `from_pretrained`, the `AutoModelFor...` class of its task, or `pipeline`.
+    It trains with the `Trainer` of transformers and saves theta and omega only, as `config.json` and a `model.safetensors` of a
+    few KB. `from_pretrained`, the `AutoModelFor...` class of its task, and `pipeline` load it.
 
     Args:
-        config: names and options of the transform and the mapping, and what is known of the source.
+        config: the names and options of the transform and the mapping, and the record of the source.
         source: the frozen source.
 
     Raises:
         InputError: the transform or the mapping does not fit the source.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)
+    >>> {name: tuple(parameter.shape) for name, parameter in model.trainable().items()}
+    {'transform.prompts': (4, 32), 'mapping.weight': (2, 32), 'mapping.bias': (2,)}
     """
 
     config_class = ReprogramConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: accumulating must not rescale it
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, which gradient accumulation must not rescale
     _supports_sdpa = True
 
     config: ReprogramConfig
@@ -68,7 +73,7 @@ class ReprogrammedModel(PreTrainedModel):
         self.transform.to(device)
         self.mapping.to(device)
         self.register_state_dict_post_hook(_drop_source)
-        self._place = ""  # of this module's entries in a state that is being loaded
+        self._place = ""  # the prefix of this module's entries while a state is loaded
         self.register_load_state_dict_pre_hook(_remember_place)
         self.register_load_state_dict_post_hook(_forgive_missing_source)
 
@@ -126,7 +131,7 @@ class ReprogrammedModel(PreTrainedModel):
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the outputs, in their order."""
+        """The names of the outputs, in their order."""
         names: Any = self.config.id2label
         return [names[i] for i in range(len(names))]
 
@@ -135,7 +140,7 @@ class ReprogrammedModel(PreTrainedModel):
         return {name: p for name, p in self.named_parameters() if not name.startswith("source.")}
 
     def num_trainable(self) -> int:
-        """How many numbers theta and omega have."""
+        """The count of numbers in theta and omega."""
         return sum(parameter.numel() for parameter in self.trainable().values())
 
     def _set_gradient_checkpointing(
@@ -147,7 +152,14 @@ class ReprogrammedModel(PreTrainedModel):
     # ------------------------------------------------------------------------------------------ saving and loading
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Write `config.json` and `model.safetensors` (theta and omega only) into a folder, whole or not at all."""
+        """Write `config.json` and `model.safetensors` (theta and omega only) into a folder.
+
+        The files are moved into the folder when all of them are complete.
+
+        Args:
+            save_directory: the folder.
+            kwargs: as for `PreTrainedModel.save_pretrained`.
+        """
         self.config.transform = _as_it_is(self.transform, self.config.transform, "transform")
         self.config.mapping = _as_it_is(self.mapping, self.config.mapping, "mapping")
         if (state := kwargs.get("state_dict")) is not None:
@@ -172,18 +184,18 @@ class ReprogrammedModel(PreTrainedModel):
         source_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> ReprogrammedModel:
-        """Load an adapter and the source it was trained on.
+        """Load an adapter and its source. Code in a checkpoint is never run.
 
         Args:
-            pretrained_model_name_or_path: folder or Hub id of the adapter.
-            source: the source, as a name, a folder or a loaded model; by default the one that the adapter recorded.
-            config: the adapter's config, read from its folder if None.
-            source_kwargs: for the source's own `from_pretrained`; the dtype is by default the recorded one.
-            kwargs: Hub arguments (revision, token, cache_dir, ...) for the adapter's files; dtype, device_map,
-                attn_implementation and quantization_config go to the source. Code in a checkpoint is never run.
+            pretrained_model_name_or_path: the folder or Hub id of the adapter.
+            source: the source as a name, a folder or a loaded model; by default the recorded one.
+            config: the adapter's config; by default it is read from the folder.
+            source_kwargs: arguments of the source's own `from_pretrained`; by default the dtype is the recorded one.
+            kwargs: Hub arguments for the adapter's files, such as revision, token or cache_dir. dtype, device_map,
+                attn_implementation, quantization_config and max_memory go to the source.
 
         Raises:
-            InputError: the folder is incomplete, or the source is not the one the adapter was trained on.
+            InputError: the folder is incomplete, or the adapter was trained on another source.
         """
         hub = hub_arguments(kwargs)
         if config is None:
@@ -199,12 +211,12 @@ class ReprogrammedModel(PreTrainedModel):
             raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")
         model = cls(config, restore_source(config.source, source, **for_source))
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        found = {name: tensor.shape for name, tensor in state.items()}
-        if expected != found:
-            wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+        stored = {name: tensor.shape for name, tensor in state.items()}
+        if expected != stored:
+            wrong = sorted(name for name in {*expected, *stored} if expected.get(name) != stored.get(name))
             raise InputError(
-                f"{weights!r} does not fit its config.json: {', '.join(wrong)} missing, left over or of another "
-                "shape; the folder mixes two adapters or was cut short."
+                f"{weights!r} does not fit its config.json in {', '.join(wrong)}: take another copy of the adapter, since this "
+                "one is incomplete or mixes two adapters."
             )
         model.load_state_dict(state)
         model.eval()
@@ -212,7 +224,11 @@ class ReprogrammedModel(PreTrainedModel):
 
 
 def to_accelerator(module: nn.Module) -> nn.Module:
-    """Move a module to the accelerator if there is one and the source was not placed by a device map."""
+    """Move a module to the accelerator, if there is one and no device map has placed a part of it.
+
+    >>> to_accelerator(nn.Linear(2, 2)).weight.shape
+    torch.Size([2, 2])
+    """
     placed = any(hasattr(part, "hf_device_map") for part in module.modules())
     if torch.accelerator.is_available() and not placed:
         module.to(torch.accelerator.current_accelerator())
@@ -220,7 +236,7 @@ def to_accelerator(module: nn.Module) -> nn.Module:
 
 
 def _build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
-    """The part that `options` describe: `{"type": name, **its options}`."""
+    """The part with the options `{"type": name, **its options}`."""
     if not options or "type" not in options:
         raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
     part = registry[options["type"]]
@@ -228,13 +244,13 @@ def _build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -
 
 
 def _options(part: Any, options: dict[str, Any], kind: str) -> Any:
-    """The dataclass of a part's options, from what the config says."""
+    """The dataclass of a part's options, from the config."""
     values = {key: value for key, value in options.items() if key != "type"}
     return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}")
 
 
 def _as_it_is(part: Any, options: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What the config says of a part, with the options that changed since: an alpha that was set, a phase that ended."""
+    """The options of a part in the config, updated by those that changed: an alpha that was set, a phase that ended."""
     then, now = asdict(_options(part, options, kind)), asdict(part.options)
     return {**options, **{key: value for key, value in now.items() if value != then[key]}}
 
@@ -246,9 +262,7 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise InputError(
-            f"{path!r} is not a whole safetensors file ({error}): it was cut short; take another checkpoint."
-        ) from error
+        raise InputError(f"{path!r} is not a complete safetensors file ({error}): take another checkpoint.") from error
 
 
 def _drop_source(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
@@ -266,5 +280,13 @@ def _forgive_missing_source(module: ReprogrammedModel, incompatible: Any) -> Non
 
 
 def adapter_bytes(folder: str | os.PathLike[str]) -> int:
-    """Size of an adapter's weights file on disk, in bytes."""
+    """The size of an adapter's weights file on disk, in bytes.
+
+    >>> import tempfile
+    >>> from hf_reprogram import reprogram
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)[0].save_pretrained(folder)
+    ...     adapter_bytes(folder) < 2000
+    True
+    """
     return (Path(folder) / SAFE_WEIGHTS_NAME).stat().st_size

@@ -1,4 +1,4 @@
-"""Frozen pretrained models behind one interface: see `hf_reprogram.sources.base`."""
+"""Frozen pretrained models with one interface (`hf_reprogram.sources.base`)."""
 
 from .base import Source, SourceSpec
 from .dual import DualSource

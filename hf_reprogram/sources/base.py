@@ -1,20 +1,20 @@
 """The frozen model `f` behind one small interface.
 
-A source says what it is (`spec`) and answers `source(inputs, reads)`, computing only what the output mapping reads:
+A source describes itself in `spec`. `source(inputs, reads)` computes only the output that the mapping reads:
 
     "mask"      state at the mask token, after the masked-LM head's transform where there is one   (batch, width)
     "first"     last hidden state at the first token, for example [CLS]                            (batch, width)
     "last"      last hidden state at the last token that is not padding                            (batch, width)
     "features"  last hidden states averaged over the tokens that are not padding                   (batch, width)
     "tokens"    last hidden states of all tokens, zero where there is padding              (batch, tokens, width)
-    "decoder"   what the masked-LM head's vocabulary decoder sees, for all tokens          (batch, tokens, width)
+    "decoder"   inputs of the masked-LM head's vocabulary decoder, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
 
-Of an image source "features" are what its classifier's last linear layer sees, or the pooled states of an encoder. What
-a dual encoder of images and texts gives to be compared stands in `hf_reprogram.sources.dual`.
+The "features" of an image source are the inputs of its classifier's last linear layer, or the pooled states of an encoder.
+`hf_reprogram.sources.dual` documents the outputs of a dual encoder of images and texts.
 
-Frozen means three things, and `Source` keeps all of them: no weight requires a gradient, no module is ever in training
-mode (so no dropout and no running statistics), and the bytes of the weights never change.
+Frozen means three things, and `Source` ensures all of them: no weight requires a gradient, no module is ever in training
+mode (so there is no dropout and no running statistic changes), and the bytes of the weights never change.
 """
 
 from __future__ import annotations
@@ -32,22 +32,27 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a transform or mapping may know of a source.
+    """The properties of a source that transforms and mappings use.
 
     Attributes:
         kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module" of tokens; "image_classifier", "image_encoder" or
             "image_module" of images, "dual" of images and texts.
-        family: the source's own `model_type`, for example "roberta".
-        widths: for each supported `reads`, the width of what it returns.
-        embedding_width: of tokens: width of a row of the input embedding (ALBERT and ELECTRA: smaller than hidden).
-        vocab_size: of tokens: rows of the input embedding.
-        max_tokens: of tokens: the longest input that the position embeddings allow.
-        image_size: of images: height and width of the canvas, in pixels.
-        patch_size: of images: side of the square patches that its first layer projects one by one; None if it does not.
-        labels: names of a classifier's own labels, by index; empty if it has none.
-        takes: what it takes as it is, as a modality calls it (`hf_reprogram.modalities.base.Modality.takes`).
+        family: the source's own `model_type`, for example "roberta". widths: the width of each output that the source has, by
+        its name (`reads`). embedding_width: of a source of tokens, the width of its input embedding (in ALBERT and ELECTRA
+        smaller than the states'). vocab_size: of a source of tokens, the number of rows of its input embedding. max_tokens: of
+        a source of tokens, the longest input that its position embeddings allow. image_size: of a source of images, the height
+        and width of its input, in pixels. patch_size: of a source of images, the side in pixels of the square patches that its
+        first layer projects one by one;
+            None if it has no such layer.
+        labels: the names of a classifier's own labels, by index; empty if it has none.
+        takes: the modality's name of the source's own inputs (`hf_reprogram.modalities.base.Modality.takes`).
 
-    A family whose transforms need to know more extends this class.
+    A family whose transforms need more properties extends this class.
+
+    >>> text_source.spec.kind, text_source.spec.widths["mask"]
+    ('masked_lm', 32)
+    >>> image_source.spec.canvas(), image_source.spec.patch_size
+    ((32, 32), 8)
     """
 
     kind: str
@@ -62,125 +67,151 @@ class SourceSpec:
     takes: str = "input_ids"
 
     def canvas(self) -> tuple[int, int]:
-        """Height and width of the image that this source takes.
+        """Height and width of the source's image, in pixels.
 
         Raises:
-            InputError: it takes no image.
+            InputError: the source does not take images.
         """
         if self.image_size is None:
             raise InputError(f"The {self.kind} source takes no images: use an image classifier.")
         return self.image_size
 
     def check_tokens(self) -> None:
-        """Raise `InputError` unless this source takes tokens: a dual encoder embeds them too, but of its class texts alone."""
+        """Raise `InputError` unless the target's tokens can be inputs of the source; a dual encoder's are class texts alone."""
         if self.takes != "input_ids":
             raise InputError(f"The {self.kind} source takes no tokens: use a text model.")
 
 
 class Source(nn.Module):
-    """A pretrained model that stays as it is.
+    """A frozen pretrained model.
 
     Args:
-        model: the model to freeze. It is not copied: its weights lose `requires_grad` and it is put in eval mode.
+        model: the model to freeze. It is not copied: `requires_grad` of its weights becomes False, and it is put in eval mode.
+
+    Attributes:
+        spec: the properties of the source.
+        settings: the arguments of the source besides the model, which an adapter records; None if there are none.
+
+    >>> inputs = {"inputs_embeds": text_source.embed(torch.tensor([[2, 64, 65, 3]])), "attention_mask": torch.ones(1, 4)}
+    >>> text_source(inputs, "features").shape
+    torch.Size([1, 32])
     """
 
     spec: SourceSpec
     model: Any
-    settings: dict[str, Any] | None = None  # what was given beside the model, which an adapter records
+    settings: dict[str, Any] | None = None
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Source:
-        """Stay in eval mode whatever the wrapper does."""
+        """Stay in eval mode, also if the model around the source is put in training mode."""
         return super().train(False)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
-        """What the mapping reads of `f(inputs)`; see the module's docstring for `reads` and shapes."""
+        """One output of `f`.
+
+        Args:
+            inputs: the inputs by name, as the transform returns them.
+            reads: the name of the output; the module's docstring lists names and shapes.
+        """
         raise NotImplementedError  # pragma: no cover - the interface
 
     def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
-        """The source's own processor that methods build the target's from, for example its tokenizer; None if there is none.
+        """The source's own processor, for example its tokenizer; None if it has none. Methods derive the target's from it.
 
         Args:
-            name: Hub id or folder of the source.
-            hub: arguments that locate its files, see `hf_reprogram.hub_arguments`.
+            name: the Hub id or folder of the source.
+            hub: the arguments that locate its files (`hf_reprogram.hub_arguments`).
         """
         return None
 
     def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
-        """A processor for examples as the source itself takes them, without any input transform; arguments as above.
+        """A processor for the source's own inputs, without any input transform; arguments as for `load_processor`.
 
         Raises:
-            InputError: the source takes nothing as it is.
+            InputError: the source has no inputs of its own that a processor could make.
         """
-        raise InputError(f"A {self.spec.kind} source takes no data as it is: go through the method's input transform.")
+        raise InputError(f"The {self.spec.kind} source has no processor of its own: use the method's input transform.")
 
     def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """Inputs of `forward` from a batch that `plain_processor` encoded."""
-        raise InputError(f"A {self.spec.kind} source takes no data as it is: go through the method's input transform.")
+        """The inputs of `forward` from a batch that `plain_processor` encoded."""
+        raise InputError(f"The {self.spec.kind} source has no processor of its own: use the method's input transform.")
 
     def plain_example(self) -> dict[str, Tensor]:
-        """A batch of one example of a fixed size, as `plain_inputs` takes it, on the source's device.
+        """A batch of one example of a fixed size, for `plain_inputs`, on the source's device.
 
         Raises:
-            InputError: the source takes nothing of a fixed size as it is.
+            InputError: the source's own inputs have no fixed size.
         """
-        raise InputError(f"A {self.spec.kind} source takes no examples of a fixed size as they are.")
+        raise InputError(f"The inputs of the {self.spec.kind} source have no fixed size: use another source.")
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Input embeddings of token `ids` (...,) as (..., embedding_width), scaled as the source scales them."""
+        """The input embeddings (..., embedding_width) of token `ids` (...,), scaled as the source scales them."""
         vectors: Tensor = self.embedding(ids)
         return vectors
 
     @property
     def embedding(self) -> Any:
         """The source's input embedding, a module from token ids to vectors."""
-        raise InputError(f"A {self.spec.kind} source has no input embedding: this needs a source that takes tokens.")
+        raise InputError(f"The {self.spec.kind} source has no input embedding: use a source that takes tokens.")
 
     @property
     def entry(self) -> Tensor:
-        """The weight that an input meets first, by which a source is recognised."""
+        """The source's first weight, by which it is recognised."""
         weight: Tensor = self.embedding.weight
         return weight
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
+        """The device of the source's inputs."""
         return self.entry.device
 
     @property
     def pads_fully(self) -> bool:
-        """Whether texts are padded to the longest that it takes, and the padding is attended to."""
+        """Whether the source pads texts to its largest length and attends to the padding."""
         return False
 
     def label_embeddings(self) -> Tensor:
-        """A vector for each of the source's own labels (labels, width): the rows of its classifier."""
-        raise InputError(f"A {self.spec.kind} source has no labels of its own to compare with.")
+        """One vector per label of the source (labels, width): the rows of its classifier."""
+        raise InputError(f"The {self.spec.kind} source has no labels of its own: use a classifier.")
 
     def output_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids`; see the verbalizer."""
-        raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to take class vectors from.")
+        """Weights (n, width) and biases (n,) of the vocabulary decoder for token `ids` (n,)."""
+        raise InputError(f"The {self.spec.kind} source has no vocabulary decoder: leave the verbalizer's words out.")
 
     def project_patches(self, patches: Tensor) -> Tensor:
-        """What an image source's first layer makes of patches of pixels; see `hf_reprogram.sources.vision`."""
-        raise InputError(f"A {self.spec.kind} source does not project patches: this needs an image model.")
+        """The output of an image source's first layer for patches of pixels; see `hf_reprogram.sources.vision`."""
+        raise InputError(f"The {self.spec.kind} source does not project patches: use an image model.")
 
     def fold_output(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """A map (vocabulary, n) of the vocabulary decoder's logits, folded with the decoder: weight (n, width), bias (n,)."""
-        raise InputError(f"A {self.spec.kind} source has no vocabulary decoder to fold a token map with.")
+        """Fold the vocabulary decoder and a linear map of its logits into one layer.
+
+        Args:
+            weight: the map (vocabulary, n).
+
+        Returns:
+            The layer's weight (n, width) and bias (n,).
+        """
+        raise InputError(f"The {self.spec.kind} source has no vocabulary decoder: use a masked LM.")
 
     def checkpoint_activations(self, checkpoint: Any, every_n_layers: int = 1) -> None:
-        """Recompute every n-th layer in the backward pass with `checkpoint(function, *args)`; None stops doing so.
+        """Recompute every n-th layer in the backward pass, which saves memory.
 
-        transformers does this only for layers in training mode, which a frozen source never is.
+        transformers does this for layers in training mode only, and a frozen source is never in it.
+
+        Args:
+            checkpoint: calls a layer as `checkpoint(function, *args)`; None to stop recomputing.
+            every_n_layers: n.
         """
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
         if not layers:
-            raise InputError(f"{self.spec.family} has no layers that transformers can checkpoint: leave it off.")
+            raise InputError(
+                f"{self.spec.family} has no layers that transformers can checkpoint: leave gradient_checkpointing out."
+            )
         for index, layer in enumerate(layers):
             if isinstance(ours := layer.__dict__.get("forward"), _Checkpointed):
                 ours.undo(layer)
@@ -188,23 +219,25 @@ class Source(nn.Module):
                 layer.forward = _Checkpointed(checkpoint, layer)
 
     def cache_text(self, max_bytes: int) -> None:
-        """Keep the states of every text that stands before a trailing prompt, up to `max_bytes` (causal sources only)."""
-        raise InputError(f"Only a causal source can cache its text: this is a {self.spec.kind} source.")
+        """Cache the states of the texts before a trailing prompt, up to `max_bytes` bytes; for causal sources only."""
+        raise InputError(
+            f"Only a causal source can cache its text, and the source's kind is {self.spec.kind}: leave the cache out."
+        )
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the source's first weights: see `fingerprint`."""
+        """The digest of the source's first weights; see the function `fingerprint`."""
         return fingerprint(self.entry)
 
 
 class _Checkpointed:
-    """`checkpoint(layer.forward, ...)`, in place of the class's forward or of what a device_map has put there."""
+    """Calls `checkpoint(layer.forward, ...)` in place of a layer's forward, which a device map may have replaced before."""
 
     def __init__(self, checkpoint: Any, layer: nn.Module):
         self.replaced = layer.__dict__.get("forward")
         self.checkpoint, self.forward = checkpoint, self.replaced or type(layer).forward.__get__(layer)
 
     def undo(self, layer: nn.Module) -> None:
-        """Put back what was there."""
+        """Restore the layer's forward."""
         del layer.forward
         if self.replaced is not None:
             layer.forward = self.replaced
@@ -214,10 +247,16 @@ class _Checkpointed:
 
 
 def fingerprint(weight: Tensor) -> dict[str, Any]:
-    """Digest of a weight, so that an adapter is never put on another source by mistake.
+    """A digest of a weight, so that an adapter is never used with another source by mistake.
 
-    The hash decides when the weights are held in the dtype they were trained in. A copy in another dtype cannot have
-    the same bytes: eight entries at a fixed stride are then compared within that dtype's precision.
+    The hash decides if the dtype is the same. A copy in another dtype has other bytes. For it, eight entries at a fixed stride
+    are compared within that dtype's precision.
+
+    Returns:
+        `dtype`, `shape`, `sha256` and the `sample` of entries.
+
+    >>> fingerprint(torch.zeros(2, 3))["shape"]
+    [2, 3]
     """
     weight = weight.detach()
     sample = weight.flatten()[:: max(1, weight.numel() // 8)][:8]
@@ -229,12 +268,19 @@ def fingerprint(weight: Tensor) -> dict[str, Any]:
     }
 
 
-def same_fingerprint(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether two fingerprints are of the same weights, held in the same or in another floating dtype."""
-    if recorded["shape"] != found["shape"]:
+def same_fingerprint(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two fingerprints belong to the same weights, in the same or in another floating dtype.
+
+    >>> weight = torch.linspace(0, 1, 6)
+    >>> same_fingerprint(fingerprint(weight), fingerprint(weight.half()))
+    True
+    >>> same_fingerprint(fingerprint(weight), fingerprint(-weight))
+    False
+    """
+    if recorded["shape"] != other["shape"]:
         return False
-    if recorded["dtype"] == found["dtype"]:
-        return bool(recorded["sha256"] == found["sha256"])
-    eps = max(torch.finfo(getattr(torch, side["dtype"])).eps for side in (recorded, found))
-    pairs = zip(recorded["sample"], found["sample"], strict=True)
+    if recorded["dtype"] == other["dtype"]:
+        return bool(recorded["sha256"] == other["sha256"])
+    eps = max(torch.finfo(getattr(torch, side["dtype"])).eps for side in (recorded, other))
+    pairs = zip(recorded["sample"], other["sample"], strict=True)
     return all(abs(a - b) <= 2 * eps * max(abs(a), abs(b)) + 1e-6 for a, b in pairs)

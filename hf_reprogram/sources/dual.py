@@ -2,20 +2,20 @@
 
     u = g(image) / |g(image)|       v = h(text) / |h(text)|       similarity = scale * u . v
 
-g and h are the two towers with their projections. Besides `features`, the u of a batch of images (batch, width), which any
-mapping may read, there are two readings for the similarity mapping, both a `Pair`:
+g and h are the two towers with their projections. Any mapping can read "features", the u (batch, width) of a batch of images.
+Two more outputs are for the similarity mapping. Both are a `Pair`:
 
-    "pair"        u and v of what the input transform made
-    "residual"    these, and the u and v of the same images and texts as they are
+    "pair"        u and v of the transform's images and texts
+    "residual"    the same, and u and v of the untouched images and texts
 
-What is constant is computed once: the v of texts that nothing trains, and without gradients the v of all texts, are kept until
-the texts change. A causal text tower (CLIP's) never sees what comes after the end of a text, so texts are padded to the
-longest of them and no further; SigLIP's reads its last position and was trained on full padding, which it gets.
+Text features are cached unless gradients reach them. A causal text tower (CLIP) does not see the tokens after the end of a
+text. Its texts are padded to the longest one only. SigLIP reads its last position and was trained with full padding, so its
+texts are padded fully.
 
-SigLIP's own logits have a trained `logit_bias` besides the scale. It is one constant for every logit, which neither a soft-max
-over classes nor an order of scores depends on, and is left out.
+SigLIP's own logits have a trained `logit_bias` besides the scale. It is the same for all logits. Neither a soft-max over
+classes nor an order of scores depends on it, so it is left out.
 
-Pixels are normalised here, once, as for every image source.
+The source normalises pixels, as every image source does.
 """
 
 from __future__ import annotations
@@ -36,15 +36,20 @@ from .text import load_tokenizer, max_tokens
 from .vision import VisionFamily, VisionSource
 
 MODEL_TYPES = ("clip", "siglip", "vision-text-dual-encoder")
-CHUNK = 1024  # constant texts that the text tower is given at once: ImageNet's classes in 80 templates are 80,000
+CHUNK = 1024  # texts per call of the text tower without gradients: ImageNet's classes in 80 templates are 80,000 texts
 
 
 class Texts(NamedTuple):
     """Texts for the text tower.
 
     Attributes:
-        ids, mask: (..., tokens): token ids, and 1 where there is a token.
-        embeds: (..., tokens, embedding width) in place of the ids' embeddings; None for those.
+        ids: token ids (..., tokens).
+        mask: 1 where there is a token, (..., tokens).
+        embeds: embeddings (..., tokens, embedding width) that replace those of the ids; None to use the ids'.
+
+    >>> texts = Texts(*dual_source.tokenize(dual_tokenizer, ["a cat", "a dog"]))
+    >>> texts.ids.shape
+    torch.Size([2, 7])
     """
 
     ids: Tensor
@@ -53,13 +58,17 @@ class Texts(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What is compared; every vector has length one.
+    """The features of images and texts. Every vector has length one.
 
     Attributes:
         image: u (batch, width).
-        text: v (..., width), the leading dimensions those of the texts.
-        scale: what similarities are multiplied with.
-        plain_image, plain_text: the same of the untouched images and texts, for "residual".
+        text: v (..., width), with the leading dimensions of the texts.
+        scale: the factor of the similarities.
+        plain_image, plain_text: u and v of the untouched images and texts, for "residual"; None for "pair".
+
+    >>> pair = Pair(image=torch.eye(24)[:5], text=torch.eye(24)[:2], scale=torch.tensor(100.0))
+    >>> (pair.scale * pair.image @ pair.text.T).shape
+    torch.Size([5, 2])
     """
 
     image: Tensor
@@ -75,15 +84,15 @@ class DualSource(VisionSource):
     Args:
         model: `CLIPModel`, `SiglipModel` or `VisionTextDualEncoderModel`.
         image_size, mean, std, bgr: as for `VisionSource`.
-        resample: how its images are resized, as Pillow numbers it (3: bicubic).
-        crop: how many times as long as `image_size` the shorter side is made before the middle is cut out; by default images
-            are squeezed.
+        resample: the filter that resizes images, by Pillow's number (3 is bicubic).
+        crop: the length of an image's shorter side, as a multiple of `image_size`, before the middle is cut out. By default
+            images are resized to `image_size` without a cut, whatever their shape.
 
     `source(inputs, reads)` takes `pixels` (batch, 3, height, width) from 0 to 1, and for the two `Pair`s `texts` and
     `plain_texts` (`Texts`) and `plain`: the untouched pixels, or their u (batch, width) where that is known.
 
     Raises:
-        InputError: the model is no dual encoder that is known.
+        InputError: the model is not one of the known dual encoders.
     """
 
     def __init__(
@@ -99,12 +108,12 @@ class DualSource(VisionSource):
         config: Any = getattr(model, "config", None)
         if getattr(config, "model_type", None) not in MODEL_TYPES:
             raise InputError(
-                f"{type(model).__name__} is no dual encoder that is known: give one of {', '.join(MODEL_TYPES)}."
+                f"{type(model).__name__} is not a known dual encoder: use a model of type {', '.join(MODEL_TYPES)}."
             )
         where = sorted({str(weight.device) for weight in model.parameters()})
         if len(where) > 1:
             raise InputError(
-                f"The dual encoder is spread over {', '.join(where)}, and its towers have to meet: load it onto one device."
+                f"The dual encoder is on the devices {', '.join(where)}, and it must be on one: load it onto one device."
             )
         super().__init__(model, image_size, mean, std, kind="dual", gives="features", bgr=bgr)
         self.settings = {**(self.settings or {}), "resample": resample, "crop": crop}
@@ -116,7 +125,7 @@ class DualSource(VisionSource):
             vocab_size=self.embedding.weight.shape[0],
             max_tokens=max_tokens(self.model.text_model),
         )
-        self._kept: list[tuple[Any, Texts, Tensor]] = []
+        self._cache: list[tuple[Any, Texts, Tensor]] = []
 
     def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
         """The text tower's tokenizer; see `Source.load_processor`."""
@@ -134,24 +143,24 @@ class DualSource(VisionSource):
 
     @property
     def scale(self) -> Tensor:
-        """What similarities are multiplied with."""
+        """The factor of the similarities."""
         scale: Tensor = self.model.logit_scale
         return scale.exp().reshape(())
 
     @property
     def pads_fully(self) -> bool:
-        """Whether texts are padded to the tower's full length, since it reads its last position."""
+        """Whether texts are padded to the tower's full length; SigLIP needs this, since it reads its last position."""
         return bool(self.model.config.model_type == "siglip")
 
     def image_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and weights of all that an image's features depend on."""
+        """The names and weights on which the features of an image depend."""
         text = {id(weight) for weight in self.model.text_model.state_dict(keep_vars=True).values()}
         for name, weight in self.model.state_dict(keep_vars=True).items():
             if id(weight) not in text and not name.startswith(("text_projection", "logit_")):
                 yield name, weight
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the first weights of both towers, of their projections, and of the scale."""
+        """The digest of the first weights of both towers, their projections and the scale."""
         last = ("visual_projection.", "text_projection.", "text_model.head.")
         projections = (
             weight for name, weight in self.model.state_dict(keep_vars=True).items() if name.startswith(last)
@@ -160,18 +169,24 @@ class DualSource(VisionSource):
         return fingerprint(torch.cat([part.detach().flatten() for part in parts]))
 
     def tokenize(self, tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask (texts, tokens) of texts, padded as the tower needs it.
+        """Token ids and mask, both (texts, tokens), of texts, padded as the tower needs it.
+
+        Args:
+            tokenizer: the text tower's tokenizer, or a processor that has it.
+            texts: any texts.
 
         Raises:
-            InputError: a text is longer than the tower takes.
+            InputError: a text is longer than the tower takes, or the tokenizer has no padding token.
         """
         limit = self.spec.max_tokens
         padding = {"padding": "max_length", "max_length": limit} if self.pads_fully else {"padding": True}
-        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # that of a processor of images and texts
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of images and texts has one
         if tokenizer.pad_token is None:
-            raise InputError("The tokenizer has no padding token, which texts of several lengths need: give it one.")
-        found = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, padding_side="right", **padding)
-        ids, mask = found["input_ids"], found["attention_mask"]
+            raise InputError(
+                "The tokenizer has no padding token, which texts of several lengths need: set its pad_token."
+            )
+        batch = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, padding_side="right", **padding)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
         if ids.shape[1] > limit:
             longest = texts[int(mask.sum(1).argmax())]
             raise InputError(
@@ -180,47 +195,47 @@ class DualSource(VisionSource):
         return ids, mask
 
     def text_features(self, texts: Texts) -> Tensor:
-        """The v (..., width) of texts (..., tokens), kept where no gradient has to flow into them."""
+        """The features v (..., width) of texts (..., tokens), which are cached unless gradients reach them."""
         trains = torch.is_grad_enabled() and texts.embeds is not None and texts.embeds.requires_grad
         if trains:
             return self._encode(texts)
         key: tuple[Any, ...] = tuple((id(part), part._version) for part in texts if part is not None)
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
         key += (half, self.device, self.embedding.weight.dtype)
-        for known, _, features in self._kept:  # the texts are kept too, so that no other object takes over an id
+        for known, _, features in self._cache:  # the cache holds the texts too, so that no other object gets their id
             if known == key:
                 return features
         with constant():
             features = self._encode(texts, CHUNK)
-        self._kept = [*self._kept[-1:], (key, texts, features)]
+        self._cache = [*self._cache[-1:], (key, texts, features)]
         return features
 
     def _encode(self, texts: Texts, most: int | None = None) -> Tensor:
-        """The v of texts, all at once or at most so many at a time."""
+        """The features v of texts, with at most `most` texts per call of the tower; None for all."""
         ids, mask = texts.ids.flatten(0, -2), texts.mask.flatten(0, -2)
         embeds = None if texts.embeds is None else texts.embeds.flatten(0, -3)
         size = most or len(ids)
         rows = [slice(start, start + size) for start in range(0, len(ids), size)]
-        found = [self._read_texts(Texts(ids[at], mask[at], None if embeds is None else embeds[at])) for at in rows]
-        features: Tensor = F.normalize(torch.cat(found), dim=-1).unflatten(0, texts.ids.shape[:-1])
+        parts = [self._read_texts(Texts(ids[at], mask[at], None if embeds is None else embeds[at])) for at in rows]
+        features: Tensor = F.normalize(torch.cat(parts), dim=-1).unflatten(0, texts.ids.shape[:-1])
         return features
 
     def _read_texts(self, texts: Texts) -> Tensor:
-        """What the text tower gives for texts (texts, tokens)."""
-        given: Any = nullcontext() if texts.embeds is None else forward_of(self.embedding, lambda _: texts.embeds)
-        with PATCHING, given:
+        """The text tower's output (texts, width) for texts (texts, tokens)."""
+        replaced: Any = nullcontext() if texts.embeds is None else forward_of(self.embedding, lambda _: texts.embeds)
+        with PATCHING, replaced:
             attended = None if self.pads_fully else texts.mask  # SigLIP attends to its padding
             features: Tensor = self.model.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
             return features
 
     def _run(self, pixels: Tensor) -> Any:
-        """The u of normalised pixels."""
+        """The features u (batch, width) of normalised pixels."""
         more = {"interpolate_pos_encoding": True} if self._interpolates else {}
-        found = self.model.get_image_features(pixel_values=pixels, **more).pooler_output
-        return F.normalize(found, dim=-1)
+        features = self.model.get_image_features(pixel_values=pixels, **more).pooler_output
+        return F.normalize(features, dim=-1)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Any:
-        """`features` as a tensor, or a `Pair`; see the module's docstring."""
+        """The output "features" as a tensor (batch, width), or "pair" and "residual" as a `Pair`."""
         if reads not in ("pair", "residual"):
             return super().forward(inputs, reads)
         image, text = super().forward(inputs, "features"), self.text_features(inputs["texts"])
@@ -236,7 +251,11 @@ class DualSource(VisionSource):
 
 
 class DualFamily(VisionFamily):
-    """Text-image dual encoders of transformers."""
+    """Text-image dual encoders of transformers.
+
+    >>> DualFamily().kind_of_config(dual_source.model.config)
+    'dual'
+    """
 
     kinds = {"dual": "AutoModel"}
     example = f"a text-image encoder of type {', '.join(MODEL_TYPES)}"
@@ -244,7 +263,7 @@ class DualFamily(VisionFamily):
     pooled = ("dual",)
 
     def kind_of_architecture(self, architecture: str, config: Any) -> str | None:
-        """No class says it: one of CLIP's is an image classifier."""
+        """None: only the config decides, since one of CLIP's classes is an image classifier."""
         return None
 
     def kind_of_config(self, config: Any) -> str | None:

@@ -1,6 +1,6 @@
-"""Source families: what says which models there are, how to recognise them and how to build a `Source` around one.
+"""Source families. A family recognises the checkpoints of its models and builds a `Source` around a model.
 
-A family is one file of this folder with a subclass of `SourceFamily`, and one line in `SOURCE_FAMILIES`.
+Each family is a subclass of `SourceFamily` in a file of this folder, and one line in `SOURCE_FAMILIES`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
 
 
 class SourceFamily(ABC):
-    """One kind of frozen model, or several that are built alike.
+    """One kind of frozen model, or several kinds that are built in the same way.
 
     Attributes:
-        kinds: by the name of each kind (`SourceSpec.kind`) the `AutoModel...` class of transformers that loads it; None for a
-            kind that is given as a loaded module.
-        takes: what the model takes as it is, as a modality calls it (`Modality.takes`).
-        noun: what its models are called in a sentence.
-        example: one kind of model to suggest where none fits.
-        options: arguments of the source beside the model, which may be given with the source and which an adapter records.
-        pooled: kinds whose answers come through a pooler, so that its weights must be in the checkpoint.
-        without_head: by a kind with a head, the kind that a checkpoint without weights for it is loaded as instead.
+        kinds: for the name of each kind (`SourceSpec.kind`) the `AutoModel...` class of transformers that loads it; None for a
+            kind that is always passed as a loaded module.
+        takes: the modality's name of the model's own inputs (`Modality.takes`).
+        noun: the noun for its models in a sentence.
+        example: a kind of model to suggest in messages.
+        options: the names of the source's arguments besides the model. An adapter records their values.
+        pooled: the kinds whose outputs use a pooler, so that its weights must be in the checkpoint.
+        without_head: for a kind with a head, the kind as which a checkpoint without the head's weights is loaded.
+
+    >>> family = SOURCE_FAMILIES["text"]()
+    >>> list(family.kinds)
+    ['masked_lm', 'encoder', 'causal_lm', 'classifier']
     """
 
     kinds: ClassVar[Mapping[str, str | None]]
@@ -49,22 +53,22 @@ class SourceFamily(ABC):
     without_head: ClassVar[Mapping[str, str]] = {}
 
     def kind_of_architecture(self, architecture: str, config: Any) -> str | None:
-        """The kind of a checkpoint that was written by the class `architecture`; None if it is not of this family."""
+        """The kind of a checkpoint that the class `architecture` wrote; None if it does not belong to this family."""
         return None
 
     def kind_of_config(self, config: Any) -> str | None:
-        """The kind of a checkpoint by its config alone, where no class that wrote it is known; None as above."""
+        """The kind of a checkpoint by its config alone, if the class that wrote it is not known; None as above."""
         return None
 
     def settings(self, name: str, config: Any, kind: str, given: dict[str, Any], hub: dict[str, Any]) -> dict[str, Any]:
-        """All `options` of a model: those `given`, and the others as its checkpoint has them.
+        """All `options` of a model: those that the user set, and the others as in its checkpoint.
 
         Args:
-            name: Hub id or folder of the model.
-            config: its own.
+            name: the Hub id or folder of the model.
+            config: the model's config.
             kind: one of `kinds`.
-            given: some of the options.
-            hub: arguments that locate its files, see `hf_reprogram.hub_arguments`.
+            given: the options that the user set.
+            hub: the arguments that locate its files (`hf_reprogram.hub_arguments`).
         """
         return given
 
@@ -73,23 +77,27 @@ class SourceFamily(ABC):
         """The source around a loaded model.
 
         Raises:
-            InputError: the model is none of this family.
+            InputError: the model does not belong to this family.
         """
 
 
 def every_family() -> Iterator[SourceFamily]:
-    """All registered families, in the order in which they are asked."""
+    """All registered families, in the order in which they are asked.
+
+    >>> [family.noun for family in every_family()][:2]
+    ['image models', 'image models']
+    """
     return (SOURCE_FAMILIES[name]() for name in SOURCE_FAMILIES)
 
 
 def family_of(kind: str) -> SourceFamily:
-    """The family that has a kind.
+    """The family of a kind of source.
 
     >>> family_of("masked_lm").takes
     'input_ids'
 
     Raises:
-        InputError: no family has it.
+        InputError: no family has this kind.
     """
     for family in every_family():
         if kind in family.kinds:
@@ -99,10 +107,13 @@ def family_of(kind: str) -> SourceFamily:
 
 
 def kind_of(architectures: list[str], config: Any) -> str:
-    """What kind of model a checkpoint is, from the class that wrote it and its config.
+    """The kind of a checkpoint, from the classes that wrote it and its config.
 
     Raises:
-        InputError: no family recognises it.
+        InputError: no family recognises the checkpoint.
+
+    >>> kind_of(["BertForMaskedLM"], text_source.model.config)
+    'masked_lm'
     """
     families = list(every_family())
     for architecture in architectures:
@@ -120,11 +131,19 @@ def kind_of(architectures: list[str], config: Any) -> str:
 
 
 def native_inputs() -> set[str]:
-    """What the models of some family take as it is: names as in `Modality.takes`."""
+    """The names (`Modality.takes`) of all inputs that the models of some family have as their own.
+
+    >>> sorted(native_inputs())
+    ['input_ids', 'pixel_values']
+    """
     return {family.takes for family in every_family()}
 
 
 def architecture_in(mapping: Mapping[str, Any], config: Any) -> set[str]:
-    """Names of the classes that a mapping of transformers has for a config's model type."""
+    """The names of the classes that a mapping of transformers has for a config's model type.
+
+    >>> architecture_in({"bert": "BertForMaskedLM"}, text_source.model.config)
+    {'BertForMaskedLM'}
+    """
     value = mapping.get(config.model_type, ())
     return {value} if isinstance(value, str) else set(value)

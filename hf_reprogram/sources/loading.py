@@ -1,4 +1,4 @@
-"""From a name, a folder or a loaded model to a frozen source, and back from what an adapter recorded."""
+"""Makes a frozen source from a name, a folder or a loaded model, and restores the source that an adapter recorded."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from .module import ModuleFamily
 
 @dataclass
 class SourceReference:
-    """What an adapter records of its source.
+    """The record of a source in an adapter.
 
     Attributes:
-        name: Hub id or folder; empty if the source was given as a model that was never loaded from anywhere.
+        name: the Hub id or folder; empty for a model that was not loaded from a name.
         kind: as in `hf_reprogram.sources.base.SourceSpec`.
-        revision: commit of the Hub repository.
-        dtype: floating dtype the adapter was trained on, used again when it is loaded.
-        fingerprint: of the first weights (`hf_reprogram.sources.base.fingerprint`).
-        settings: the options of its family (`SourceFamily.options`), for example an image source's `image_size`, `mean` and
-            `std`; None for a family without any.
+        revision: the commit of the Hub repository.
+        dtype: the floating dtype that the adapter was trained with; the source is loaded with it again.
+        fingerprint: the digest of the first weights (`hf_reprogram.sources.base.fingerprint`).
+        settings: the values of the family's options (`SourceFamily.options`), for example `image_size`, `mean` and `std` of an
+            image source; None for a family without options.
+
+    >>> SourceReference(name="google-bert/bert-base-uncased", kind="masked_lm").dtype
+    'float32'
     """
 
     name: str
@@ -44,24 +47,28 @@ class SourceReference:
 def load_source(
     source: str | os.PathLike[str] | nn.Module, kind: str | None = None, **source_kwargs: Any
 ) -> tuple[Source, dict[str, Any]]:
-    """A frozen source and the plain data by which an adapter remembers it.
+    """A frozen source, and the plain data (`SourceReference`) that an adapter records of it.
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`; a module of images is given as a `VisionSource`.
-        kind: as in `SourceSpec`; read off the checkpoint's architecture if None.
-        source_kwargs: passed to `from_pretrained` (dtype, revision, quantization_config, device_map, token, ...), except for
-            the options of the source's family: `image_size`, `mean` and `std` of an image model, for example, which are by
-            default those of its image processor.
+            (`hf_reprogram.sources.module`), or a `Source`. A module of images is passed as a `VisionSource`.
+        kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
+        source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
+            source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
+            value in the checkpoint.
 
     Raises:
-        InputError: the name is unknown or unreachable, or the architecture is not supported.
+        InputError: the name is unknown or cannot be reached, or the architecture is not supported.
+
+    >>> source, record = load_source(text_classifier.model)
+    >>> record["kind"], record["dtype"]
+    ('classifier', 'float32')
     """
     made: Source
     if isinstance(source, Source):
         if source_kwargs:
             raise InputError(
-                f"{', '.join(map(repr, source_kwargs))} cannot apply to a source that is made already: leave it out."
+                f"{', '.join(map(repr, source_kwargs))} cannot change a source that exists already: leave it out."
             )
         made, name = source, _name(getattr(source.model, "config", None))
     elif isinstance(source, nn.Module):
@@ -83,16 +90,25 @@ def load_source(
 def restore_source(
     recorded: dict[str, Any], source: str | os.PathLike[str] | nn.Module | None = None, **source_kwargs: Any
 ) -> Source:
-    """The source an adapter was trained on: the recorded one, or `source` if it is given and is the same model.
+    """The source of an adapter, with the same first weights as in training.
+
+    Args:
+        recorded: the record of the source (`SourceReference`) as plain data.
+        source: another copy of the same model; by default the recorded name is loaded.
+        source_kwargs: as for `load_source`.
 
     Raises:
-        InputError: the source cannot be found, or its first weights are others than those recorded.
+        InputError: the source cannot be loaded, or its first weights differ from the recorded ones.
+
+    >>> _, record = load_source(text_classifier)
+    >>> restore_source(record, source=text_classifier.model).spec == text_classifier.spec
+    True
     """
     reference = from_dict(SourceReference, recorded, "key of the adapter's source")
     if source is None:
         if not reference.name:
             raise InputError(
-                "This adapter was trained on a model without a name: give it again with from_pretrained(..., source=model)."
+                "This adapter was trained on a model without a name: pass the model with from_pretrained(..., source=model)."
             )
         source = reference.name
         source_kwargs.setdefault("revision", reference.revision)
@@ -105,14 +121,14 @@ def restore_source(
     for key, value in (reference.settings or {}).items():
         if key != "labels" and (made.settings or {}).get(key) != value:
             raise InputError(
-                f"This adapter was trained on a source whose {key} is {value}, and the given one's is "
-                f"{(made.settings or {}).get(key)}: give it as it was."
+                f"This adapter was trained on a source whose {key} is {value}, and this source has "
+                f"{(made.settings or {}).get(key)}: use the recorded value."
             )
     if not same_fingerprint(reference.fingerprint, now["fingerprint"]):
         raise InputError(
-            f"This adapter was trained on another source than {now['name'] or 'the given model'!r}: its first weights are "
-            f"{_describe(now['fingerprint'])}, those of {reference.name or 'the original'!r} were "
-            f"{_describe(reference.fingerprint)}; pass the original with source=."
+            f"This adapter was trained on another source than {now['name'] or 'this model'!r}, whose first weights are "
+            f"{_describe(now['fingerprint'])}; those of {reference.name or 'the original'!r} were "
+            f"{_describe(reference.fingerprint)}: pass the original with source=..."
         )
     return made
 
@@ -126,7 +142,7 @@ def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, An
     family = family_of(kind)
     options, others = _divided(family, source_kwargs, name or type(model).__name__)
     if others:
-        raise InputError(f"{', '.join(map(repr, others))} cannot apply to a model that is loaded already.")
+        raise InputError(f"{', '.join(map(repr, others))} cannot change a model that is loaded already: leave it out.")
     return family.build(model, kind, family.settings(name, config, kind, options, {})), name
 
 
@@ -136,7 +152,7 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
 
     if kind is not None and family_of(kind).kinds[kind] is None:
         raise InputError(
-            f"The source {name!r} is a name or folder, but a {kind} source is given as the loaded module itself."
+            f"The source {name!r} is a name or folder, but a source of kind {kind!r} must be a loaded module: load it first."
         )
     located = hub_arguments(source_kwargs)
     trust = {key: value for key, value in source_kwargs.items() if key == "trust_remote_code"}
@@ -148,22 +164,22 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
     family = family_of(chosen)
     options, others = _divided(family, source_kwargs, name)
     model, missing = _load(family, chosen, name, others)
-    if missing and kind is None and chosen in family.without_head:  # as ELECTRA's discriminator
+    if missing and kind is None and chosen in family.without_head:  # such as ELECTRA's discriminator
         chosen = family.without_head[chosen]
         model, missing = _load(family, chosen, name, others)
     if missing:
         raise InputError(
             f"{name!r} has no weights for {missing[0]!r}{f' and {len(missing) - 1} more' if missing[1:] else ''} of "
-            f"{type(model).__name__}, and a frozen model cannot learn them: load it as another kind with source_kind=."
+            f"{type(model).__name__}, and a frozen model cannot learn them: load it as another kind with source_kind=..."
         )
     return family.build(model, chosen, family.settings(name, model.config, chosen, options, located))
 
 
 def _divided(family: SourceFamily, source_kwargs: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was given with a source: the options of its family, and what goes to `from_pretrained`.
+    """The arguments of a source, divided into the options of its family and the arguments of `from_pretrained`.
 
     Raises:
-        InputError: an option is that of another family.
+        InputError: an argument is an option of another family.
     """
     options = {key: value for key, value in source_kwargs.items() if key in family.options}
     others = {key: value for key, value in source_kwargs.items() if key not in family.options}
@@ -174,7 +190,7 @@ def _divided(family: SourceFamily, source_kwargs: dict[str, Any], name: str) -> 
 
 
 def _load(family: SourceFamily, kind: str, name: str, source_kwargs: dict[str, Any]) -> tuple[Any, list[str]]:
-    """A model, and the names of weights that its checkpoint lacks; a pooler's count only where what it gives is read."""
+    """A model, and the names of its missing weights. Those of a pooler count only if the kind is pooled."""
     import transformers
 
     auto_class = getattr(transformers, str(family.kinds[kind]))

@@ -1,11 +1,11 @@
-"""Any `nn.Module` with an input embedding as a frozen source: an LSTM, a network of your own.
+"""Any `nn.Module` with an input embedding as a frozen source, such as an LSTM or a network of your own.
 
-The module is called with token ids and its embedding's output is replaced on the way, so that nothing about it needs to be
-known but where its embedding is. What it returns decides what can be read: states (batch, tokens, width), of which tokens,
-the last one or the mean can be read, or logits (batch, labels).
+The module is called with token ids, and the output of its embedding is replaced. So only its embedding must be known. The
+module returns states (batch, tokens, width) or logits (batch, labels). From states, mappings can read all tokens, the last
+token or the mean.
 
-A module without an attention mask would read padding. Rows of one length are therefore run together, without any: the
-results are those of every row alone. The ids that the module is called with are all the same and none is its padding.
+A module without an attention mask would read padding. So rows are grouped by length and run without padding, and the result
+of a row does not depend on the others. All token ids of a call are the same, and none is the module's padding.
 """
 
 from __future__ import annotations
@@ -28,21 +28,25 @@ class ModuleSource(Source):
     """A frozen module from token ids (batch, tokens) to states or logits.
 
     Args:
-        model: its first output (of a tuple) is read; an `nn.LSTM` behind an `nn.Embedding`, for example.
+        model: the module, for example an `nn.LSTM` after an `nn.Embedding`. If it returns a tuple, the first entry is used.
         embedding: its input embedding; by default its only `nn.Embedding`, or `get_input_embeddings()`.
-        max_tokens: the longest input it takes.
+        max_tokens: the length of the longest input.
 
     Raises:
         InputError: there is no embedding or more than one, the module does not call it, the output is neither states nor
             logits, or a row's output depends on the rest of the batch.
+
+    >>> lstm = nn.Sequential(nn.Embedding(30, 8), nn.LSTM(8, 16, batch_first=True))
+    >>> ModuleSource(lstm).spec.widths
+    {'features': 16, 'last': 16, 'tokens': 16}
     """
 
     def __init__(self, model: nn.Module, embedding: nn.Embedding | None = None, max_tokens: int = 2**31 - 1):
         super().__init__(model)
-        self._embedding = [embedding or _find_embedding(model)]  # in a list: it is part of the model already
+        self._embedding = [embedding or _find_embedding(model)]  # in a list, since it is a part of the model already
         if getattr(self.embedding, "max_norm", None) is not None:
             raise InputError(
-                "The embedding has a max_norm, so that looking a token up changes it: set max_norm to None."
+                "The embedding has a max_norm, so that a look-up changes its weights: set max_norm to None."
             )
         self._recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
         weight, probe = self.embedding.weight, self._probe()
@@ -63,30 +67,30 @@ class ModuleSource(Source):
 
     @torch.no_grad()
     def _probe(self) -> Tensor:
-        """The output for two rows of three tokens, checked to be something that can be read."""
+        """The module's output for two rows of three tokens, after checks of its shape."""
         name, weight = type(self.model).__name__, self.embedding.weight
         embeds = self.embed(torch.arange(6, device=weight.device).view(2, 3) % len(weight))
-        found = self._run(embeds)
-        if not isinstance(found, Tensor):
+        output = self._run(embeds)
+        if not isinstance(output, Tensor):
             raise InputError(
-                f"{name} returns a {type(found).__name__}: a source returns a tensor, or a tuple with one first."
+                f"{name} returns a {type(output).__name__}: use a module that returns a tensor, or a tuple with one first."
             )
-        if found.dim() not in (2, 3) or found.shape[0] != 2 or (found.dim() == 3 and found.shape[1] != 3):
+        if output.dim() not in (2, 3) or output.shape[0] != 2 or (output.dim() == 3 and output.shape[1] != 3):
             raise InputError(
-                f"{name} returns a tensor of shape {tuple(found.shape)} for ids of shape (2, 3): a source returns states "
-                "(batch, tokens, width) or logits (batch, labels)."
+                f"{name} returns a tensor of shape {tuple(output.shape)} for ids of shape (2, 3): use a module that returns "
+                "states (batch, tokens, width) or logits (batch, labels)."
             )
-        alone, among = self._run(embeds[1:]).float(), found[1:].float()
-        if (alone - among).norm() > 0.1 * alone.norm():  # far more than half precision makes of it
+        alone, among = self._run(embeds[1:]).float(), output[1:].float()
+        if (alone - among).norm() > 0.1 * alone.norm():  # far more than the error of half precision
             raise InputError(
-                f"{name} mixes the rows of a batch: it must take ids (batch, tokens), for which an nn.LSTM needs "
+                f"{name} mixes the rows of a batch: use a module that takes ids (batch, tokens), for which an nn.LSTM needs "
                 "batch_first=True."
             )
-        return found
+        return output
 
     def _run(self, embeds: Tensor) -> Any:
-        """The module's first output when its embedding gives `embeds` (batch, tokens, width)."""
-        plain = int(self.embedding.padding_idx == 0)  # a module may measure its input by what is not padding
+        """The module's first output if the output of its embedding is `embeds` (batch, tokens, width)."""
+        plain = int(self.embedding.padding_idx == 0)  # not the padding, by which a module may measure its input
         ids = torch.full(embeds.shape[:2], plain, dtype=torch.long, device=embeds.device)
         called: list[bool] = []
 
@@ -106,8 +110,8 @@ class ModuleSource(Source):
                 handle.remove()
         if not called:
             raise InputError(
-                f"{type(self.model).__name__} does not call its embedding as a module, so that nothing can be put in its "
-                "place: call it, or say which one it calls with ModuleSource(model, embedding=...)."
+                f"{type(self.model).__name__} does not call its embedding as a module, so its output cannot be replaced: name "
+                "the embedding that it calls with ModuleSource(model, embedding=...)."
             )
         output = output[0] if isinstance(output, tuple | list) else output
         return getattr(output, "last_hidden_state", getattr(output, "logits", output))
@@ -128,20 +132,20 @@ class ModuleSource(Source):
         order: list[Tensor] = []
         for length in lengths.unique():
             chosen = (lengths == length).nonzero()[:, 0]
-            found = self._run(embeds[chosen][mask[chosen]].view(len(chosen), int(length), -1))
+            output = self._run(embeds[chosen][mask[chosen]].view(len(chosen), int(length), -1))
             order.append(chosen)
             if reads == "tokens":
-                spread = found.new_zeros(len(chosen), mask.shape[1], found.shape[-1])
-                rows.append(spread.masked_scatter(mask[chosen, :, None], found))
+                spread = output.new_zeros(len(chosen), mask.shape[1], output.shape[-1])
+                rows.append(spread.masked_scatter(mask[chosen, :, None], output))
             else:
-                rows.append(_READ[reads](found))
+                rows.append(_READ[reads](output))
         return torch.cat(rows)[torch.cat(order).argsort()]
 
 
 _READ: dict[str, Callable[[Tensor], Tensor]] = {
-    "logits": lambda found: found,
-    "last": lambda found: found[:, -1],
-    "features": lambda found: found.mean(1),
+    "logits": lambda output: output,
+    "last": lambda output: output[:, -1],
+    "features": lambda output: output.mean(1),
 }
 
 
@@ -149,17 +153,21 @@ def _find_embedding(model: Any) -> nn.Embedding:
     declared = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     if isinstance(declared, nn.Embedding):
         return declared
-    found = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    if len(found) != 1:
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    if len(embeddings) != 1:
         raise InputError(
-            f"{type(model).__name__} has {len(found)} nn.Embedding modules: say which is its input with "
+            f"{type(model).__name__} has {len(embeddings)} nn.Embedding modules: name its input embedding with "
             "ModuleSource(model, embedding=...)."
         )
-    return found[0]
+    return embeddings[0]
 
 
 class ModuleFamily(SourceFamily):
-    """Modules with an input embedding, given as they are."""
+    """Modules with an input embedding, which are passed as loaded modules.
+
+    >>> ModuleFamily().build(nn.Sequential(nn.Embedding(30, 8), nn.GRU(8, 16, batch_first=True)), "module", {}).spec.kind
+    'module'
+    """
 
     kind = "module"
     kinds = {kind: None}

@@ -1,7 +1,7 @@
-"""What a part is given to say what it is and does: the frozen source, the names of tokens and labels, and an example.
+"""The information with which a transform or a mapping describes itself: the source, names, and an example.
 
-A transform and a mapping describe themselves (`InputTransform.inspect`, `OutputMapping.inspect`). A `Probe` holds all that they
-may look at, so that whoever shows the description needs to know no part.
+`InputTransform.inspect` and `OutputMapping.inspect` describe a part. They get a `Probe`, which holds all that they may use. So
+the code that shows a description does not depend on the part.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ class Example(NamedTuple):
     """One input of an adapter.
 
     Attributes:
-        data: as the adapter's processor makes it, with a leading dimension of 1: pixels (1, 3, height, width), numbers
-            (1, features) or token ids (1, tokens).
-        name: what it is, in words.
+        data: the output of the adapter's processor, with a leading dimension of 1: pixels (1, 3, height, width), numbers
+            (1, columns) or token ids (1, tokens).
+        name: a description in words.
+
+    >>> example = Example(torch.full((1, 3, 32, 32), 0.5), "a grey square")
     """
 
     data: Tensor
@@ -36,9 +38,12 @@ class Lines:
     """A part's description as lines for a terminal.
 
     Attributes:
-        head: single facts, which stand under the counts of parameters.
+        head: single facts, which are printed under the counts of parameters.
         body: tables.
-        tail: conclusions, which stand at the end.
+        tail: conclusions, which are printed at the end.
+
+    >>> Lines(["alpha: 0.4"]).body
+    []
     """
 
     head: list[str] = field(default_factory=list)
@@ -48,16 +53,20 @@ class Lines:
 
 @dataclass
 class Probe:
-    """Everything that a part may look at.
+    """All that a part may use for its description.
 
     Attributes:
         source: the frozen source.
-        processor: the adapter's own, of the target's data; None for rows of numbers.
-        labels: names of the target's classes.
-        logits: from a batch of the processor to the whole model's logits (batch, labels), with gradients if they are on.
-        reference: where the source came from, as the adapter recorded it (`name`, `revision`).
-        example: an input to show the transform on; None if the transform shows none.
-        top: how many nearest tokens of a vector, and how many source labels of a class, to name.
+        processor: the adapter's processor of the target's data; None for tables.
+        labels: the names of the target's classes.
+        logits: a function from a batch of the processor to the model's logits (batch, labels), with gradients if they are on.
+        reference: the record of the source in the adapter (`name`, `revision`).
+        example: an input on which the transform is shown; None if it is not shown on one.
+        top: the number of nearest tokens per vector, and of source labels per class, to name.
+
+    >>> probe = Probe(text_source, tokenizer, ["no", "yes"], logits=None, reference={"name": "", "revision": None})
+    >>> probe.source_tokenizer.mask_token
+    '[MASK]'
     """
 
     source: Source
@@ -75,11 +84,14 @@ class Probe:
 
 
 def source_tokenizer(source: Source, reference: dict[str, Any]) -> Any:
-    """The source's own tokenizer, or None if the source has none or it cannot be fetched.
+    """The source's own tokenizer; None if the source has none or it cannot be fetched.
 
     Args:
-        source: looked for where it was loaded from.
-        reference: `name` and `revision` that an adapter recorded, for a source that does not say where it came from.
+        source: the frozen source. Its tokenizer is loaded from the same name or folder.
+        reference: has the `name` and `revision` that an adapter recorded; the name is used if the source has none.
+
+    >>> source_tokenizer(text_source, {"name": "", "revision": None}).mask_token
+    '[MASK]'
     """
     from transformers import AutoTokenizer
 
@@ -95,7 +107,7 @@ def source_tokenizer(source: Source, reference: dict[str, Any]) -> Any:
 
 
 class Numbered:
-    """Names `size` tokens by their ids, where there is no tokenizer.
+    """Names `size` tokens by their ids, in place of a tokenizer.
 
     >>> Numbered(30).convert_ids_to_tokens(17)
     '#17'
@@ -118,9 +130,9 @@ def nearest_tokens(vectors: Tensor, table: Tensor, tokenizer: Any, top: int) -> 
 
     Args:
         vectors: (n, width).
-        table: (vocabulary, width), the embeddings; rows past the tokenizer's last token are not looked at.
-        tokenizer: names the rows.
-        top: tokens per vector.
+        table: the embeddings (vocabulary, width). Rows beyond the tokenizer's last token are ignored.
+        tokenizer: has the names of the rows.
+        top: the number of tokens per vector.
 
     Returns:
         For each vector `top` pairs (token, cosine), the nearest first.
@@ -138,7 +150,7 @@ def nearest_tokens(vectors: Tensor, table: Tensor, tokenizer: Any, top: int) -> 
 
 
 def token_lines(title: str, names: list[str], tokens: list[list[tuple[str, float]]]) -> list[str]:
-    """What `nearest_tokens` gave, a line per vector, under a title.
+    """The result of `nearest_tokens` as lines, one line per vector, under a title.
 
     >>> token_lines("nearest tokens", ["prompt 0"], [[("film", 0.91), ("movie", 0.5)]])
     ['nearest tokens:', '  prompt 0         film 0.91  movie 0.50']

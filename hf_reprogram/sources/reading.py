@@ -1,12 +1,12 @@
-"""What sources do inside of a frozen model's call: compute only what is read, put other inputs in, and keep constants.
+"""Tools for the call of a frozen model: compute only the output that is read, replace inputs, and make constants.
 
-    last_layer_at, stop_before, only_at    shortcuts through a text model when the states at one position, or at those before
-                                           the decoder, are all that is wanted
-    forward_of                             another computation in place of a module's, such as given embeddings
-    constant                               tensors that may be kept from one call to the next
+    last_layer_at, stop_before, only_at    shortcuts through a text model, if only the state at one position or the decoder's
+                                           inputs are needed
+    forward_of                             replaces the computation of a module, for example by fixed embeddings
+    constant                               makes tensors that may be kept from one call to the next
 
-The shortcuts are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation. What patches a
-model does so for the length of one call, under `PATCHING`.
+The shortcuts are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation. A model is
+patched for the length of one call only, under the lock `PATCHING`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Families whose encoder layers are laid out as BERT's (post-norm, `attention.self`, `attention.output`).
+# Families whose encoder layers have the same parts as BERT's (post-norm, `attention.self`, `attention.output`).
 BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "data2vec-text"}
 
 
@@ -28,24 +28,33 @@ PATCHING = threading.RLock()
 
 
 def gather(hidden: Tensor, position: Tensor) -> Tensor:
-    """`hidden` (batch, tokens, width) at `position` (batch,), kept as a sequence of one: (batch, 1, width)."""
+    """The states (batch, 1, width) of `hidden` (batch, tokens, width) at `position` (batch,).
+
+    >>> gather(torch.arange(6.0).view(1, 3, 2), torch.tensor([1]))
+    tensor([[[2., 3.]]])
+    """
     return hidden.gather(1, position.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1]))
 
 
 def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
-    """A BERT encoder layer's output at one position a row: (batch, 1, width) from `hidden` (batch, tokens, width).
+    """The output (batch, 1, width) of a BERT encoder layer at one position per row.
 
-    With a single query q, keys and values of the other tokens are never needed as such:
-    `q . (W_k h_j) = (W_k^T q) . h_j`, and `sum_j a_j W_v h_j = W_v (sum_j a_j h_j)` as the weights a_j sum to one;
-    the key bias adds the same number to every score and drops out of the soft-max. Two projections of the whole
-    sequence become two of a row, so the layer's cost no longer grows with `tokens * width^2`.
+    With a single query q, the keys and values of the other tokens are not needed:
+    `q . (W_k h_j) = (W_k^T q) . h_j`, and `sum_j a_j W_v h_j = W_v (sum_j a_j h_j)`, as the weights a_j sum to one. The key
+    bias adds the same number to every score and drops out of the soft-max. Two projections of the whole sequence become two
+    projections of one state, so the layer's cost does not grow with `tokens * width^2`.
 
     Args:
         layer: a layer of one of the `BERT_LIKE` families, in eval mode.
-        hidden: the layer's input.
-        mask: what the encoder passes to its layers under eager or sdpa attention: boolean (True is attended) or
+        hidden: the layer's input (batch, tokens, width).
+        mask: the mask that the encoder passes to its layers under eager or sdpa attention: boolean (True is attended) or
             additive, broadcastable to (batch, 1, tokens, tokens), the same for every query; None attends to all.
-        position: (batch,), the token whose output is wanted.
+        position: the index (batch,) of the token whose output is computed.
+
+    >>> layer, hidden = text_source.base.encoder.layer[-1], torch.randn(1, 5, 32)
+    >>> with torch.no_grad():
+    ...     torch.allclose(bert_layer_at(layer, hidden, None, torch.tensor([2]))[:, 0], layer(hidden)[0][2], atol=1e-4)
+    True
     """
     attention = layer.attention.self
     heads, size = attention.num_attention_heads, attention.attention_head_size
@@ -69,7 +78,11 @@ def bert_layer_at(layer: Any, hidden: Tensor, mask: Tensor | None, position: Ten
 
 
 def can_read_last_layer(model: Any) -> bool:
-    """Whether `bert_layer_at` computes what this encoder's last layer would at one position."""
+    """Whether `bert_layer_at` can replace the last layer of this encoder.
+
+    >>> can_read_last_layer(text_source.base)
+    True
+    """
     config = model.config
     if config.model_type not in BERT_LIKE:
         return False
@@ -87,7 +100,13 @@ def can_read_last_layer(model: Any) -> bool:
 
 @contextmanager
 def forward_of(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within this context `module` computes `forward`; what stood in its place, such as accelerate's hook, comes back."""
+    """Replace the forward of a module within this context. The forward from before, such as accelerate's hook, is restored.
+
+    >>> layer = nn.Identity()
+    >>> with forward_of(layer, lambda x: x + 1):
+    ...     layer(1)
+    2
+    """
     saved = module.__dict__.get("forward")
     module.forward = forward
     try:
@@ -101,14 +120,25 @@ def forward_of(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]
 
 @contextmanager
 def constant() -> Iterator[None]:
-    """Within this context tensors are made that may be kept: without gradients, and outside of inference mode."""
+    """Make tensors without gradients and outside of inference mode within this context, so that they may be kept.
+
+    >>> with torch.inference_mode(), constant():
+    ...     torch.ones(1).is_inference()
+    False
+    """
     with torch.inference_mode(False), torch.no_grad():
         yield
 
 
 @contextmanager
 def last_layer_at(model: Any, position: Tensor) -> Iterator[None]:
-    """Within this context the encoder's last layer, and so the model, returns only the state at `position`."""
+    """Make an encoder's last layer, and so the model, return only the state at `position` (batch,) within this context.
+
+    >>> ids = torch.tensor([[2, 64, 65, 3]])
+    >>> with last_layer_at(text_source.base, torch.tensor([1])):
+    ...     text_source.base(input_ids=ids).last_hidden_state.shape
+    torch.Size([1, 1, 32])
+    """
     layer = model.encoder.layer[-1]
     with forward_of(layer, lambda hidden, mask=None, *args, **kwargs: bert_layer_at(layer, hidden, mask, position)):
         yield
@@ -116,7 +146,13 @@ def last_layer_at(model: Any, position: Tensor) -> Iterator[None]:
 
 @contextmanager
 def stop_before(decoder: nn.Module) -> Iterator[Callable[[], Tensor]]:
-    """Within this context `decoder` is given no rows; calling what it yields returns the rows it would have got."""
+    """Give `decoder` an empty input within this context. The function that it yields returns the decoder's real input.
+
+    >>> decoder = text_source.model.get_output_embeddings()
+    >>> with stop_before(decoder) as caught:
+    ...     text_source.model(input_ids=torch.tensor([[2, 64, 65, 3]])).logits.shape, caught().shape
+    (torch.Size([1, 0, 112]), torch.Size([1, 4, 32]))
+    """
     caught: list[Tensor] = []
 
     def catch(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -132,7 +168,12 @@ def stop_before(decoder: nn.Module) -> Iterator[Callable[[], Tensor]]:
 
 @contextmanager
 def only_at(model: nn.Module, position: Tensor) -> Iterator[None]:
-    """Within this context `model` returns, as its last hidden state, only the one at `position`."""
+    """Make `model` return only the last hidden state at `position` (batch,) within this context.
+
+    >>> with only_at(text_source.base, torch.tensor([1])):
+    ...     text_source.base(input_ids=torch.tensor([[2, 64, 65, 3]])).last_hidden_state.shape
+    torch.Size([1, 1, 32])
+    """
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
         output.last_hidden_state = gather(output.last_hidden_state, position)

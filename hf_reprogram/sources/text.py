@@ -20,12 +20,16 @@ class TextSource(Source):
     """A frozen `transformers` text model.
 
     Args:
-        model: `AutoModelForMaskedLM`, `AutoModel`, `AutoModelForCausalLM` or `AutoModelForSequenceClassification`,
-            according to `kind`.
+        model: the loaded model, of the class that `kind` has in `TextFamily.kinds`.
         kind: one of `TextFamily.kinds`.
 
-    `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens)
-    and, where read, `mask_position` (batch,); token types are those of a single segment.
+    `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens) and, for
+    reads="mask", `mask_position` (batch,). Token types are those of a single segment.
+
+    >>> source = TextSource(text_source.model, kind="masked_lm")
+    >>> inputs = {"inputs_embeds": source.embed(torch.tensor([[2, 4, 3]])), "attention_mask": torch.ones(1, 3)}
+    >>> source({**inputs, "mask_position": torch.tensor([1])}, "mask").shape
+    torch.Size([1, 32])
     """
 
     def __init__(self, model: Any, kind: str):
@@ -34,7 +38,7 @@ class TextSource(Source):
         hidden = config.hidden_size
         widths = {"features": hidden, "tokens": hidden, "last": hidden}
         self._causal = kind == "causal_lm" or (kind == "classifier" and hasattr(model, "score"))
-        if not self._causal:  # its first token has seen nothing
+        if not self._causal:  # a causal model's first token does not see the text
             widths["first"] = hidden
         if kind == "masked_lm":
             widths["mask"] = widths["decoder"] = self._decoder(model).weight.shape[1]
@@ -129,7 +133,7 @@ class TextSource(Source):
         arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
         if self._causal:
             arguments.update(position_ids=_positions(mask), use_cache=False)
-        if reads == "logits" and self._causal:  # given embeddings, transformers would read it at the end of the padding
+        if reads == "logits" and self._causal:  # transformers would read embeddings at the end of the padding
             scores: Tensor = self.model.score(self._at(arguments, _end(mask, last=True), through_head=False))
             return scores
         if reads == "logits":
@@ -150,7 +154,7 @@ class TextSource(Source):
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 
     def _at(self, arguments: dict[str, Any], position: Tensor, through_head: bool) -> Tensor:
-        """State at one position a row (batch, width), through the masked-LM head's transform if asked."""
+        """The state (batch, width) at one position per row, after the masked-LM head's transform with `through_head`."""
         with PATCHING, ExitStack() as stack:
             if can_read_last_layer(self.base):
                 stack.enter_context(last_layer_at(self.base, position))
@@ -165,9 +169,9 @@ class TextSource(Source):
 
 
 def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
-    """The inputs with all padding on the right, and the order that undoes it (None if it was there already).
+    """The inputs with all padding on the right, and the order of the tokens that undoes this; None if nothing changes.
 
-    Encoders count positions from the left end of the row, so that padding there would move every token.
+    Encoders count positions from the left end of the row, so padding there would move every token.
     """
     mask = inputs["attention_mask"]
     if bool((mask[:, 0] != 0).all()):
@@ -193,7 +197,12 @@ def _reorder(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def at_least_one(mask: Tensor) -> Tensor:
-    """`mask` (batch, tokens) with the first token attended to in rows that have none: an empty text is one padding token."""
+    """A mask (batch, tokens) that attends to the first token of empty rows, so that an empty text is one padding token.
+
+    >>> at_least_one(torch.tensor([[1, 1], [0, 0]]))
+    tensor([[1, 1],
+            [1, 0]])
+    """
     empty = ~mask.any(1)
     if not bool(empty.any()):
         return mask
@@ -203,25 +212,35 @@ def at_least_one(mask: Tensor) -> Tensor:
 
 
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Average `hidden` (batch, tokens, width) over the tokens where `mask` (batch, tokens) is 1: (batch, width)."""
+    """The mean (batch, width) of `hidden` (batch, tokens, width) over the tokens where `mask` (batch, tokens) is 1.
+
+    >>> mean_over_tokens(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]]))
+    tensor([[2.]])
+    """
     weight = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Position of every token counted without padding, so that padding on the left changes nothing."""
+    """The position of every token, counted without padding, so that padding on the left has no effect."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def _end(mask: Tensor, last: bool) -> Tensor:
-    """Index (batch,) of the first or the last token that is not padding."""
+    """The index (batch,) of the first or the last token that is not padding."""
     index = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     attended = mask != 0
     return (attended * index).argmax(1) if last else attended.long().argmax(1)
 
 
 def max_tokens(model: Any) -> int:
-    """The longest input the position embeddings allow; RoBERTa and its kin lose the rows up to the padding index."""
+    """The length of the longest input that the position embeddings allow.
+
+    RoBERTa and models like it do not use the rows up to the padding index.
+
+    >>> max_tokens(text_source.model)
+    64
+    """
     config = model.config
     positions: int = (
         getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
@@ -237,26 +256,33 @@ def load_tokenizer(name: str, hub: dict[str, Any]) -> Any:
 
     Raises:
         InputError: the source has no name, or no tokenizer.
+
+    >>> load_tokenizer(text_source.model.name_or_path, {}).mask_token
+    '[MASK]'
     """
     from transformers import AutoTokenizer
 
     if not name:
         raise InputError(
-            "The source was given as a model without a name, so its tokenizer must be given: processor=..."
+            "The source is a loaded model without a name, so its tokenizer cannot be found: pass it as processor=..."
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **hub)
-        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without one
+        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # so it is for a folder without a tokenizer
             raise ValueError("its vocabulary is empty")
         return tokenizer
     except (OSError, ValueError) as error:
         raise InputError(
-            f"No tokenizer found for {name!r} ({str(error).splitlines()[0]}): give it as processor=..."
+            f"There is no tokenizer for {name!r} ({str(error).splitlines()[0]}): pass it as processor=..."
         ) from error
 
 
 def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
-    """A source's tokenizer without any template, with a padding token and a limit of `max_tokens`."""
+    """A source's own tokenizer with a padding token and a limit of `max_tokens`, without a template.
+
+    >>> plain_tokenizer(text_source.model.name_or_path, max_tokens=64, hub={}).model_max_length
+    64
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name, **hub)
@@ -268,7 +294,11 @@ def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
 
 
 class TextFamily(SourceFamily):
-    """Language models of transformers."""
+    """Language models of transformers.
+
+    >>> TextFamily().kind_of_architecture("BertForMaskedLM", text_source.model.config)
+    'masked_lm'
+    """
 
     kinds = {
         "masked_lm": "AutoModelForMaskedLM",
@@ -311,8 +341,8 @@ class TextFamily(SourceFamily):
     def build(self, model: Any, kind: str, settings: dict[str, Any]) -> TextSource:
         """See `SourceFamily.build`."""
         if model.main_input_name != self.takes:
-            what = next((each.noun for each in every_modality() if each.takes == model.main_input_name), "other data")
-            raise InputError(f"{type(model).__name__} takes {what}, and the kind {kind!r} is for text: leave it out.")
+            noun = next((each.noun for each in every_modality() if each.takes == model.main_input_name), "other data")
+            raise InputError(f"{type(model).__name__} takes {noun}, and the kind {kind!r} is for text: leave it out.")
         source = TextSource(model, kind)
         check_embeddings(source)
         return source
@@ -320,9 +350,11 @@ class TextFamily(SourceFamily):
 
 @torch.no_grad()
 def check_embeddings(source: Source) -> None:
-    """Refuse an architecture that does not give the same states for token ids and for their embeddings.
+    """Raise `InputError` if a model's states for token ids differ from those for the ids' embeddings.
 
-    Some families do more than look a word up where they embed ids, and would silently do less with embeddings.
+    Some architectures do more than a look-up when they embed ids. With embeddings they would silently compute something else.
+
+    >>> check_embeddings(text_source)
     """
     model = source.model
     ids = torch.arange(5, 8, device=source.device)[None] % source.spec.vocab_size
@@ -336,5 +368,6 @@ def check_embeddings(source: Source) -> None:
         raise InputError(f"{type(model).__name__} cannot be read as a {source.spec.kind} source: {error}") from error
     if not same:
         raise InputError(
-            f"{type(model).__name__} is not supported: given embeddings instead of token ids it computes something else."
+            f"{type(model).__name__} is not supported, since embeddings in place of token ids change its output: use another "
+            "model."
         )

@@ -1,8 +1,8 @@
-"""Key/value states of constant text, computed once.
+"""A cache of the key/value states of constant text.
 
-In a causal model the states of a text do not depend on what follows it. When the only prompt stands *after* the text,
-everything before it is therefore the same in every epoch: the cache keeps it, and a training step runs the source over
-the few prompt positions alone. A prompt before the text changes every state and cannot be cached.
+In a causal model the states of a text do not depend on the tokens after it. If all prompts are *after* the text, the text's
+states are the same in every epoch. The cache keeps them, and a training step runs the source over the few prompt positions
+alone. A prompt before the text changes every state, so nothing can be cached.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 
 
 class TextCache:
-    """Key/value states by token ids, up to `max_bytes`; texts that no longer fit are computed at every call.
+    """Key/value states by token ids, up to `max_bytes` bytes. Texts that do not fit are computed at every call.
 
     Attributes:
-        bytes: memory held. A text of n tokens takes `layers * 2 * key/value heads * head size * n` numbers.
+        bytes: the memory in use. A text of n tokens takes `layers * 2 * key/value heads * head size * n` numbers.
+
+    >>> cache = TextCache(max_bytes=2**20)
+    >>> len(cache), cache.bytes
+    (0, 0)
     """
 
     def __init__(self, max_bytes: int):
@@ -28,12 +32,12 @@ class TextCache:
         return len(self._states)
 
     def read_last(self, base: nn.Module, inputs: dict[str, Any]) -> Tensor:
-        """The last hidden state at each row's last token: (batch, width), equal to running the whole input.
+        """The last hidden state (batch, width) at each row's last token, equal to that of a run over the whole input.
 
         Args:
             base: the frozen causal model, without its head.
-            inputs: `inputs_embeds`, `attention_mask` and `text_ids` as given by the transform, and `first_slot` (batch,),
-                the index of each row's first prompt slot. Padding must be on the right.
+            inputs: `inputs_embeds`, `attention_mask` and `text_ids` from the transform, and `first_slot` (batch,), the index of
+                each row's first prompt slot. Padding must be on the right.
         """
         from transformers import DynamicCache
 
@@ -41,7 +45,7 @@ class TextCache:
         texts = [row[:n] for row, n in zip(inputs["text_ids"], lengths.tolist(), strict=True)]
         states = self._lookup(base, texts)
         keys_values, text_mask = _stack(states)
-        tail = int(inputs["attention_mask"].sum(1)[0]) - int(lengths[0])  # the template makes it the same in every row
+        tail = int(inputs["attention_mask"].sum(1)[0]) - int(lengths[0])  # the same in every row, by the template
         steps = torch.arange(tail, device=lengths.device)
         positions = lengths[:, None] + steps
         embeds = inputs["inputs_embeds"]
@@ -57,24 +61,24 @@ class TextCache:
         return hidden[:, -1]
 
     def _lookup(self, base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
-        """States (layers, 2, heads, tokens, head size) of each text, the missing ones computed in one batch."""
+        """The states (layers, 2, heads, tokens, head size) of each text. Missing ones are computed in one batch."""
         keys = [text.cpu().numpy().tobytes() for text in texts]
-        found = {key: self._states[key] for key in keys if key in self._states}
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        states = {key: self._states[key] for key in keys if key in self._states}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in states}
         if missing:
             for key, state in zip(missing, _states(base, list(missing.values())), strict=True):
-                found[key] = state
+                states[key] = state
                 if self.bytes + state.nbytes <= self.max_bytes:
                     self._states[key] = state
                     self.bytes += state.nbytes
-        return [found[key] for key in keys]
+        return [states[key] for key in keys]
 
 
 @torch.no_grad()
 def _states(base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
-    """Key/value states of texts of any lengths, from one run padded on the right."""
+    """The key/value states of texts of any lengths, from one run with padding on the right."""
     ids = nn.utils.rnn.pad_sequence(texts, batch_first=True)
-    if ids.shape[1] == 0:  # nothing stands before the prompt
+    if ids.shape[1] == 0:  # all texts are empty
         ids = ids.new_zeros(len(texts), 1)
     lengths = torch.tensor([len(text) for text in texts], device=ids.device)
     mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
@@ -84,7 +88,7 @@ def _states(base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
 
 
 def _stack(states: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Batch states of different lengths, padded on the left: (layers, 2, batch, heads, tokens, size) and the mask."""
+    """States of different lengths as one batch (layers, 2, batch, heads, tokens, head size), padded left, and its mask."""
     longest = max(state.shape[3] for state in states)
     first = states[0]
     out = first.new_zeros(*first.shape[:2], len(states), first.shape[2], longest, first.shape[4])

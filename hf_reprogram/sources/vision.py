@@ -1,11 +1,10 @@
 """Frozen image models: an image classifier, an image encoder, or any `nn.Module` from pixels to logits or features.
 
-Pixels are numbers from 0 to 1 everywhere outside of this file. They are normalised with the source's mean and deviation
-here, once, whatever made them.
+Pixels are numbers from 0 to 1 everywhere outside of this file. The source normalises them with its mean and deviation.
 
-A ViT's first layer (and that of Swin or ConvNeXt) takes the image apart into square patches and projects each with one
-linear map. A transform that makes patches may project them with `project_patches` and pass the projections in place of the
-pixels: the same numbers, and no image is built.
+The first layer of a ViT (and of Swin or ConvNeXt) divides the image into square patches and projects each with one linear map.
+A transform that makes patches may project them with `project_patches`, and pass the projections in place of the pixels. The
+numbers are the same, and no image is built.
 """
 
 from __future__ import annotations
@@ -31,22 +30,29 @@ class VisionSource(Source):
     """A frozen model of images.
 
     Args:
-        model: `AutoModelForImageClassification`, `AutoModel`, or any module that takes pixels (batch, 3, height, width) and
-            returns logits or features (batch, width).
-        image_size: side of the image in pixels, or (height, width).
-        mean, std: of the three channels, for pixels from 0 to 1.
+        model: a model of `AutoModelForImageClassification` or `AutoModel`, or any module that takes pixels (batch, 3, height,
+            width) and returns logits or features (batch, width).
+        image_size: the side of the image in pixels, or (height, width).
+        mean, std: mean and deviation of the three channels, for pixels from 0 to 1.
         kind: "image_classifier" or "image_encoder" of transformers, or "dual" (`hf_reprogram.sources.dual`); by default
             "image_module".
-        gives: what a module's output is, "logits" or "features".
-        labels: names of a module's labels.
-        bgr: whether the model takes the channels as blue, green, red; pixels are red, green, blue everywhere else, and so are
-            `mean` and `std` unless this is set.
+        gives: the meaning of a module's output, "logits" or "features".
+        labels: the names of a module's labels.
+        bgr: whether the model takes the channels as blue, green, red. Then `mean` and `std` are in this order too. Pixels are
+            red, green, blue everywhere else.
 
     `source(inputs, reads)` takes either `pixels` (batch, 3, height, width) from 0 to 1, or `patches` (batch, number, width):
     projected patches in rows, from the top left.
 
     Raises:
-        InputError: the model does not take such images, or returns neither logits nor features.
+        InputError: the model does not take such images, or its output has another shape than (batch, logits or features).
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.Flatten(), nn.Linear(64, 10))
+    >>> source = VisionSource(network, image_size=32, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    >>> source.spec.widths
+    {'logits': 10, 'features': 64}
+    >>> source({"pixels": torch.rand(5, 3, 32, 32)}, "logits").shape
+    torch.Size([5, 10])
     """
 
     mean: Tensor
@@ -73,7 +79,7 @@ class VisionSource(Source):
             if len(values) != 3:
                 raise InputError(f"{name} has {len(values)} values: give one for each of the three channels.")
         if not all(value > 0 for value in std):
-            raise InputError(f"std is {list(std)}: a deviation is more than 0.")
+            raise InputError(f"std is {list(std)}: give deviations of more than 0.")
         config = getattr(model, "config", None)
         self.settings = {"image_size": list(size), "mean": list(mean), "std": list(std)}
         if bgr:
@@ -87,7 +93,7 @@ class VisionSource(Source):
         if next(model.parameters(), None) is None:
             raise InputError(f"{type(model).__name__} has no weights: give a trained model.")
         convolutions = (name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-        self._stem_name: str | None = next(convolutions, None)  # names, so that a copy finds its own layers
+        self._stem_name: str | None = next(convolutions, None)  # names, since a copy of the source has other layers
         first = next(name for name, _ in model.named_parameters())
         self._entry_name = first if self._stem_name is None else f"{self._stem_name}.weight".removeprefix(".")
         self._head_name: str | None = None
@@ -99,7 +105,9 @@ class VisionSource(Source):
         if config is not None and kind == "image_classifier":
             names = [config.id2label[index] for index in range(config.num_labels)]
         if names and len(names) != widths.get("logits"):
-            raise InputError(f"There are {len(names)} labels for {widths.get('logits', 0)} logits: name each of them.")
+            raise InputError(
+                f"There are {len(names)} labels for {widths.get('logits', 0)} logits: give one label for each logit."
+            )
         self.spec = SourceSpec(
             kind=kind,
             family=getattr(config, "model_type", None) or type(model).__name__,
@@ -111,21 +119,21 @@ class VisionSource(Source):
         )
 
     def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
-        """An image processor for the whole canvas: images are squeezed, unless the source says how they are resized."""
+        """An image processor for the source's image size, with the source's own `resample` and `crop` if it has them."""
         settings = self.settings or {}
         return image_processor(self.spec.canvas(), **{n: settings[n] for n in ("resample", "crop") if n in settings})
 
     def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """The pixels as they are."""
+        """The pixels without a change."""
         return {"pixels": batch["pixel_values"]}
 
     def plain_example(self) -> dict[str, Tensor]:
-        """A grey image."""
+        """One grey image."""
         return {"pixel_values": torch.full((1, 3, *self.spec.canvas()), 0.5, device=self.device)}
 
     @property
     def _tower(self) -> nn.Module:
-        """The part that takes images."""
+        """The part of the model that takes images."""
         model: nn.Module = self.model
         return model
 
@@ -136,27 +144,27 @@ class VisionSource(Source):
 
     @property
     def _head(self) -> Any:
-        """The linear layer that gives the logits, or None."""
+        """The linear layer whose output is the logits, or None."""
         return None if self._head_name is None else self.model.get_submodule(self._head_name)
 
     @property
     def entry(self) -> Tensor:
-        """The first convolution's weights, or the first weights of a model without any."""
+        """The weights of the first convolution, or the model's first weights if it has no convolution."""
         weight: Tensor = attrgetter(self._entry_name)(self.model)
         return weight
 
     def label_embeddings(self) -> Tensor:
-        """The last linear layer's rows (labels, width)."""
+        """The rows of the last linear layer (labels, width)."""
         return super().label_embeddings() if self._head is None else self._head.weight.detach()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the first weights together with the last layer's, whose rows are the labels that a map is about."""
+        """The digest of the first weights and of the last layer's, whose rows belong to the source's labels."""
         weights = [self.entry] if self._head is None else [self.entry, self._head.weight]
         return fingerprint(torch.cat([weight.detach().flatten().to(self.device) for weight in weights]))
 
     @torch.no_grad()
     def _probe(self) -> tuple[dict[str, int], bool]:
-        """What can be read, with its width, and whether the first layer projects patches; finds the head."""
+        """The width of each output, and whether the first layer projects patches. This sets the name of the head."""
         name, size = type(self.model).__name__, self._size
         pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
         called: list[tuple[str, Tensor]] = []
@@ -168,9 +176,9 @@ class VisionSource(Source):
         ]
         if self._stem is not None:
             handles.append(self._stem.register_forward_hook(lambda _, args, out: stem.append((args[0], out))))
-        given = self._normalised(pixels)
+        normalised = self._normalised(pixels)
         try:
-            found = self._run(given)
+            output = self._run(normalised)
         except (RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"{name} does not take images of 3 x {size[0]} x {size[1]}: {str(error).strip().splitlines()[0]}"
@@ -178,38 +186,38 @@ class VisionSource(Source):
         finally:
             for handle in handles:
                 handle.remove()
-        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != 2:
-            shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"type {type(found).__name__}"
+        if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != 2:
+            shape = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
             raise InputError(
-                f"{name} returns something of {shape} for 2 images: it must be (batch, logits or features)."
+                f"{name} returns an output of {shape} for 2 images: use a model that returns (batch, logits or features)."
             )
         if self._gives == "features":
-            return {"features": found.shape[1]}, self._projects(stem, given, found)
-        same = [name for name, output in called if output.shape == found.shape and torch.equal(output, found)]
+            return {"features": output.shape[1]}, self._projects(stem, normalised, output)
+        same = [name for name, value in called if value.shape == output.shape and torch.equal(value, output)]
         self._head_name = same[-1] if same else None
-        widths = {"logits": found.shape[1]}
+        widths = {"logits": output.shape[1]}
         if self._head is not None:
             widths["features"] = self._head.in_features
-        return widths, self._projects(stem, given, found)
+        return widths, self._projects(stem, normalised, output)
 
-    def _projects(self, stem: list[tuple[Tensor, Tensor]], pixels: Tensor, found: Tensor) -> bool:
-        """Whether the first convolution takes the pixels apart into patches, and nothing but its output decides what is found.
+    def _projects(self, stem: list[tuple[Tensor, Tensor]], pixels: Tensor, output: Tensor) -> bool:
+        """Whether the first convolution is a patch embedding and the only path from the pixels to the output.
 
         Args:
-            stem: inputs and outputs of its calls.
-            pixels: normalised, for which they were.
-            found: what the model made of them.
+            stem: the inputs and outputs of the convolution's calls.
+            pixels: the model's input, normalised.
+            output: the model's output.
         """
         layer = self._stem
-        if len(stem) != 1 or stem[0][0].shape != pixels.shape or not self._takes_apart(layer):
+        if len(stem) != 1 or stem[0][0].shape != pixels.shape or not self._makes_patches(layer):
             return False
         if pixels.is_meta:
             return True
         with _instead_of(layer, stem[0][1]) as blank:
-            return torch.equal(stem[0][0], pixels) and torch.allclose(self._run(blank), found)
+            return torch.equal(stem[0][0], pixels) and torch.allclose(self._run(blank), output)
 
-    def _takes_apart(self, layer: nn.Conv2d) -> bool:
-        """Whether a convolution sees every pixel of the canvas once, in squares."""
+    def _makes_patches(self, layer: nn.Conv2d) -> bool:
+        """Whether a convolution has one square kernel per patch, and the patches cover the image without overlap."""
         side = layer.kernel_size[0]
         return (
             type(layer) is nn.Conv2d
@@ -225,7 +233,7 @@ class VisionSource(Source):
         return ((turned - self.mean) / self.std).to(self.entry.dtype)
 
     def project_patches(self, patches: Tensor) -> Tensor:
-        """Pixels (..., 3, side, side) from 0 to 1 to what the first layer makes of each patch (..., width).
+        """The first layer's output (..., width) for each patch (..., 3, side, side) of pixels from 0 to 1.
 
         Raises:
             InputError: the first layer of this source does not project patches.
@@ -293,7 +301,7 @@ class VisionSource(Source):
 
 @contextmanager
 def _instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
-    """Within this context `layer` returns `output`; yields pixels to call the model with, which nothing looks at."""
+    """Make `layer` return `output` within this context. It yields pixels for the model's call, whose values are not used."""
     side = layer.kernel_size[0]
     pixels = output.new_zeros(1).to(layer.weight.dtype)
     with forward_of(layer, lambda _: output):
@@ -302,7 +310,7 @@ def _instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
 
 @contextmanager
 def _input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Within this context what `layer` is given is put into the list that this yields."""
+    """Add each input of `layer` to a list within this context, and yield the list."""
     caught: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
     try:
@@ -312,7 +320,11 @@ def _input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 
 class VisionFamily(SourceFamily):
-    """Image models of transformers."""
+    """Image models of transformers.
+
+    >>> VisionFamily().kind_of_architecture("ViTForImageClassification", image_source.model.config)
+    'image_classifier'
+    """
 
     kinds = {"image_classifier": "AutoModelForImageClassification", "image_encoder": "AutoModel"}
     takes = "pixel_values"
@@ -334,7 +346,7 @@ class VisionFamily(SourceFamily):
         return "image_encoder" if config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES else None
 
     def settings(self, name: str, config: Any, kind: str, given: dict[str, Any], hub: dict[str, Any]) -> dict[str, Any]:
-        """See `SourceFamily.settings`; they are those of the image processor."""
+        """See `SourceFamily.settings`. The options are those of the image processor."""
         if {"image_size", "mean", "std"} <= {*given}:
             return given
         own = image_settings(name, config, hub)
@@ -346,7 +358,11 @@ class VisionFamily(SourceFamily):
 
 
 class VisionModuleFamily(SourceFamily):
-    """Modules of images, given as they are."""
+    """Modules of images, which are passed as a `VisionSource`.
+
+    >>> VisionModuleFamily().options
+    ('image_size', 'mean', 'std', 'bgr', 'gives', 'labels')
+    """
 
     kinds = {"image_module": None}
     takes = "pixel_values"
@@ -356,15 +372,26 @@ class VisionModuleFamily(SourceFamily):
     def build(self, model: Any, kind: str, settings: dict[str, Any]) -> VisionSource:
         """See `SourceFamily.build`."""
         if not {"image_size", "mean", "std"} <= {*settings}:
-            raise InputError("A module of images needs image_size, mean and std: give it as VisionSource(model, ...).")
+            raise InputError("A module of images needs image_size, mean and std: pass it as VisionSource(model, ...).")
         return VisionSource(model, **settings)
 
 
 def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any]:
-    """`image_size`, `mean`, `std`, and `bgr` where it is set, as a model's image processor has them; `resample` and `crop` too.
+    """The options of a `VisionSource` or `DualSource` in the image processor of a model.
+
+    Args:
+        name: the Hub id or folder of the model.
+        config: the model's config.
+        hub: the arguments that locate its files (`hf_reprogram.hub_arguments`).
+
+    Returns:
+        `image_size` (height, width), `mean`, `std`, `resample`, `crop`, and `bgr` if it is set.
 
     Raises:
         InputError: there is no image processor.
+
+    >>> image_settings(image_source.model.name_or_path, image_source.model.config, {})["image_size"]
+    (32, 32)
     """
     from transformers import AutoImageProcessor
 
@@ -372,7 +399,7 @@ def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any
         processor = AutoImageProcessor.from_pretrained(name, **hub)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
-            f"No image processor found for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
+            f"There is no image processor for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
             "with the source."
         ) from error
     cropped = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
@@ -387,15 +414,17 @@ def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any
 
 
 def _normalisation(processor: Any) -> dict[str, Any]:
-    """`mean` and `std`, and `bgr` where channels are turned around: what an image processor does to pixels from 0 to 1."""
+    """The `mean` and `std` by which an image processor normalises pixels from 0 to 1, and `bgr` if it reverses the channels."""
     rescales, normalises = getattr(processor, "do_rescale", True), getattr(processor, "do_normalize", True)
     scale = 255 * processor.rescale_factor if rescales else 255.0
     offset = 1.0 if rescales and getattr(processor, "rescale_offset", False) else 0.0
     mean, std = (list(processor.image_mean), list(processor.image_std)) if normalises else ([0.0] * 3, [1.0] * 3)
-    if normalises and getattr(processor, "include_top", False):  # EfficientNet's divides by its deviation again
+    if normalises and getattr(
+        processor, "include_top", False
+    ):  # EfficientNet's processor divides by the deviation twice
         std = [value * value for value in std]
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "mean": [(value + offset) / scale for value in mean],
         "std": [value / scale for value in std],
     }
-    return {**found, "bgr": True} if getattr(processor, "do_flip_channel_order", False) else found
+    return {**settings, "bgr": True} if getattr(processor, "do_flip_channel_order", False) else settings

@@ -171,7 +171,7 @@ def refusal(folder) -> str:
 def test_a_truncated_weights_file_is_refused(kept, copy):
     path = copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
-    assert "is not a whole safetensors file" in refusal(copy)
+    assert "is not a complete safetensors file" in refusal(copy)
     assert str(path) in refusal(copy)
 
 

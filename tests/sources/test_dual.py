@@ -153,7 +153,7 @@ def test_other_projections_are_another_source(family, weight):
 def test_a_source_on_two_devices_is_refused():
     model = tiny.make_model("clip")
     model.text_model.to("meta")
-    with pytest.raises(InputError, match="spread over cpu, meta, and its towers have to meet"):
+    with pytest.raises(InputError, match="on the devices cpu, meta, and it must be on one"):
         DualSource(model, tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
 
 
@@ -199,7 +199,7 @@ def test_what_an_image_depends_on_is_the_image_tower(source):
 
 
 def test_what_is_no_dual_encoder_is_refused():
-    with pytest.raises(InputError, match="no dual encoder"):
+    with pytest.raises(InputError, match="not a known dual encoder"):
         DualSource(tiny_vision.make_model("vit"), tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
 
 

@@ -108,13 +108,13 @@ def test_a_loaded_model_is_wrapped_not_copied_and_its_folder_is_recorded(source_
 
 
 def test_options_for_a_model_that_is_loaded_already_are_refused():
-    with pytest.raises(InputError, match="'dtype' cannot apply to a model that is loaded already"):
+    with pytest.raises(InputError, match="'dtype' cannot change a model that is loaded already"):
         load_source(tiny.make_model("bert"), dtype=torch.bfloat16)
 
 
 def test_options_for_a_source_that_is_made_already_are_refused():
     source = tiny_vision.make_source("vit")
-    with pytest.raises(InputError, match="'image_size', 'dtype' cannot apply to a source that is made already"):
+    with pytest.raises(InputError, match="'image_size', 'dtype' cannot change a source that exists already"):
         load_source(source, image_size=64, dtype=torch.bfloat16)
 
 
@@ -195,14 +195,14 @@ def test_a_family_that_embeds_ids_in_another_way_is_refused():
         else inputs.pop("inputs_embeds"),
         **inputs,
     )
-    with pytest.raises(InputError, match="given embeddings instead of token ids it computes something else"):
+    with pytest.raises(InputError, match="embeddings in place of token ids change its output"):
         load_source(model)
 
 
 def test_an_adapter_on_a_model_without_a_name_asks_for_it(tmp_path):
     model, processor = tiny.make_adapter(tiny.make_model("bert"), processor=tiny.FAMILIES["bert"].tokenizer())
     model.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="without a name: give it again"):
+    with pytest.raises(InputError, match="without a name: pass the model"):
         ReprogrammedModel.from_pretrained(tmp_path)
     again = ReprogrammedModel.from_pretrained(tmp_path, source=tiny.make_model("bert"))
     batch = tiny.batch_of(processor)

@@ -165,10 +165,10 @@ class Whole(Recurrent):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (Two, "Two has 2 nn.Embedding modules: say which is its input with ModuleSource(model, embedding=...)"),
+        (Two, "Two has 2 nn.Embedding modules: name its input embedding with ModuleSource(model, embedding=...)"),
         (lambda: nn.Linear(3, 2), "Linear has 0 nn.Embedding modules"),
         (ByHand, "ByHand does not call its embedding as a module"),
-        (Named, "Named returns a dict: a source returns a tensor"),
+        (Named, "Named returns a dict: use a module that returns a tensor"),
         (Whole, "Whole returns a tensor of shape () for ids of shape (2, 3)"),
         (lambda: Recurrent(batch_first=False), "Recurrent mixes the rows of a batch"),
     ],
@@ -257,7 +257,7 @@ def test_another_lstm_is_refused_and_so_is_none(trained):
     *_, folder = trained
     with pytest.raises(InputError, match="trained on another source"):
         ReprogrammedModel.from_pretrained(folder, source=Recurrent(seed=1))
-    with pytest.raises(InputError, match=r"trained on a model without a name: give it again with .*source=model"):
+    with pytest.raises(InputError, match=r"trained on a model without a name: pass the model with .*source=model"):
         ReprogrammedModel.from_pretrained(folder)
 
 
@@ -308,7 +308,7 @@ def test_a_label_map_on_a_module_that_returns_logits(tmp_path):
 @pytest.mark.parametrize(
     ("problem", "mapping", "sentence"),
     [
-        ("token_classification", "dense", "A label a token needs a state a token"),
+        ("token_classification", "dense", "One label per token needs one state per token"),
         ("multi_label_classification", "label_map", "use mapping='dense'"),
     ],
 )

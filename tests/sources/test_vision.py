@@ -150,7 +150,7 @@ def test_another_size_is_kept_by_the_adapter(tmp_path):
 
 def test_a_folder_without_a_processor_takes_the_numbers_from_the_user(tmp_path):
     tiny.make_model("vit").save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="No image processor found for"):
+    with pytest.raises(InputError, match="There is no image processor for"):
         load_source(tmp_path)
     source, _ = load_source(tmp_path, image_size=tiny.SIDE, mean=tiny.MEAN, std=tiny.STD)
     assert torch.equal(source({"pixels": pixels()}, "logits"), tiny.make_source("vit")({"pixels": pixels()}, "logits"))
@@ -256,11 +256,11 @@ def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
             "mean is 0.5: give a number for each of the three channels",
         ),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), "abc"), "std is 'abc': give a number for each"),
-        (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "a deviation is more than 0"),
+        (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "give deviations of more than 0"),
         (lambda: VisionSource(Network(), 0, (0, 0, 0), (1, 1, 1)), "image_size is 0"),
         (lambda: VisionSource(Network(), 16.0, (0, 0, 0), (1, 1, 1)), "image_size is 16.0"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=["a"]), "1 labels for 5 logits"),
-        (lambda: VisionSource(nn.Conv2d(3, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "Conv2d returns something of shape"),
+        (lambda: VisionSource(nn.Conv2d(3, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "Conv2d returns an output of shape"),
         (lambda: VisionSource(nn.Conv2d(1, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "does not take images of 3 x 16 x 16"),
     ],
 )
