@@ -1,7 +1,7 @@
-"""Sparse coding over a dictionary: every target as a combination of few atoms. Knows nothing of models.
+"""Sparse coding: every target becomes a combination of few atoms of a dictionary. It does not depend on models.
 
-`orthogonal_matching_pursuit` works on torch tensors of any device, for dictionaries as large as a vocabulary. `OMPCoder`
-(atoms given) and `KSVD` (atoms learned) are scikit-learn estimators, and scikit-learn is imported when one is first used.
+`orthogonal_matching_pursuit` works on torch tensors of any device, for dictionaries as large as a vocabulary. `OMPCoder`, for
+known atoms, and `KSVD`, which learns the atoms, are scikit-learn estimators. scikit-learn is imported when one is first used.
 """
 
 from __future__ import annotations

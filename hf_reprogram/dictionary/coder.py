@@ -1,4 +1,4 @@
-"""Sparse coding as scikit-learn estimators: what they share, and `OMPCoder`, whose atoms are given."""
+"""Sparse coding as scikit-learn estimators: their common base class, and `OMPCoder` for known atoms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InputError
 from .omp import check_limits, orthogonal_matching_pursuit
 
 Array: TypeAlias = NDArray[Any]
-FLOATS = [np.float64, np.float32]  # computed as they come; everything else becomes float64
+FLOATS = [np.float64, np.float32]  # dtypes of the computation; other dtypes become float64
 
 
 class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -32,7 +32,7 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def transform(self, X: Any) -> Array:
         """Codes (n_samples, n_atoms) of the samples (n_samples, n_features), zero except at the chosen atoms.
 
-        For a dictionary of many thousand atoms `orthogonal_matching_pursuit` gives the same without the zeros.
+        For a dictionary of many thousand atoms, `orthogonal_matching_pursuit` computes the same without storing zeros.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=self.components_.dtype, order="C", reset=False)
@@ -40,10 +40,10 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return sparse.dense(len(self.components_)).numpy()
 
     def inverse_transform(self, X: Any) -> Array:
-        """Samples (n_samples, n_features) that the codes (n_samples, n_atoms) stand for.
+        """The combinations (n_samples, n_features) of atoms with the codes (n_samples, n_atoms).
 
         Raises:
-            InputError: there are not as many codes per sample as atoms.
+            InputError: the number of codes per sample is not the number of atoms.
             ValueError: the codes are no finite numbers, or no matrix.
         """
         check_is_fitted(self)
@@ -58,7 +58,7 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return samples
 
     def _limits(self, n_atoms: int) -> dict[str, Any]:
-        """When the pursuit of a sample ends; by default at a tenth as many atoms as there are features."""
+        """The limits of the pursuit; by default the number of atoms is a tenth of the number of features."""
         k = self.n_nonzero_coefs
         limits: dict[str, Any] = {
             "n_nonzero_coefs": min(max(1, self.n_features_in_ // 10), n_atoms) if k is None else k
@@ -77,27 +77,26 @@ class SparseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
 
 class OMPCoder(SparseTransformer):
-    """Codes over given atoms by orthogonal matching pursuit.
+    """Codes over known atoms by orthogonal matching pursuit.
 
-    The atoms are the rows of `dictionary`, whatever the samples that it is fitted to, as a step of a `Pipeline` is. Without
-    a dictionary the rows that `fit` is given are the atoms: `OMPCoder(16).fit(atoms).transform(targets)`. A coder that was
-    fitted to its atoms goes into a `Pipeline` as `sklearn.frozen.FrozenEstimator(coder)`.
+    The atoms are the rows of `dictionary`; `fit` then only checks its samples, as a step of a `Pipeline` needs. Without a
+    dictionary, the rows of `fit` are the atoms: `OMPCoder(16).fit(atoms).transform(targets)`. Use a coder that was fitted to
+    its atoms in a `Pipeline` as `sklearn.frozen.FrozenEstimator(coder)`.
 
     Source: Pati, Rezaiifar & Krishnaprasad 1993. scikit-learn's `SparseCoder` computes the same for atoms of norm one, and
     forms the Gram matrix of the whole dictionary.
 
     Args:
-        n_nonzero_coefs: atoms for each sample, 1 to n_atoms; by default a tenth of n_features, and at least one.
-        tol: instead of it, the squared error at which a sample has atoms enough.
-        dictionary: (n_atoms, n_features), the atoms, of any norm; None to take those that `fit` is given.
+        n_nonzero_coefs: the number of atoms per sample, 1 to n_atoms; by default a tenth of n_features, and at least one.
+        tol: instead of `n_nonzero_coefs`, the squared error at which the pursuit of a sample ends.
+        dictionary: the atoms (n_atoms, n_features), of any norm; None to take the rows of `fit`.
 
     Attributes:
-        components_: (n_atoms, n_features), the atoms, a copy.
-        n_features_in_: their width.
+        components_: a copy of the atoms (n_atoms, n_features).
+        n_features_in_: the width of the atoms.
 
     Raises:
-        InputError: (in `fit`) both or neither valid of the two limits, more atoms asked for than there are, or samples and
-            atoms differ in width.
+        InputError: (in `fit`) both limits are set, a limit is out of range, or samples and atoms differ in width.
 
     >>> coder = OMPCoder(n_nonzero_coefs=1).fit([[1.0, 0.0], [0.0, 2.0]])
     >>> codes = coder.transform([[0.0, 6.0]])

@@ -2,13 +2,13 @@
 
 Source: Rubinstein, Zibulevsky & Elad 2008, "Efficient implementation of the K-SVD algorithm using batch orthogonal
 matching pursuit", Technion CS-2008-08. They keep a Cholesky factor of the chosen atoms' Gram matrix for each sample and
-solve two triangular systems a step; we keep the orthonormalised rows of the Gram matrix instead, so that a step is a few
-operations on all samples at once. With c_i = <a_i, r> and, for the atom s chosen at step j, h_i = <q_i, a_s>:
+solve two triangular systems per step. Here the orthonormalised rows of the Gram matrix are kept instead, so that a step is a
+few operations on all samples at once. With c_i = <a_i, r> and, for the atom s chosen at step j, h_i = <q_i, a_s>:
 
     height = sqrt(1 - sum_i h_i^2);   row_j = (G_s - sum_i h_i row_i) / height;   z_j = c_s / height;   c <- c - z_j row_j
 
-row_j holds <q_j, a_i> for all atoms i. A Gram matrix is n_atoms^2 numbers and keeps half the digits of near dependence, which
-is why this serves the iterations of K-SVD and `orthogonal_matching_pursuit` everything else.
+row_j holds <q_j, a_i> for all atoms i. A Gram matrix has n_atoms^2 numbers and loses half of the digits if atoms are nearly
+dependent. Therefore only the iterations of K-SVD use it, and `orthogonal_matching_pursuit` does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .omp import NOISE
 
-_BLOCK_NUMBERS = 2**20  # of orthonormalised rows at a time: what stays in the cache
+_BLOCK_NUMBERS = 2**20  # of orthonormalised rows at a time, so that they stay in the cache
 
 
 def batch_omp(atoms: Tensor, samples: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def batch_omp(atoms: Tensor, samples: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _pursue(gram: Tensor, correlations: Tensor, norms: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The steps above for correlations (samples, n_atoms) of samples with the given norms."""
+    """The steps of the module's docstring, from correlations (samples, n_atoms) and the norms (samples,) of the samples."""
     count = len(correlations)
     epsilon = torch.finfo(gram.dtype).eps
     projected = gram.new_empty(count, k, len(gram))

@@ -1,13 +1,13 @@
-"""Orthogonal matching pursuit: few atoms of a large dictionary whose combination comes near each target.
+"""Orthogonal matching pursuit: each target is approximated by few atoms of a large dictionary.
 
     r_0 = y;   s_j = argmax_i |<a_i, r_j>| / |a_i|;   r_{j+1} = y - projection of y on span(a_{s_0}, ..., a_{s_j})
 
 Source: Pati, Rezaiifar & Krishnaprasad 1993, "Orthogonal matching pursuit: recursive function approximation with
 applications to wavelet decomposition".
 
-The targets advance together, so that a step is one matrix product with every chunk of atoms, and the atoms chosen for a
-target are orthonormalised as they come (modified Gram-Schmidt, twice). A Gram matrix of the whole dictionary is never
-formed: for a vocabulary of 30,522 tokens it would take 3.5 GiB.
+All targets advance together, so that a step is one matrix product with every chunk of atoms. The atoms chosen for a target are
+orthonormalised one by one (modified Gram-Schmidt, twice). The Gram matrix of the whole dictionary is never computed: for a
+vocabulary of 30,522 tokens it would take 3.5 GiB.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ..options import check_whole
 from .selection import Coarse, Rows, nearest
 
 _BLOCK_ROWS, _BLOCK_NUMBERS = 1024, 2**26  # targets that advance together, and numbers in their orthonormal bases
-NOISE = 32  # in units of the dtype's epsilon: what is smaller, beside a target of norm one, counts as zero
+NOISE = 32  # in units of the dtype's epsilon: smaller numbers count as zero for a target of norm one
 
 
 class SparseCodes(NamedTuple):
-    """For each target the atoms that were chosen, in the order of choice, and their coefficients.
+    """The chosen atoms of each target, in the order of choice, and their coefficients.
 
     A target that needed fewer than k atoms is padded with atom 0 and coefficient 0.0, so that `atoms[support]` always
     works and the padding adds nothing.
 
     Attributes:
         support: (targets, k) int64, indices of atoms.
-        codes: (targets, k), coefficients of the atoms as they were given, whatever their norms.
+        codes: (targets, k), coefficients of the original atoms, which may have any norm.
         errors: (targets,), Euclidean norm of target minus combination.
 
     >>> sparse = SparseCodes(torch.tensor([[2, 0]]), torch.tensor([[0.5, 3.0]]), torch.zeros(1))
@@ -62,27 +62,27 @@ class SparseCodes(NamedTuple):
 def orthogonal_matching_pursuit(
     atoms: Any, targets: Any, n_nonzero_coefs: int | None = None, tol: float | None = None
 ) -> SparseCodes:
-    """Approximate every target by a combination of few atoms, chosen greedily.
+    """Approximate every target by a combination of few atoms, which are chosen greedily.
 
-    The supports are those of `sklearn.linear_model.orthogonal_mp` on atoms of norm one, ties aside. Here atoms may have any
-    norm: the choice goes by normalised correlation and the codes refer to the atoms as given. A target is done before it
-    has `n_nonzero_coefs` atoms when nothing but rounding noise is left of it, or when the best atom is a combination of
-    those it already has.
+    For atoms of norm one the supports are those of `sklearn.linear_model.orthogonal_mp`, except for ties. Here atoms may have
+    any norm: they are chosen by normalised correlation, and the codes refer to the original atoms. The pursuit of a target
+    ends before it has `n_nonzero_coefs` atoms if its residual is only rounding noise, or if the best atom is a combination of
+    the atoms that it has.
 
     Args:
         atoms: (n_atoms, width), float32 or float64, on any device. Atoms of norm zero are never chosen. Arrays and lists are
             taken as tensors.
         targets: (n_targets, width), same dtype and device.
-        n_nonzero_coefs: atoms for each target, 1 to n_atoms.
-        tol: instead of `n_nonzero_coefs`: choose atoms until the *squared* norm of the residual is at most this, none at
-            all where the target's is. k is then the largest number that any target needed, and at least 1.
+        n_nonzero_coefs: the number of atoms per target, 1 to n_atoms.
+        tol: instead of `n_nonzero_coefs`, the *squared* norm of the residual at which the pursuit of a target ends. k is then
+            the largest number of atoms of a target, and at least 1.
 
     Returns:
         Support (n_targets, k), codes (n_targets, k) and errors (n_targets,).
 
     Raises:
-        InputError: shapes, dtypes or devices do not fit; something is empty, NaN or infinite; not exactly one of
-            `n_nonzero_coefs` and `tol` is given or it is out of range; codes do not fit into the dtype.
+        InputError: shapes, dtypes or devices do not match; the input is empty, NaN or infinite; both or neither of
+            `n_nonzero_coefs` and `tol` are set, or one is out of range; or codes are too large for the dtype.
 
     >>> atoms = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     >>> result = orthogonal_matching_pursuit(atoms, torch.tensor([[0.0, 6.0]]), n_nonzero_coefs=1)
@@ -107,7 +107,7 @@ def orthogonal_matching_pursuit(
             "bring atoms and targets to a similar scale, or use float64."
         )
     k = n_nonzero_coefs or max(1, int(used.max()))
-    support, codes = (F.pad(values, (0, k - steps)) for values in (support, codes))  # a negative pad cuts
+    support, codes = (F.pad(values, (0, k - steps)) for values in (support, codes))  # a negative pad truncates
     return SparseCodes(support, codes, errors)
 
 
@@ -181,22 +181,23 @@ def _pursue(
     return support, codes, used
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def _tensor(values: Any, name: str) -> Tensor:
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"The {what} are no matrix of numbers ({str(error).splitlines()[0].rstrip('.')}).") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"The {name} are not a matrix of numbers ({reason}): give rows of equal length.") from error
 
 
 def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: float | None) -> None:
-    """Refuse what does not fit together."""
-    for what, rows in (("atoms", atoms), ("targets", targets)):
+    """Raise `InputError` if shapes, dtypes, devices or limits do not match."""
+    for name, rows in (("atoms", atoms), ("targets", targets)):
         if rows.ndim != 2 or not rows.numel():
             raise InputError(
-                f"The {what} have the shape {tuple(rows.shape)}: give a matrix with one row each, and at least one row."
+                f"The {name} have the shape {tuple(rows.shape)}: give a matrix with at least one row, and one row for each."
             )
         if rows.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"The {what} are {rows.dtype}: convert them to float32 or float64.")
+            raise InputError(f"The {name} are {rows.dtype}: convert them to float32 or float64.")
     if atoms.shape[1] != targets.shape[1]:
         raise InputError(f"Targets are {targets.shape[1]} wide and atoms {atoms.shape[1]}: both need the same width.")
     if (atoms.dtype, atoms.device) != (targets.dtype, targets.device):
@@ -208,7 +209,7 @@ def _check(atoms: Tensor, targets: Tensor, n_nonzero_coefs: int | None, tol: flo
 
 
 def check_limits(n_atoms: int, n_nonzero_coefs: int | None = None, tol: float | None = None) -> None:
-    """Raise `InputError` unless exactly one limit is given and it is in its range.
+    """Raise `InputError` unless exactly one limit is set and it is in range.
 
     >>> check_limits(4, n_nonzero_coefs=5)
     Traceback (most recent call last):
@@ -216,8 +217,8 @@ def check_limits(n_atoms: int, n_nonzero_coefs: int | None = None, tol: float | 
     """
     if (n_nonzero_coefs is None) == (tol is None):
         raise InputError(
-            f"Got n_nonzero_coefs={n_nonzero_coefs} and tol={tol}: give one of them, the number of atoms for each target "
-            "or the squared error to stop at."
+            f"n_nonzero_coefs is {n_nonzero_coefs} and tol is {tol}: give one of them, the number of atoms per target or the "
+            "squared error to stop at."
         )
     if n_nonzero_coefs is not None:
         check_whole(1, " of atoms", n_atoms, n_nonzero_coefs=n_nonzero_coefs)

@@ -1,12 +1,12 @@
-"""Which atom is nearest in direction to each residual: the step of matching pursuit that reads the whole dictionary.
+"""The atom that is nearest in direction to each residual: the step of matching pursuit that reads the whole dictionary.
 
 Where the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX), the correlations of a large dictionary are taken in
-bfloat16 first. For an atom a and a residual r of norm one, rounded to a~ and r~, they are wrong by no more than
+bfloat16 first. For an atom a and a residual r of norm one, rounded to a~ and r~, their error is at most
 
     |<a~, r~> - <a, r>| <= |a~ - a| |r~| + |r~ - r|
 
-and what the sum and its own rounding add, so that only atoms within twice that of the largest can be the nearest. Among those
-few the correlation in full precision decides: the result is the same, in a fraction of the time.
+plus the rounding of the sum. Only atoms within twice this bound of the largest correlation can be the nearest. The
+correlations of these few are computed in full precision, so that the result is the same in a fraction of the time.
 """
 
 from __future__ import annotations

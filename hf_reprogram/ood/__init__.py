@@ -1,14 +1,14 @@
-"""Out-of-distribution detection and shift: scores, metrics, confidence intervals. Knows nothing of models; needs NumPy alone.
+"""Out-of-distribution detection and shift: scores, metrics and confidence intervals of arrays. It only needs NumPy.
 
     from hf_reprogram.ood import KNN, detection_metrics, scores
     detection_metrics(scores.energy(id_logits), scores.energy(ood_logits))    # {"auroc": ..., "fpr": ..., ...}
     knn = KNN(k=50).fit(train_features)
     detection_metrics(knn.score(id_features), knn.score(ood_features))
 
-In all of it a larger score means more out of distribution (OOD), and OOD is the positive class. `scores` are pure functions of
-logits or features; the classes hold what some of them need from training data. Arrays and tensors go in, float64 comes out.
-What is empty, NaN or infinite raises `InputError`. `ood_report` is accuracy under shift and detection in one; `load_metric`
-gives `evaluate` modules, which import evaluate when called.
+Everywhere a larger score means more out of distribution (OOD), and OOD is the positive class. `scores` has pure functions of
+logits or features. The classes hold the statistics of training data that some scores need. The functions take arrays and
+tensors and return float64. Empty, NaN or infinite input raises `InputError`. `ood_report` combines accuracy under shift and
+detection. `load_metric` returns modules of `evaluate`, which it imports when it is called.
 """
 
 from __future__ import annotations

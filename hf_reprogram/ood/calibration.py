@@ -1,4 +1,4 @@
-"""How good predictions are: calibration error, accuracy, and accuracy under shift."""
+"""The quality of predictions: calibration error, accuracy, and accuracy under shift."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy as np
 from ..errors import InputError
 from .inputs import Array, array, finite, matrix, same, whole
 
-_ROUNDING = 0.02  # by how much probabilities may miss a sum of 1, in bfloat16
+_ROUNDING = 0.02  # the largest deviation of a sum of probabilities from 1, for bfloat16
 
 
 def ece(probabilities: Any, labels: Any, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599), in [0, 1].
 
     ECE = sum over bins B of |B| / n * |accuracy(B) - mean confidence(B)|, where the confidence of a sample is its largest
-    probability and bins are of equal width and closed on the right: ((i - 1) / bins, i / bins].
+    probability. The bins have equal width and are closed on the right: ((i - 1) / bins, i / bins].
 
     Args:
-        probabilities: (n, classes), rows that sum to 1.
-        labels: (n,) class indices.
-        bins: number of bins.
+        probabilities: probabilities (n, classes), whose rows sum to 1.
+        labels: class indices (n,).
+        bins: the number of bins.
 
     Raises:
-        InputError: shapes do not fit, a row is no distribution, a label is no class, something is empty or not finite.
+        InputError: shapes do not match, a row is not a distribution, a label is not a class index, or the input is empty or
+            not finite.
 
     >>> ece([[0.75, 0.25], [0.25, 0.75]], [0, 1])
     0.25
@@ -45,10 +46,10 @@ def ece(probabilities: Any, labels: Any, bins: int = 15) -> float:
 
 
 def accuracy(predictions: Any, labels: Any) -> float:
-    """Share of predicted class indices (n,) that equal the label (n,), in [0, 1].
+    """The share of predicted class indices (n,) that equal the label (n,), in [0, 1].
 
     Raises:
-        InputError: lengths differ, or either is empty or no class indices.
+        InputError: the lengths differ, or the predictions or labels are empty or not class indices.
 
     >>> accuracy([0, 1, 1, 0], [0, 1, 0, 0])
     0.75
@@ -61,18 +62,18 @@ def accuracy(predictions: Any, labels: Any) -> float:
 def accuracy_under_shift(
     reference: tuple[Any, Any], shifts: Mapping[str, tuple[Any, Any]]
 ) -> dict[str, dict[str, float]]:
-    """A table of plain accuracy on ID and shifted data, and how far it drops.
+    """A table of the accuracy on ID data and on shifted data, and of its drop.
 
     Args:
         reference: predictions (n,) and labels (n,) on ID data.
-        shifts: predictions and labels of each shifted data set, by its name.
+        shifts: predictions and labels of each shifted data set, by name.
 
     Returns:
-        Rows `id`, each shift, and `mean` (over shifts, each of equal weight), with columns `accuracy`, `drop` (accuracy on ID
-        minus that) and `samples`.
+        The rows `id`, one per shift, and `mean` (over shifts, with equal weights). Each row has the columns `accuracy`, `drop`
+        (the accuracy on ID data minus that of the row) and `samples`.
 
     Raises:
-        InputError: as for `accuracy`; there are no shifts or one has a reserved name.
+        InputError: as for `accuracy`; or there are no shifts, or a shift has a reserved name.
 
     >>> table = accuracy_under_shift(([0, 1], [0, 1]), {"sketches": ([0, 1], [0, 0])})
     >>> table["sketches"]
@@ -92,8 +93,8 @@ def accuracy_under_shift(
     return {name: {**row, "drop": table["id"]["accuracy"] - row["accuracy"]} for name, row in table.items()}
 
 
-def _classes(values: Any, what: str) -> Array:
-    classes = finite(array(values, what, 1), what)
+def _classes(values: Any, name: str) -> Array:
+    classes = finite(array(values, name, 1), name)
     if (classes != np.floor(classes)).any() if classes.dtype.kind == "f" else False:
-        raise InputError(f"The {what} are no class indices but numbers between them: take the argmax of the logits.")
+        raise InputError(f"The {name} are fractions: give class indices, for example the argmax of the logits.")
     return classes.astype(np.int64)

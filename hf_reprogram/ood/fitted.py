@@ -1,10 +1,10 @@
-"""Scores that need training data: `fit` takes from it what the pure function in `scores` is given, `score` calls that.
+"""Scores that need training data: `fit` computes statistics of it, and `score` gives them to a function of `scores`.
 
     detector = Mahalanobis().fit(train_features, train_labels)
     detector.score(features)                                   # (n,), a larger score means more OOD
 
-What was fitted are plain arrays in attributes with a trailing underscore, copies of what was given. Training data are ID
-samples only; labels are class names or indices (n,), needed where a class says so and ignored elsewhere. Numbers are float64.
+The fitted values are plain arrays in attributes with a trailing underscore; they are copies. Training data are ID samples only.
+Labels are class names or indices (n,); classes that do not need them ignore them. All numbers are float64.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ class KNN:
     """
 
     def __init__(self, k: int = 50):
-        """k: from 1 to the number of training samples."""
+        """Set k, from 1 to the number of training samples."""
         self.k = k
 
     def fit(self, features: Any, labels: Any = None) -> KNN:
         """Keep the training features (n_train, width), no row zero; labels are ignored."""
         rows = matrix(features, "training features")
         whole(self.k, "k", 1, len(rows))
-        unit(rows, "training features")  # refuses what `score` could not use
+        unit(rows, "training features")  # raises for rows that `score` cannot use
         self.features_ = rows.copy()
         return self
 
     def score(self, features: Any) -> Array:
-        """(n,) distances of features (n, width)."""
+        """Distances (n,) of features (n, width)."""
         return scores.knn(features, _fitted(self, "features_"), self.k)
 
 
 class Mahalanobis:
     """Squared distance to the nearest class mean under the covariance that classes share; see `scores.mahalanobis`.
 
-    The covariance is (1/n) sum_c sum_{i in c} (x_i - m_c)(x_i - m_c)'. Its inverse is the pseudo-inverse: a direction in which
-    the training features do not vary, up to rounding, does not count, whatever a sample has there. Shrinkage s replaces the
-    covariance C by (1 - s) C + s tr(C) / width I, in which every direction counts.
+    The covariance is (1/n) sum_c sum_{i in c} (x_i - m_c)(x_i - m_c)'. Its inverse is the pseudo-inverse:
+    directions in which the training features do not vary, up to rounding, are ignored. Shrinkage s replaces the covariance C by
+    (1 - s) C + s tr(C) / width I, with which every direction counts.
 
     Attributes:
         means_: (classes, width).
@@ -69,11 +69,11 @@ class Mahalanobis:
     """
 
     def __init__(self, shrinkage: float = 0.0):
-        """shrinkage: s in [0, 1]; 0 in the paper."""
+        """Set the shrinkage s, in [0, 1]; it is 0 in the paper."""
         self.shrinkage = shrinkage
 
     def fit(self, features: Any, labels: Any = None) -> Mahalanobis:
-        """Means and shared covariance of features (n_train, width) by label (n_train,); without labels, of one class."""
+        """Fit the class means and the shared covariance of features (n_train, width); without labels there is one class."""
         rows = squarable(matrix(features, "training features"), "training features")
         groups = _groups(labels, len(rows))
         means = np.stack([rows[groups == group].mean(0) for group in range(groups.max() + 1)])
@@ -86,16 +86,16 @@ class Mahalanobis:
         return self
 
     def score(self, features: Any) -> Array:
-        """(n,) squared distances of features (n, width)."""
+        """Squared distances (n,) of features (n, width)."""
         return scores.mahalanobis(features, _fitted(self, "means_"), self.precision_)
 
 
 class RelativeMahalanobis:
-    """Mahalanobis distance less that to one Gaussian of all training data; see `scores.relative_mahalanobis`.
+    """Mahalanobis distance minus that to one Gaussian of all training data; see `scores.relative_mahalanobis`.
 
     Attributes:
-        classes_: `Mahalanobis` fitted with the labels.
-        background_: `Mahalanobis` fitted without.
+        classes_: the `Mahalanobis` that was fitted with labels.
+        background_: the `Mahalanobis` that was fitted without labels.
 
     >>> detector = RelativeMahalanobis().fit([[0.0], [2.0], [4.0], [6.0]], ["a", "a", "b", "b"])
     >>> detector.score([[1.0]]).round(3).tolist()
@@ -103,19 +103,21 @@ class RelativeMahalanobis:
     """
 
     def __init__(self, shrinkage: float = 0.0):
-        """shrinkage: in [0, 1], of both covariances; 0 in the paper."""
+        """Set the shrinkage of both covariances, in [0, 1]; it is 0 in the paper."""
         self.shrinkage = shrinkage
 
     def fit(self, features: Any, labels: Any = None) -> RelativeMahalanobis:
         """Fit both to features (n_train, width) and labels (n_train,) of at least two classes."""
         if labels is None or len(np.unique(_classes(labels))) < 2:
-            raise InputError("RelativeMahalanobis compares classes with all data: give labels of at least two classes.")
+            raise InputError(
+                "RelativeMahalanobis compares each class with all data: give labels of at least two classes."
+            )
         self.classes_ = Mahalanobis(self.shrinkage).fit(features, labels)
         self.background_ = Mahalanobis(self.shrinkage).fit(features)
         return self
 
     def score(self, features: Any) -> Array:
-        """(n,) scores of features (n, width)."""
+        """Scores (n,) of features (n, width)."""
         classes: Mahalanobis = _fitted(self, "classes_")
         mean, precision = self.background_.means_[0], self.background_.precision_
         return scores.relative_mahalanobis(features, classes.means_, classes.precision_, mean, precision)
@@ -177,7 +179,7 @@ class ViM:
         return self
 
     def score(self, features: Any) -> Array:
-        """(n,) scores of features (n, width)."""
+        """Scores (n,) of features (n, width)."""
         residual = _fitted(self, "residual_")
         return scores.vim(features, self.weight_, self.bias_, self.origin_, residual, self.alpha_)
 
@@ -186,7 +188,7 @@ class ReAct:
     """Energy after clipping activations at a percentile of theirs on ID samples; see `scores.react`.
 
     Attributes:
-        weight_, bias_: of the last layer, copies; the bias is 0 where none is given.
+        weight_, bias_: copies of the weight and the bias of the last layer; without a bias zeros.
         threshold_: c, the percentile over all activations of all training samples.
 
     >>> detector = ReAct(weight=[[1.0], [0.0]], percentile=100).fit([[1.0], [2.0]])
@@ -209,14 +211,14 @@ class ReAct:
     def fit(self, features: Any, labels: Any = None) -> ReAct:
         """Fit to features (n_train, width), the activations that the last layer takes; labels are ignored."""
         rows = matrix(features, "training features")
-        linear(rows[:1], self.weight, self.bias)  # refuses what does not fit before it is used
+        linear(rows[:1], self.weight, self.bias)  # raises if the shapes do not match
         self.weight_ = matrix(self.weight, "weight").copy()
         self.bias_ = np.zeros(len(self.weight_)) if self.bias is None else vector(self.bias, "bias").copy()
         self.threshold_ = float(np.percentile(rows, number(self.percentile, "percentile", 0, 100)))
         return self
 
     def score(self, features: Any) -> Array:
-        """(n,) energies of features (n, width)."""
+        """Energies (n,) of features (n, width)."""
         threshold = _fitted(self, "threshold_")
         return scores.react(features, self.weight_, self.bias_, threshold, self.temperature)
 
@@ -255,7 +257,7 @@ def _groups(labels: Any, count: int) -> Array:
 
 
 def _noise(eigenvalues: Array) -> float:
-    """What rounding leaves of a zero eigenvalue."""
+    """The size of an eigenvalue that is zero except for rounding."""
     return float(np.abs(eigenvalues).max() * len(eigenvalues) * np.finfo(np.float64).eps)
 
 

@@ -1,4 +1,4 @@
-"""What goes in: arrays or tensors of finite numbers, refused with one sentence otherwise."""
+"""Reading the input: arrays or tensors of finite numbers; anything else raises an error of one sentence."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Floats: TypeAlias = NDArray[np.float64]
 BLOCK = 2**21  # numbers in a block
 
 
-def array(values: Any, what: str, ndim: int) -> Array:
+def array(values: Any, name: str, ndim: int) -> Array:
     """Numbers as an array of their own dtype: anything `np.asarray` takes, and tensors of any dtype and device.
 
     Args:
-        values: what the caller gave.
-        what: its name in messages, in the plural.
-        ndim: 1 for one number a sample, 2 for one row a sample.
+        values: the values from the caller.
+        name: their name in messages, in the plural.
+        ndim: 1 for one number per sample, 2 for one row per sample.
 
     Raises:
         InputError: not numbers, another number of dimensions, or empty.
@@ -34,22 +34,22 @@ def array(values: Any, what: str, ndim: int) -> Array:
     >>> array([1, 2], "scores", 1)
     array([1, 2])
     """
-    values = plain(values, what)
+    values = plain(values, name)
     try:
-        found = np.asarray(values)
+        numbers = np.asarray(values)
     except ValueError as error:
-        raise InputError(f"The {what} are no array ({error}): give rows of equal length.") from None
-    if found.ndim == ndim and found.size == 0:
-        raise InputError(f"The {what} are empty, of shape {found.shape}: give at least one.")
-    if found.dtype.kind not in "fiub":
-        raise InputError(f"The {what} are of dtype {found.dtype}: give real numbers.")
-    if found.ndim != ndim:
+        raise InputError(f"The {name} are not an array ({error}): give rows of equal length.") from None
+    if numbers.ndim == ndim and numbers.size == 0:
+        raise InputError(f"The {name} are empty, of shape {numbers.shape}: give at least one.")
+    if numbers.dtype.kind not in "fiub":
+        raise InputError(f"The {name} are of dtype {numbers.dtype}: give real numbers.")
+    if numbers.ndim != ndim:
         shape = "one number" if ndim == 1 else "one row of numbers"
-        raise InputError(f"The {what} have the shape {found.shape}: give {shape} for each sample.")
-    return found
+        raise InputError(f"The {name} have the shape {numbers.shape}: give {shape} for each sample.")
+    return numbers
 
 
-def plain(values: Any, what: str) -> Any:
+def plain(values: Any, name: str) -> Any:
     """Tensors as arrays, also in lists, and everything else as it is; torch is not imported.
 
     Raises:
@@ -60,9 +60,9 @@ def plain(values: Any, what: str) -> Any:
     hf_reprogram.errors.InputError: Some of the scores are masked: leave those samples out before.
     """
     if isinstance(values, list | tuple):
-        return [plain(value, what) if not isinstance(value, int | float) else value for value in values]
+        return [plain(value, name) if not isinstance(value, int | float) else value for value in values]
     if np.ma.is_masked(values):
-        raise InputError(f"Some of the {what} are masked: leave those samples out before.")
+        raise InputError(f"Some of the {name} are masked: leave those samples out before.")
     if not hasattr(values, "detach"):
         return values
     values = values.detach().cpu()
@@ -72,7 +72,7 @@ def plain(values: Any, what: str) -> Any:
     return (values if known else values.float()).numpy()  # NumPy has no bfloat16 and no float8
 
 
-def finite(values: Array, what: str) -> Array:
+def finite(values: Array, name: str) -> Array:
     """The same numbers, all of them finite.
 
     Raises:
@@ -84,44 +84,44 @@ def finite(values: Array, what: str) -> Array:
     """
     good = np.isfinite(values)
     if not good.all():
-        raise InputError(f"There is {values[~good][0]} among the {what}: find out why, or leave that sample out.")
+        raise InputError(f"There is {values[~good][0]} among the {name}: find out why, or leave that sample out.")
     return values
 
 
-def matrix(values: Any, what: str) -> Array:
+def matrix(values: Any, name: str) -> Array:
     """Finite float64 numbers (n, width), n and width at least 1.
 
     >>> matrix([[1, 2]], "logits")
     array([[1., 2.]])
     """
-    return finite(array(values, what, 2), what).astype(np.float64, copy=False)
+    return finite(array(values, name, 2), name).astype(np.float64, copy=False)
 
 
-def vector(values: Any, what: str) -> Array:
+def vector(values: Any, name: str) -> Array:
     """Finite float64 numbers (n,), n at least 1.
 
     >>> vector([1, 2], "bias")
     array([1., 2.])
     """
-    return finite(array(values, what, 1), what).astype(np.float64, copy=False)
+    return finite(array(values, name, 1), name).astype(np.float64, copy=False)
 
 
-def same(found: int, expected: int, what: str, like: str) -> None:
-    """Raise unless two lengths or widths agree.
+def same(length: int, expected: int, name: str, other: str) -> None:
+    """Raise `InputError` unless two lengths or widths are equal.
 
     >>> same(2, 3, "The number of labels", "that of logits")
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: The number of labels is 2 but that of logits is 3: both must be the same.
+    hf_reprogram.errors.InputError: The number of labels is 2, and that of logits is 3: both must be the same.
     """
-    if found != expected:
-        raise InputError(f"{what} is {found} but {like} is {expected}: both must be the same.")
+    if length != expected:
+        raise InputError(f"{name} is {length}, and {other} is {expected}: both must be the same.")
 
 
-def number(value: Any, what: str, low: float, high: float = float("inf"), open_low: bool = False) -> float:
+def number(value: Any, name: str, low: float, high: float = float("inf"), open_low: bool = False) -> float:
     """A real number from `low` to `high`, with `open_low` above `low`.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is not such a number.
 
     >>> number(1, "temperature", 0, open_low=True)
     1.0
@@ -130,25 +130,25 @@ def number(value: Any, what: str, low: float, high: float = float("inf"), open_l
     if not (np.isfinite(real) and low <= real <= high) or (open_low and real == low):
         limit = f"above {low:g}" if open_low else f"from {low:g}"
         upper = f" up to {high:g}" if np.isfinite(high) else ""
-        raise InputError(f"{what} is {value!r}: give a number {limit}{upper}.")
+        raise InputError(f"{name} is {value!r}: give a number {limit}{upper}.")
     return real
 
 
-def whole(value: Any, what: str, low: int, high: int | None = None) -> int:
+def whole(value: Any, name: str, low: int, high: int | None = None) -> int:
     """A whole number from `low` to `high`.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is not such a number.
 
     >>> whole(3, "bins", 1)
     3
     """
-    check_whole(low, "", high, **{what: value})
+    check_whole(low, "", high, **{name: value})
     return int(value)
 
 
-def in_blocks(what: str) -> Callable[[Callable[Concatenate[Any, P], Floats]], Callable[Concatenate[Any, P], Floats]]:
-    """Let a function of finite float64 rows take its first argument whole, in any dtype; `what` names it in messages.
+def in_blocks(name: str) -> Callable[[Callable[Concatenate[Any, P], Floats]], Callable[Concatenate[Any, P], Floats]]:
+    """Let a function of finite float64 rows take its first argument whole, in any dtype; `name` names it in messages.
 
     >>> @in_blocks("logits")
     ... def largest(logits):
@@ -164,11 +164,11 @@ def in_blocks(what: str) -> Callable[[Callable[Concatenate[Any, P], Floats]], Ca
         @wraps(function)
         def score(*args: Any, **kwargs: Any) -> Floats:
             options = bound.bind(*args, **kwargs).arguments
-            rows = array(options.pop(first), what, 2)
+            rows = array(options.pop(first), name, 2)
             call: Callable[..., Floats] = partial(function, **options)
             size = max(1, BLOCK // rows.shape[1])
             blocks = (rows[start : start + size] for start in range(0, len(rows), size))
-            return np.concatenate([call(**{first: finite(block, what).astype(np.float64)}) for block in blocks])
+            return np.concatenate([call(**{first: finite(block, name).astype(np.float64)}) for block in blocks])
 
         return score
 
@@ -192,7 +192,7 @@ def linear(features: Array, weight: Any, bias: Any = None) -> Array:
     return shifted
 
 
-def squarable(rows: Array, what: str) -> Array:
+def squarable(rows: Array, name: str) -> Array:
     """The same numbers, whose squares neither overflow nor vanish.
 
     Raises:
@@ -205,12 +205,12 @@ def squarable(rows: Array, what: str) -> Array:
     largest = float(np.abs(rows).max())
     if largest and not 1e-140 < largest < 1e140:
         raise InputError(
-            f"The {what} go up to {largest:.3g}, and squares of that do not fit into float64: divide by it."
+            f"The {name} go up to {largest:.3g}, and squares of that do not fit into float64: divide by it."
         )
     return rows
 
 
-def unit(rows: Array, what: str) -> Array:
+def unit(rows: Array, name: str) -> Array:
     """Rows of norm one.
 
     >>> unit(np.array([[3.0, 4.0]]), "features")
@@ -218,7 +218,7 @@ def unit(rows: Array, what: str) -> Array:
     """
     largest = np.abs(rows).max(1, keepdims=True)  # so that squares neither overflow nor vanish
     if not largest.all():
-        raise InputError(f"There is a row of zeros among the {what}, which has no direction: leave it out.")
+        raise InputError(f"There is a row of zeros among the {name}, which has no direction: leave it out.")
     rows = rows / largest
     directions: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return directions

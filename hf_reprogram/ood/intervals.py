@@ -1,4 +1,4 @@
-"""Confidence intervals of the metrics: percentile bootstrap over samples, without sorting again."""
+"""Confidence intervals of the metrics by a percentile bootstrap over samples, which sorts the scores only once."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ def bootstrap_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap confidence intervals of `detection_metrics` (Efron 1979), stratified: each side drawn on its own.
+    """Percentile bootstrap confidence intervals of `detection_metrics` (Efron 1979), stratified by side.
 
-    ID and OOD samples are drawn with replacement, as many of each as there are, and the metrics are taken of every draw; the
-    interval is between the (1 - confidence) / 2 quantile and its mirror. The scores are sorted once for all draws, so that one
-    takes linear time (about 0.05 s for 1,000 draws of 2,000 scores, a minute for a million).
+    ID and OOD samples are drawn with replacement, as many of each as there are, and the metrics are computed for every draw.
+    The interval is between the quantiles (1 - confidence) / 2 and (1 + confidence) / 2. The scores are sorted once for all
+    draws, so that a draw takes linear time (about 0.05 s for 1,000 draws of 2,000 scores, a minute for 1,000 draws of a
+    million).
 
     Args:
         id_scores, ood_scores, tpr: as for `detection_metrics`.
-        confidence: share of draws inside, above 0 and up to 1.
-        resamples: number of draws, at least 1.
-        seed: of the draws; the same seed gives the same intervals.
+        confidence: the share of draws inside the interval, above 0 and up to 1.
+        resamples: the number of draws, at least 1.
+        seed: the seed of the draws; the same seed gives the same intervals.
 
     Returns:
-        Lower and upper end for each metric.
+        The lower and the upper end per metric.
 
     Raises:
         InputError: as for `detection_metrics`, or an option is out of range.
@@ -54,7 +55,7 @@ def bootstrap_intervals(
 
 
 def _draws(counts: Counts, resamples: int, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Arguments of `Counts.resampled`, so many draws at a time as fit into a block."""
+    """Arguments of `Counts.resampled`, for as many draws at a time as fit into a block."""
     of_id, of_ood = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     block = max(1, _BLOCK // (counts.num_id + counts.num_ood))
     for start in range(0, resamples, block):
@@ -63,7 +64,7 @@ def _draws(counts: Counts, resamples: int, seed: int) -> Iterator[tuple[Array, A
 
 
 def _totals(random: np.random.Generator, rows: int, size: int) -> Array:
-    """How often the first 0, 1, ..., `size` of as many samples are drawn, for `rows` draws: (rows, size + 1)."""
+    """Numbers (rows, size + 1): in each of `rows` draws, how often one of the first 0, 1, ..., `size` samples is drawn."""
     drawn = random.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
     totals = np.zeros((rows, size + 1), dtype=np.int64)
     np.cumsum(np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size), axis=1, out=totals[:, 1:])

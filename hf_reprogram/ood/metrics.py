@@ -1,14 +1,14 @@
-"""How well scores tell OOD from ID, each metric from one tie-aware sort.
+"""Metrics of OOD detection: how well scores separate OOD from ID samples. Ties are handled exactly.
 
-A larger score means more OOD, and OOD is the positive class: at a threshold t a sample counts as detected if its score is at
-least t, and over m ID scores a and n OOD scores b
+A larger score means more OOD, and OOD is the positive class. At a threshold t a sample counts as detected if its score is at
+least t. For m ID scores a and n OOD scores b
 
     TPR(t) = #{b >= t} / n        FPR(t) = #{a >= t} / m
 
-so that samples with equal scores are detected together. Each side is sorted once and the two are merged; what the metrics need
-are the numbers of ID and OOD samples below and up to every distinct score (`Counts`). The area under the ROC curve and both
-average precisions are the definitions of `roc_auc_score` and `average_precision_score` in scikit-learn, and FPR is read off
-its `roc_curve(..., drop_intermediate=False)`; all are equal to those to 1e-12, ties included.
+so that samples with equal scores are detected together. Each side is sorted once and the two are merged. The metrics only need
+the numbers of ID and OOD samples below and up to every distinct score (`Counts`). The area under the ROC curve and both average
+precisions are defined as in `roc_auc_score` and `average_precision_score` of scikit-learn, and FPR is read from its
+`roc_curve(..., drop_intermediate=False)`. All agree with those to 1e-12, also with ties.
 
 Papers that call ID the positive class ("FPR95: 95 % of ID kept") report `fpr_at_tpr(-ood_scores, -id_scores)`, sides swapped.
 """
@@ -73,7 +73,7 @@ def count(id_scores: Any, ood_scores: Any) -> Counts:
         ood_scores: (n,) scores of samples out of distribution, n at least 1.
 
     Raises:
-        InputError: a side is empty, not one finite number a sample.
+        InputError: a side is empty, or is not one finite number per sample.
 
     >>> count([1, 2, 3], [4]).num_id
     3
@@ -101,9 +101,9 @@ def _sorted(id_scores: Any, ood_scores: Any) -> tuple[Array, Array]:
     sides = [array(id_scores, "ID scores", 1), array(ood_scores, "OOD scores", 1)]
     dtype = np.result_type(*sides, np.float32)
     ordered = [np.sort(side.astype(dtype, copy=False)) for side in sides]
-    for side, what in zip(ordered, ("ID scores", "OOD scores"), strict=True):
+    for side, name in zip(ordered, ("ID scores", "OOD scores"), strict=True):
         if not np.isfinite(side[[0, -1]]).all():  # NaN and infinities are at the ends
-            finite(side, what)
+            finite(side, name)
     return ordered[0], ordered[1]
 
 
@@ -123,14 +123,14 @@ def detection_metrics(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> dic
     Args:
         id_scores: (m,) scores of samples in distribution.
         ood_scores: (n,) scores of samples out of distribution, which should be larger.
-        tpr: share of OOD samples that must be detected where "fpr" is read off, in [0, 1].
+        tpr: the share of OOD samples, in [0, 1], that must be detected where "fpr" is read.
 
     Returns:
         Numbers in [0, 1]: `auroc`, `aupr_in`, `aupr_out`, `fpr` and `detection_error`, each as the function of its name says
         (`fpr` as `fpr_at_tpr`).
 
     Raises:
-        InputError: a side is empty, has NaN or infinities or is not one number a sample; `tpr` is out of range.
+        InputError: a side is empty, has NaN or infinities, or is not one number per sample; or `tpr` is out of range.
 
     >>> values = detection_metrics([0.1, 0.2, 0.3], [0.8, 0.9])
     >>> values["auroc"], values["fpr"]
@@ -177,7 +177,7 @@ def aupr_in(id_scores: Any, ood_scores: Any) -> float:
 def fpr_at_tpr(id_scores: Any, ood_scores: Any, tpr: float = 0.95) -> float:
     """The smallest FPR of a threshold whose TPR is at least `tpr`: the first such point of the ROC curve, not interpolated.
 
-    Arguments and errors as for `detection_metrics`. For `tpr=0` it is 0, as nothing need be detected.
+    Arguments and errors as for `detection_metrics`. For `tpr=0` it is 0.
 
     >>> fpr_at_tpr([0.1, 0.6], [0.5, 0.9], tpr=1.0)
     0.5
@@ -189,8 +189,8 @@ def detection_error(id_scores: Any, ood_scores: Any) -> float:
     """The smallest share of errors of any threshold if ID and OOD are equally likely; arguments as for `detection_metrics`.
 
     min over t of (1 - TPR(t)) / 2 + FPR(t) / 2, at most 1/2: one minus the detection accuracy of Lee et al. 2018 (arXiv
-    1807.03888), and what the code of ODIN computes (Liang et al. 2018, arXiv 1706.02690). ODIN's text takes it at TPR = 95 %
-    instead, which says no more than the FPR there: (1 - 0.95) / 2 + FPR / 2.
+    1807.03888). The code of ODIN (Liang et al. 2018, arXiv 1706.02690) computes the same. ODIN's text takes it at TPR = 95 %
+    instead, where it is a function of the FPR: (1 - 0.95) / 2 + FPR / 2.
 
     >>> detection_error([0.1, 0.6], [0.5, 0.9])
     0.25

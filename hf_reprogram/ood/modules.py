@@ -5,8 +5,8 @@
     metric.compute(tpr=0.9)                                        # {"auroc": 1.0, "aupr_in": 1.0, ...}
     evaluate.combine([load_metric("auroc"), load_metric("fpr")])
 
-`ood_detection` gives all of `detection_metrics`, the modules named after one of them give that. `ece` takes rows of
-probabilities and class indices, `accuracy` predicted class indices and class indices.
+The module `ood_detection` returns all of `detection_metrics`; a module named like one of these metrics returns that one. `ece`
+takes rows of probabilities and class indices, `accuracy` predicted class indices and class indices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAMES = (*DETECTION, "accuracy", "ece")
 
 
 def labelled_metrics(scores: Any, is_ood: Any, tpr: float = 0.95) -> dict[str, float]:
-    """`detection_metrics` of scores (n,) of which some are OOD: `is_ood` (n,) is 1 there and 0 where a sample is ID.
+    """`detection_metrics` of the scores (n,) of ID and OOD samples; `is_ood` (n,) is 1 for OOD and 0 for ID samples.
 
     >>> labelled_metrics([0.1, 0.9], [0, 1])["auroc"]
     1.0
@@ -37,11 +37,9 @@ def labelled_metrics(scores: Any, is_ood: Any, tpr: float = 0.95) -> dict[str, f
     if not np.isin(labels, (0, 1)).all():
         wrong = labels[~np.isin(labels, (0, 1))][0]
         raise InputError(f"There is a reference {wrong}: give 1 for OOD samples and 0 for ID samples.")
-    for side, what in ((0, "ID"), (1, "OOD")):
+    for side, name in ((0, "ID"), (1, "OOD")):
         if not (labels == side).any():
-            raise InputError(
-                f"No reference is {side}, so there are no {what} samples: add some, as both sides are compared."
-            )
+            raise InputError(f"No reference is {side}, so there are no {name} samples: give samples of both sides.")
     return detection_metrics(values[labels == 0], values[labels == 1], tpr)
 
 
@@ -73,9 +71,12 @@ def _module_class(name: str) -> Callable[..., Any]:
 
 
 def load_metric(name: str, **kwargs: Any) -> Any:
-    """An `evaluate.Metric` by name; `kwargs` go to its constructor (importing evaluate is slow).
+    """An `evaluate.Metric` by name. It imports evaluate, which is slow.
 
-    Options go to `compute`: `tpr` for detection, `bins` for `ece`.
+    Args:
+        name: "ood_detection", one of its metrics, "accuracy" or "ece".
+        kwargs: arguments of the constructor of `evaluate.Metric`. Its method `compute` takes the options: `tpr` for detection,
+            `bins` for `ece`.
 
     Raises:
         InputError: there is no such metric.
@@ -86,5 +87,7 @@ def load_metric(name: str, **kwargs: Any) -> Any:
     if name not in NAMES:
         raise unknown("metric", name, NAMES)
     metric = _module_class(name)(**kwargs)
-    metric.info.metric_name = name  # evaluate takes it from a module's file, and this class has none of its own
+    metric.info.metric_name = (
+        name  # evaluate reads the name from the module's file, and this class has no file of its own
+    )
     return metric

@@ -1,22 +1,23 @@
-"""One table of a classifier in and out of distribution, from its logits: accuracy under shift, and OOD detection.
+"""The evaluation of a classifier in and out of distribution from its logits: accuracy under shift, and OOD detection.
 
     report = ood_report(id_logits, id_labels, covariate={"sketches": (logits, labels)}, semantic={"textures": logits})
 
-A report is plain data, numbers between 0 and 1:
+A report is plain data. Its numbers are between 0 and 1:
 
-    score, tpr                        name of the score, and the TPR at which FPR is read
-    images                            how many images each set has, nested as the numbers
+    score, tpr                        the name of the score, and the TPR at which FPR is read
+    images                            the number of images of each set, nested like the numbers
     id                                accuracy in distribution
     covariate    {name: ...}          accuracy on other images of the same classes
     corruptions  {kind: {level: ...}} accuracy on corrupted ID images
     semantic     {name: {...}}        `detection_metrics` of images of other classes against all ID images
     mean                              over `covariate`; over levels, then kinds of `corruptions`; each metric over `semantic`
-    aggregate                         mean of what there is of: ID accuracy, mean accuracy under covariate shift, mean accuracy
-                                      on corruptions, 1 - mean FPR, mean AUROC, mean AUPR with OOD as the positive class
+    aggregate                         mean of those of these numbers that exist: ID accuracy, mean accuracy under covariate
+                                      shift, mean accuracy on corruptions, 1 - mean FPR, mean AUROC, mean AUPR with OOD as the
+                                      positive class
 
-The aggregate weighs six numbers alike that do not mean the same, and AUPR depends on how many images each side has: compare it
-between rows of one table alone. `average` makes one report of several, say of several seeds: each number becomes a mean, a
-sample deviation and a count, and the tables take these as well.
+The aggregate gives equal weight to numbers of different meaning, and AUPR depends on the number of images of each side:
+compare aggregates only within one table. `average` combines several reports, for example of several seeds: each number
+becomes a mean, a sample deviation and a count. The tables take such reports too.
 """
 
 from __future__ import annotations
@@ -55,18 +56,18 @@ def score_of(name: str, temperature: float = 1.0) -> LogitScore:
             (100 of CLIP), "msp" of its zero-shot logits is MCM at the paper's temperature, 1: see `scores.mcm`.
 
     Raises:
-        InputError: there is none of this name, or it has no temperature.
+        InputError: there is no score of this name, or it has no temperature.
 
     >>> score_of("max_logit")([[1.0, 3.0]]).tolist()
     [-3.0]
     """
     if name == "mcm":
         raise InputError(
-            "MCM of logits is msp at a temperature: write score msp, and as temperature the scale of the encoder."
+            "MCM of logits is msp with a temperature: give the score msp, and the scale of the encoder as temperature."
         )
     if name in scores.OF_FEATURES:
         raise InputError(
-            f"The score {name!r} reads features and training images, which not every row of a table has: take one of "
+            f"The score {name!r} needs features and training images, and a report only has logits: choose one of "
             f"{', '.join(LOGIT_SCORES)}, or compute it with hf_reprogram.ood."
         )
     if name not in LOGIT_SCORES:
@@ -75,14 +76,14 @@ def score_of(name: str, temperature: float = 1.0) -> LogitScore:
         return LOGIT_SCORES[name]
     if name not in TEMPERED:
         raise InputError(
-            f"The score {name!r} has no temperature, and {temperature!r} is given: leave it out, or take "
+            f"The score {name!r} has no temperature: leave temperature={temperature!r} out, or choose "
             f"{' or '.join(TEMPERED)}."
         )
     return partial(TEMPERED[name], temperature=temperature)
 
 
 def title_of(name: str, temperature: float = 1.0) -> str:
-    """What tables call a score: "msp", or "msp at temperature 100".
+    """The name of a score in tables: "msp", or "msp at temperature 100".
 
     >>> title_of("msp", 100)
     'msp at temperature 100'
@@ -106,10 +107,10 @@ class Scored(NamedTuple):
 
 
 def scored(logits: Any, labels: Any | None, score: LogitScore) -> Scored:
-    """Logits (n, classes) and, where there are some, labels (n,) in short.
+    """Reduce logits (n, classes) and labels (n,) to scores and accuracy; without labels the accuracy is None.
 
     Raises:
-        InputError: a label is no index of a class, or there are not as many as rows.
+        InputError: a label is not a class index, or the numbers of labels and logits differ.
 
     >>> scored([[1.0, 3.0], [2.0, 0.0]], [1, 1], score_of("max_logit"))
     Scored(scores=array([-3., -2.]), accuracy=0.5)
@@ -145,7 +146,7 @@ def ood_report(
         corruptions: logits and labels by kind and level.
         semantic: logits (m, classes) of each set of images of other classes.
         score, temperature: see `score_of`.
-        tpr: share of OOD images that must be found where FPR is read off.
+        tpr: the share of OOD images that must be detected where FPR is read.
 
     Raises:
         InputError: there is no set at all, something is empty, NaN or infinite, or shapes do not fit.
@@ -157,7 +158,7 @@ def ood_report(
     function = score_of(score, temperature)
     shifted = {name: pair[0] for name, pair in (covariate or {}).items()}
     corrupted = {
-        f"{kind} {level}": pair[0] for kind, found in (corruptions or {}).items() for level, pair in found.items()
+        f"{kind} {level}": pair[0] for kind, levels in (corruptions or {}).items() for level, pair in levels.items()
     }
     classes = array(id_logits, "logits", 2).shape[1]
     for name, logits in {**shifted, **corrupted, **(semantic or {})}.items():
@@ -189,7 +190,7 @@ def report_of_scored(
     Args:
         inside: in distribution.
         covariate, corruptions, semantic: as for `ood_report`, all of the same score.
-        score: what it is called; see `title_of`.
+        score: the name of the score, see `title_of`.
         tpr: as for `ood_report`.
 
     Raises:
@@ -201,36 +202,35 @@ def report_of_scored(
     """
     if not (covariate or corruptions or semantic):
         raise InputError("There is nothing to compare with: give a covariate set, a corruption or a semantic set.")
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "score": score,
         "tpr": rate(tpr),
         "images": {
             "id": len(inside.scores),
-            "covariate": {name: len(given.scores) for name, given in covariate.items()},
+            "covariate": {name: len(one.scores) for name, one in covariate.items()},
             "corruptions": {
-                kind: {str(level): len(given.scores) for level, given in levels.items()}
+                kind: {str(level): len(one.scores) for level, one in levels.items()}
                 for kind, levels in corruptions.items()
             },
-            "semantic": {name: len(given.scores) for name, given in semantic.items()},
+            "semantic": {name: len(one.scores) for name, one in semantic.items()},
         },
         "id": inside.accuracy,
-        "covariate": {name: given.accuracy for name, given in covariate.items()},
+        "covariate": {name: one.accuracy for name, one in covariate.items()},
         "corruptions": {
-            kind: {str(level): given.accuracy for level, given in levels.items()}
-            for kind, levels in corruptions.items()
+            kind: {str(level): one.accuracy for level, one in levels.items()} for kind, levels in corruptions.items()
         },
-        "semantic": {name: detection_metrics(inside.scores, given.scores, tpr) for name, given in semantic.items()},
+        "semantic": {name: detection_metrics(inside.scores, one.scores, tpr) for name, one in semantic.items()},
     }
     mean: dict[str, float] = {}
     if covariate:
-        mean["covariate"] = _mean(found["covariate"].values())
+        mean["covariate"] = _mean(report["covariate"].values())
     if corruptions:
-        mean["corruptions"] = _mean(_mean(levels.values()) for levels in found["corruptions"].values())
+        mean["corruptions"] = _mean(_mean(levels.values()) for levels in report["corruptions"].values())
     if semantic:
-        mean |= {metric: _mean(row[metric] for row in found["semantic"].values()) for metric in METRICS}
-    parts = [found["id"], *(mean[name] for name in ("covariate", "corruptions", "auroc", "aupr_out") if name in mean)]
+        mean |= {metric: _mean(row[metric] for row in report["semantic"].values()) for metric in METRICS}
+    parts = [report["id"], *(mean[name] for name in ("covariate", "corruptions", "auroc", "aupr_out") if name in mean)]
     parts += [1 - mean["fpr"]] if semantic else []
-    return {**found, "mean": mean, "aggregate": _mean(parts)}
+    return {**report, "mean": mean, "aggregate": _mean(parts)}
 
 
 def _mean(values: Any) -> float:
@@ -238,13 +238,13 @@ def _mean(values: Any) -> float:
 
 
 def curves(inside: Array, outside: Mapping[str, Array], points: int = 200, bins: int = 40) -> dict[str, Any]:
-    """What plots of detection are drawn from, as plain data: the ROC curve of each set, and histograms of the scores.
+    """The data of the plots of detection: the ROC curve of each set, and histograms of the scores.
 
     Args:
         inside: scores (n,) in distribution.
         outside: scores (m,) of each set of images of other classes.
-        points: at most so many of a ROC curve, evenly spaced among its own, both ends included.
-        bins: of equal width, over the scores of all sets.
+        points: the largest number of points of a ROC curve, spaced evenly among all of its points, with both ends.
+        bins: the number of bins of equal width over the scores of all sets.
 
     Returns:
         `roc`: by set, `fpr` and `tpr`. `scores`: `edges` (bins + 1,) and by set, "id" included, the share of its images in
@@ -255,18 +255,18 @@ def curves(inside: Array, outside: Mapping[str, Array], points: int = 200, bins:
     {'id': [1.0, 0.0], 'textures': [0.0, 1.0]}
     """
     roc = {}
-    for name, found in outside.items():
-        fpr, tpr, _ = roc_curve(inside, found)
+    for name, scores_of in outside.items():
+        fpr, tpr, _ = roc_curve(inside, scores_of)
         kept = np.unique(np.linspace(0, len(fpr) - 1, points).round().astype(int))
         roc[name] = {"fpr": fpr[kept].tolist(), "tpr": tpr[kept].tolist()}
     sides = {"id": inside, **outside}
     edges = np.histogram_bin_edges(np.concatenate([*sides.values()]), bins)
-    shares = {name: (np.histogram(found, edges)[0] / len(found)).tolist() for name, found in sides.items()}
+    shares = {name: (np.histogram(side, edges)[0] / len(side)).tolist() for name, side in sides.items()}
     return {"roc": roc, "scores": {"edges": edges.tolist(), "shares": shares}}
 
 
 def average(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One report of several of the same sets; each number is {"mean": ..., "std": ..., "n": ...}, std 0 of a single one.
+    """Average reports on the same sets; each number becomes {"mean": ..., "std": ..., "n": ...}, with std 0 for one report.
 
     >>> inside = Scored(np.array([0.1, 0.2]), 0.5)
     >>> one = report_of_scored(inside, {"sketches": Scored(inside.scores, 0.25)}, {}, {})
@@ -321,7 +321,7 @@ def semantic_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     names = {**_detection(report), "AUPR of ID": "aupr_in", "detection error": "detection_error"}
     sets = {**report["semantic"], "mean": report["mean"]} if report["semantic"] else {}
-    return [{"": name, **{head: cell(found[key]) for head, key in names.items()}} for name, found in sets.items()]
+    return [{"": name, **{head: cell(values[key]) for head, key in names.items()}} for name, values in sets.items()]
 
 
 def corruption_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -331,10 +331,10 @@ def corruption_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     >>> corruption_rows(ood_report([[0.0, 2.0], [2.0, 0.0]], [1, 0], corruptions=sets))
     [{'': 'noise', 'level 1': '50.0'}]
     """
-    levels = sorted({level for found in report["corruptions"].values() for level in found})
+    levels = sorted({level for values in report["corruptions"].values() for level in values})
     return [
-        {"": kind, **{f"level {level}": cell(found[level]) if level in found else "" for level in levels}}
-        for kind, found in report["corruptions"].items()
+        {"": kind, **{f"level {level}": cell(values[level]) if level in values else "" for level in levels}}
+        for kind, values in report["corruptions"].items()
     ]
 
 

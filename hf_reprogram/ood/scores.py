@@ -1,8 +1,8 @@
-"""Scores as pure functions: arrays or tensors in, float64 (n,) out, and a larger score means more OOD.
+"""Scores as pure functions of arrays or tensors. They return float64 (n,), and a larger score means more OOD.
 
-Papers write most of them as confidences; here those are negated. Below, z are the logits (n, classes) of a sample, p their
-softmax, x its features (n, width). Numbers are taken in float64 in blocks of rows, so that no more than the input is copied.
-All raise `InputError` for empty input, NaN, infinities, shapes that do not fit and options out of range.
+Papers write most of them as confidences, which are negated here. Below, z are the logits (n, classes), p their softmax, and x
+the features (n, width). The computation is in float64 and in blocks of rows, so that memory stays small. All functions raise
+`InputError` for empty input, NaN, infinities, shapes that do not match, and options out of range.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def msp(logits: Any, temperature: float = 1.0) -> Floats:
         temperature: T > 0 in softmax(z / T); 1 in the paper.
 
     Returns:
-        (n,) in [-1, -1 / classes]. Logits more than 36 above the rest all give -1; `max_logit` or `energy` tell those apart.
+        (n,) in [-1, -1 / classes]. If the largest logit is more than 36 above the others, the score is -1; `max_logit` and
+        `energy` separate such samples.
 
     >>> msp([[0.0, 0.0]]).tolist()
     [-0.5]
@@ -117,12 +118,12 @@ def margin(logits: Any) -> Floats:
 def generalized_entropy(logits: Any, gamma: float = 0.1, top: int = 100) -> Floats:
     """GEN: sum over the `top` largest probabilities of p^gamma (1 - p)^gamma (Liu, Lochman & Zach 2023, CVPR).
 
-    1 - p of the likeliest class is taken as the sum of the others, so that confident samples are not rounded to 0.
+    1 - p of the most likely class is computed as the sum of the others, so that confident samples are not rounded to 0.
 
     Args:
         logits: (n, classes).
         gamma: in (0, 1]; 0.1 in the paper.
-        top: M, number of classes that count, all of them if there are fewer; 100 in the paper, for ImageNet.
+        top: M, the number of classes that count; all classes if there are fewer. 100 in the paper, for ImageNet.
 
     >>> confident, unsure = generalized_entropy([[9.0, 0.0], [0.0, 0.0]])
     >>> bool(unsure > confident)
@@ -147,7 +148,7 @@ def mcm(image_features: Any, text_features: Any, temperature: float = 1.0) -> Fl
 
     Args:
         image_features: (n, width).
-        text_features: (classes, width), one row a class name. Neither need be normalised, and none may be zero.
+        text_features: (classes, width), with one row per class name. Features need not be normalised; none may be zero.
         temperature: T > 0; 1 in the paper, which is not the scale the model was trained with.
 
     >>> like, unlike = mcm([[1.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]])
@@ -162,7 +163,7 @@ def mcm(image_features: Any, text_features: Any, temperature: float = 1.0) -> Fl
 def knn(features: Any, train_features: Any, k: int = 50) -> Floats:
     """Euclidean distance to the k-th nearest training sample, all of norm one (Sun et al. 2022, arXiv 2204.06507).
 
-    Exact, as the paper with all of its training set; distances to a block of samples are held at a time.
+    The distances are exact, as in the paper with its whole training set, and are computed for one block of samples at a time.
 
     Args:
         features: (n, width), no row zero.
@@ -176,7 +177,7 @@ def knn(features: Any, train_features: Any, k: int = 50) -> Floats:
     [0.0]
     """
     points, train = (
-        unit(matrix(rows, what), what) for rows, what in ((features, "features"), (train_features, "training features"))
+        unit(matrix(rows, name), name) for rows, name in ((features, "features"), (train_features, "training features"))
     )
     same(points.shape[1], train.shape[1], "The width of features", "that of training features")
     whole(k, "k", 1, len(train))
@@ -195,7 +196,7 @@ def knn(features: Any, train_features: Any, k: int = 50) -> Floats:
 def mahalanobis(features: Any, means: Any, precision: Any) -> Floats:
     """Squared Mahalanobis distance to the nearest class mean, min_c (x - m_c)' P (x - m_c) (Lee et al. 2018, arXiv 1807.03888).
 
-    The paper's confidence of one layer, negated, without its perturbation of the input and its regression over layers.
+    This is the paper's confidence of one layer, negated, without its perturbation of the input and its regression over layers.
 
     Args:
         features: (n, width).
@@ -224,7 +225,7 @@ def mahalanobis(features: Any, means: Any, precision: Any) -> Floats:
 def relative_mahalanobis(
     features: Any, means: Any, precision: Any, background_mean: Any, background_precision: Any
 ) -> Floats:
-    """Mahalanobis distance less that to one Gaussian of all training data (Ren et al. 2021, arXiv 2106.09022).
+    """Mahalanobis distance minus that to one Gaussian of all training data (Ren et al. 2021, arXiv 2106.09022).
 
     min_c (x - m_c)' P (x - m_c) - (x - m_0)' P_0 (x - m_0), which may be negative.
 
@@ -244,11 +245,11 @@ def relative_mahalanobis(
 def vim(features: Any, weight: Any, bias: Any, origin: Any, residual: Any, alpha: float) -> Floats:
     """Virtual-logit matching: alpha |R'(x - o)| - log sum exp(z), z = W x + b (Wang et al. 2022, arXiv 2203.10807).
 
-    The paper's score is the softmax probability of an added class with logit v = alpha |R'(x - o)|; that is the logistic
-    function of this one, which orders samples in the same way and is not rounded to 0 or 1.
+    The paper's score is the softmax probability of an added class with logit v = alpha |R'(x - o)|. That is the logistic
+    function of this score, which orders samples in the same way and is not rounded to 0 or 1.
 
     Args:
-        features: (n, width), what the last layer takes.
+        features: (n, width), the input of the last layer.
         weight: (classes, width) of that layer.
         bias: (classes,), or None.
         origin: (width,), o.
@@ -271,7 +272,7 @@ def react(features: Any, weight: Any, bias: Any, threshold: float, temperature: 
     """Energy of the logits of clipped activations, z = W min(x, c) + b (Sun et al. 2021, arXiv 2111.12797).
 
     Args:
-        features: (n, width), what the last layer takes.
+        features: (n, width), the input of the last layer.
         weight: (classes, width) of that layer.
         bias: (classes,), or None.
         threshold: c; the paper takes the 90th percentile of the activations of ID samples.

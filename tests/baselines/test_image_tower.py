@@ -230,7 +230,7 @@ def test_a_choice_that_diverges_is_passed_over(setting):
         ("wise_ft", {"alpha": 0.5}, "'alpha' is 0.5: give a list of numbers"),
         ("coop", {"size": 0}, "size of a context text program is 0: give a whole number, 1 or more"),
         ("coop", {"templates": ["a photo"]}, "The template 'a photo' must have {} once"),
-        ("coop", {"templates": []}, "There is no template"),
+        ("coop", {"templates": []}, "templates is empty"),
     ],
 )
 def test_options_that_cannot_work_are_refused(name, options, message):

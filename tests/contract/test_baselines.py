@@ -13,7 +13,7 @@ from datasets import Dataset, Features, Image, Value
 
 from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
-from hf_reprogram.experiments import run as running
+from hf_reprogram.experiments import seed_runs
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from tests.contract.baseline_cases import BASELINE_CASES
@@ -92,7 +92,7 @@ def test_what_it_cannot_stand_beside_is_refused_before_anything_is_trained(
     def never(*_, **__):
         raise AssertionError("nothing may be trained")
 
-    monkeypatch.setattr(running, "fit", never)
+    monkeypatch.setattr(seed_runs, "fit", never)
     with pytest.raises(InputError) as error:
         train(make(recipes[refused], tmp_path, [{name: dict(BASELINE_CASES[name].options)}]), quiet=True)
     assert "\n" not in str(error.value)

@@ -244,8 +244,8 @@ def test_numbers_near_the_limits_of_the_dtype(dtype, generator):
         ({"n_nonzero_coefs": 0}, "n_nonzero_coefs is 0: .* from 1 to 100"),
         ({"n_nonzero_coefs": 101}, "n_nonzero_coefs is 101: .* from 1 to 100"),
         ({"n_nonzero_coefs": 2.5}, "n_nonzero_coefs is 2.5: give a whole number"),
-        ({"n_nonzero_coefs": None}, "n_nonzero_coefs=None and tol=None: give one"),
-        ({"tol": 1.0}, "n_nonzero_coefs=3 and tol=1.0: give one"),
+        ({"n_nonzero_coefs": None}, "n_nonzero_coefs is None and tol is None: give one"),
+        ({"tol": 1.0}, "n_nonzero_coefs is 3 and tol is 1.0: give one"),
         ({"n_nonzero_coefs": None, "tol": -1.0}, "tol is -1.0"),
         ({"n_nonzero_coefs": None, "tol": float("nan")}, "tol is nan"),
         ({"targets": torch.ones(2, 29, dtype=torch.float64)}, "29 wide and atoms 30"),
@@ -282,5 +282,5 @@ def test_arrays_and_lists_are_taken_as_tensors(atoms, targets):
 
 @pytest.mark.parametrize("wrong", [[[1.0], [1.0, 2.0]], [["a"]], None, np.array([["a"]])])
 def test_what_is_no_matrix_of_numbers_is_refused(wrong):
-    with pytest.raises(InputError, match="The atoms are no matrix of numbers"):
+    with pytest.raises(InputError, match="The atoms are not a matrix of numbers"):
         orthogonal_matching_pursuit(wrong, [[1.0]], 1)

@@ -61,7 +61,7 @@ def test_sure_and_right_is_calibrated():
         ("The number of labels is 2", [[0.5, 0.5]], [0, 1]),
         ("There is nan among the probabilities", [[0.5, np.nan]], [0]),
         ("The probabilities are empty", np.zeros((0, 2)), []),
-        ("numbers between them", [[0.5, 0.5]], [0.5]),
+        ("are fractions", [[0.5, 0.5]], [0.5]),
     ],
 )
 def test_ece_refuses(message, probabilities, labels):
@@ -77,7 +77,7 @@ def test_ece_refuses_no_bins():
 def test_accuracy():
     assert accuracy([0, 1, 2, 2], torch.tensor([0, 1, 1, 2])) == 0.75
     assert accuracy([1.0], [True]) == 1
-    with pytest.raises(InputError, match="The number of predictions is 1 but that of labels is 2"):
+    with pytest.raises(InputError, match="The number of predictions is 1, and that of labels is 2"):
         accuracy([0], [0, 1])
     with pytest.raises(InputError, match="The predictions are empty"):
         accuracy([], [])

@@ -196,12 +196,12 @@ REFUSED = {
     "k is 4: give a whole number from 1 to 3": lambda rows: KNN(4).fit(rows),
     "shrinkage is 2: give a number": lambda rows: Mahalanobis(2).fit(rows),
     "do not vary within their classes": lambda rows: Mahalanobis().fit(rows, [0, 1, 2]),
-    "The number of labels is 2 but that of training features is 3": lambda rows: Mahalanobis().fit(rows, [0, 1]),
+    "The number of labels is 2, and that of training features is 3": lambda rows: Mahalanobis().fit(rows, [0, 1]),
     "The label of sample 2 is missing: leave samples without a class out": lambda rows: Mahalanobis().fit(
         rows, [0, 1, np.nan]
     ),
     "give labels of at least two classes": lambda rows: RelativeMahalanobis().fit(rows),
-    "compares classes with all data": lambda rows: RelativeMahalanobis().fit(rows, [1, 1, 1]),
+    "compares each class with all data": lambda rows: RelativeMahalanobis().fit(rows, [1, 1, 1]),
     "dim is 2: give a whole number": lambda rows: ViM(np.eye(2), dim=2).fit(rows),
     "ViM needs a positive one": lambda rows: ViM(np.eye(2), [-99, -99]).fit(rows),
     "do not leave a subspace of dim=1": lambda rows: ViM(np.eye(2)).fit(rows * [1, 0]),

@@ -190,7 +190,7 @@ REFUSED = {
     "The OOD scores have the shape": ([1.0], [[1.0]]),
     "The ID scores have the shape": (1.0, [1.0]),
     "The ID scores are of dtype": (["a"], [1.0]),
-    "The ID scores are no array": ([[1.0], [1.0, 2.0]], [1.0]),
+    "The ID scores are not an array": ([[1.0], [1.0, 2.0]], [1.0]),
 }
 
 

@@ -87,7 +87,7 @@ def test_calibration_and_accuracy():
         ("There is a reference -1: give 1 for OOD", [0.0, 1.0], [0, -1]),
         ("There is nan among the OOD scores", [0.0, np.nan], [0, 1]),
         ("There is inf among the ID scores", [np.inf, 1.0], [0, 1]),
-        ("The number of scores is 1 but that of references is 2", [0.0], [0, 1]),
+        ("The number of scores is 1, and that of references is 2", [0.0], [0, 1]),
         ("The scores are empty", [], []),
     ],
 )

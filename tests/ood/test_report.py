@@ -117,14 +117,14 @@ NAN = np.array([[np.nan, 0.0, 0.0]])
     [
         ({}, "nothing to compare with"),
         ({"semantic": SEMANTIC, "score": "mps"}, "Unknown score 'mps': did you mean 'msp'"),
-        ({"semantic": SEMANTIC, "score": "mcm"}, "MCM of logits is msp at a temperature"),
-        ({"semantic": SEMANTIC, "score": "knn"}, "'knn' reads features and training images.*take one of msp, "),
-        ({"semantic": SEMANTIC, "score": "entropy", "temperature": 2}, "'entropy' has no temperature, and 2 is given"),
+        ({"semantic": SEMANTIC, "score": "mcm"}, "MCM of logits is msp with a temperature"),
+        ({"semantic": SEMANTIC, "score": "knn"}, "'knn' needs features and training images.*choose one of msp, "),
+        ({"semantic": SEMANTIC, "score": "entropy", "temperature": 2}, "'entropy' has no temperature: leave temperature=2 out"),
         ({"semantic": SEMANTIC, "temperature": 0}, "temperature is 0: give a number above 0"),
         ({"semantic": SEMANTIC, "tpr": 1.5}, r"tpr is 1\.5: give a number"),
         ({"semantic": {"a": NAN}}, "There is nan among the logits"),
         ({"semantic": {"a": np.empty((0, 3))}}, "empty"),
-        ({"covariate": {"a": (says(0, 1), [0])}}, "number of predictions is 2 but that of labels is 1"),
+        ({"covariate": {"a": (says(0, 1), [0])}}, "number of predictions is 2, and that of labels is 1"),
         ({"covariate": {"a": ([1.0, 2.0], [0, 1])}}, "one row of numbers"),
     ],
 )
@@ -233,5 +233,5 @@ def test_a_label_of_no_class_is_refused(label):
     ],
 )
 def test_sets_of_another_number_of_classes_are_refused(sets):
-    with pytest.raises(InputError, match="is 4 but that in distribution is 3: both must be the same"):
+    with pytest.raises(InputError, match="is 4, and that in distribution is 3: both must be the same"):
         ood_report(ID, [0, 1, 2, 0], **sets)

@@ -236,7 +236,7 @@ def test_blocks_do_not_count_and_input_stays_as_it_was(name, random, monkeypatch
         ("There is inf among the", [[1.0, 2.0, np.inf]]),
         ("are empty", np.zeros((0, 3))),
         ("have the shape .3,.: give one row of numbers", [1.0, 2.0, 3.0]),
-        ("are no array", [[1.0, 2.0, 3.0], [1.0]]),
+        ("are not an array", [[1.0, 2.0, 3.0], [1.0]]),
         ("are of dtype", [["a", "b", "c"]]),
     ],
 )
@@ -276,7 +276,7 @@ def test_other_things_that_do_not_fit_are_refused():
         scores.knn(ROWS, [[0.0, 0.0]], 1)
     with pytest.raises(InputError, match=r"The precision has the shape \(1, 2\)"):
         scores.mahalanobis(ROWS, ROWS, ROWS)
-    with pytest.raises(InputError, match="The length of the bias is 2 but the number of rows"):
+    with pytest.raises(InputError, match="The length of the bias is 2, and the number of rows"):
         scores.react(ROWS, ROWS, [0, 0], 1)
 
 
