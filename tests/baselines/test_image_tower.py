@@ -269,12 +269,12 @@ def test_a_source_that_a_baseline_cannot_stand_on_is_refused_by_what_it_offers(s
         with pytest.raises(InputError, match="of kind 'image_module'"):
             make_baseline(name).check_source(module, task)
     for name, spec in (("source_labels", tiny_dual.make_source("clip").spec), ("zero_shot", module), ("coop", module)):
-        with pytest.raises(InputError, match=f"and this {spec.kind} source has none: leave it out"):
+        with pytest.raises(InputError, match=f"and a source of kind {spec.kind!r} has none: leave it out"):
             make_baseline(name).check_source(spec, task)
     with pytest.raises(InputError, match="size of coop is 40, and the text tower takes 40 tokens"):
         make_baseline("coop", size=tiny_dual.TOKENS).check_source(tiny_dual.make_source("clip").spec, task)
     make_baseline("coop", size=tiny_dual.TOKENS - 1).check_source(tiny_dual.make_source("clip").spec, task)
-    with pytest.raises(InputError, match="12 labels, too few for 2 classes with 7 each"):
+    with pytest.raises(InputError, match="12 labels, too few for 2 classes with 7 labels per class"):
         make_baseline("source_labels", labels_per_class=[7]).check_source(module, task)
 
 

@@ -119,7 +119,10 @@ NAN = np.array([[np.nan, 0.0, 0.0]])
         ({"semantic": SEMANTIC, "score": "mps"}, "Unknown score 'mps': did you mean 'msp'"),
         ({"semantic": SEMANTIC, "score": "mcm"}, "MCM of logits is msp with a temperature"),
         ({"semantic": SEMANTIC, "score": "knn"}, "'knn' needs features and training images.*choose one of msp, "),
-        ({"semantic": SEMANTIC, "score": "entropy", "temperature": 2}, "'entropy' has no temperature: leave temperature=2 out"),
+        (
+            {"semantic": SEMANTIC, "score": "entropy", "temperature": 2},
+            "'entropy' has no temperature: leave temperature=2 out",
+        ),
         ({"semantic": SEMANTIC, "temperature": 0}, "temperature is 0: give a number above 0"),
         ({"semantic": SEMANTIC, "tpr": 1.5}, r"tpr is 1\.5: give a number"),
         ({"semantic": {"a": NAN}}, "There is nan among the logits"),
