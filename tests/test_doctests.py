@@ -28,9 +28,9 @@ def modules(*rooms: str) -> list[str]:
     ]
 
 
-COMPLETE = modules("dictionary", "ood", "transforms", "mappings", "methods")
+COMPLETE = modules("dictionary", "ood", "sources", "transforms", "mappings", "methods")
 UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub")
-RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *modules("sources"), *UPPER]
+RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *UPPER]
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,13 @@ from ..errors import InputError
 from ..options import check_whole
 
 
-def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> int:
+def labels_per_class(num_labels: int, width: int, requested: int | None = None) -> int:
     """The number m of source labels per class; by default min(10, width // num_labels).
 
     Args:
         num_labels: the number of target classes.
         width: the number of source labels, K_S.
-        asked: the m to check; None for the default.
+        requested: the m to check; None for the default.
 
     Raises:
         InputError: the source has fewer than num_labels * m labels.
@@ -35,9 +35,9 @@ def labels_per_class(num_labels: int, width: int, asked: int | None = None) -> i
     >>> labels_per_class(num_labels=2, width=1000), labels_per_class(num_labels=2, width=12)
     (10, 6)
     """
-    if asked is not None:
-        check_whole(labels_per_class=asked)
-    each = min(10, width // num_labels) if asked is None else asked
+    if requested is not None:
+        check_whole(labels_per_class=requested)
+    each = min(10, width // num_labels) if requested is None else requested
     if each < 1 or num_labels * each > width:
         raise InputError(
             f"{num_labels} classes with {max(each, 1)} source labels each need {num_labels * max(each, 1)}, but the source "

@@ -93,13 +93,13 @@ class SetOptions:
         """
         if self.how == "given":
             return max(map(len, self.assignment))
-        asked = self.labels_per_class
+        requested = self.labels_per_class
         if self.how == "similarity":
             assignment.labels_per_class(self.num_labels, self.width, 1)
-            return min(3, self.width) if asked is None else assignment.labels_per_class(1, self.width, asked)
-        if asked is None and self.how in ("identity", *WEIGHTS):
-            asked = 1
-        return assignment.labels_per_class(self.num_labels, self.width, asked)
+            return min(3, self.width) if requested is None else assignment.labels_per_class(1, self.width, requested)
+        if requested is None and self.how in ("identity", *WEIGHTS):
+            requested = 1
+        return assignment.labels_per_class(self.num_labels, self.width, requested)
 
 
 @dataclass

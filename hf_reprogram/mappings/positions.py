@@ -3,7 +3,7 @@
     z_r = 1/n sum_t (1 + a_{r,t}) h_t        logits = W [z_1; ...; z_R] + b
 
 h_t (width,) is the state of token t, and n is the number of tokens. Omega is a (R, positions), W (labels, R * width) and b
-(labels,). Training starts at a = 0, where every z_r is the plain mean. A plain mean does not tell positions apart. If a few
+(labels,). Training starts at a = 0, where every z_r is the plain mean. A plain mean does not distinguish positions. If a few
 fixed positions decide the label, as for a splice junction, trained weights can select them.
 
 This is our extension of R2DL (arXiv 2012.03460), which reads pooled features.

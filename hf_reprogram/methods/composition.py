@@ -78,8 +78,8 @@ def output_mapping(options: OutputOptions, source: Source, target: Target) -> di
     """The mapping that `options` choose, as plain data `{"type": name, **options}`.
 
     Raises:
-        InputError: the source lacks the output that the mapping reads, or a label map is asked for where the source has no
-            labels or the target is not a classification.
+        InputError: the source lacks the output that the mapping reads, or a label map is chosen although the source has no
+            labels or the target is not a single-label classification.
 
     >>> output_mapping(OutputOptions(mapping="dense"), image_source, Target(num_labels=2))["width"]
     32
@@ -141,7 +141,7 @@ class CanvasProgramOptions(OutputOptions):
         copies: the number of copies of the image on the canvas.
         learn_scale: whether the image's scale is trained too.
         mask: the pixels where the program acts: "surround", "border", "full", or the file of an image of the canvas's size,
-            whose white pixels are meant.
+            in which these pixels are white.
         border: the width in pixels of the frame with mask="border".
         squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none".
         amplitude: a, the factor of the squashed program; pixels go from 0 to 1.

@@ -76,8 +76,8 @@ class ReprogrammerOptions:
             raise InputError(f"size is {self.size}, but a text program {self.text_program!r} has none: leave it out.")
         if self.border is not None and self.image_program != "border":
             raise InputError(f"border is {self.border}, but image_program is {self.image_program!r}: leave it out.")
-        given = {"border": self.border, "resolution": self.resolution}
-        check_whole(**{name: value for name, value in given.items() if value is not None})
+        pixels = {"border": self.border, "resolution": self.resolution}
+        check_whole(**{name: value for name, value in pixels.items() if value is not None})
         if self.size is not None:
             check_size(self.text_program, self.size)
         check_blend(self.alpha, self.learn_alpha, self.loss)

@@ -60,7 +60,7 @@ def reprogram(
         The model, and the processor for the target's data. The processor is None for tables.
 
     Raises:
-        InputError: an argument cannot work. This is found out before any training.
+        InputError: an argument cannot work.
 
     >>> model, tokenizer = reprogram(text_source, method="warp", labels=["no", "yes"], num_prompts=4)
     >>> model.num_trainable()  # 4 prompts of width 32, and 2 classes of width 32 with a bias

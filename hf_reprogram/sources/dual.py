@@ -88,11 +88,17 @@ class DualSource(VisionSource):
         crop: the length of an image's shorter side, as a multiple of `image_size`, before the middle is cut out. By default
             images are resized to `image_size` without a cut, whatever their shape.
 
-    `source(inputs, reads)` takes `pixels` (batch, 3, height, width) from 0 to 1, and for the two `Pair`s `texts` and
-    `plain_texts` (`Texts`) and `plain`: the untouched pixels, or their u (batch, width) where that is known.
+    `source(inputs, reads)` takes `pixels` (batch, 3, height, width) from 0 to 1. For "pair" it also takes `texts` (`Texts`).
+    For "residual" it takes `plain_texts` (`Texts`) too, and `plain`: the untouched pixels, or their u (batch, width) if it is
+    known.
 
     Raises:
         InputError: the model is not one of the known dual encoders.
+
+    >>> texts = Texts(*dual_source.tokenize(dual_tokenizer, ["a cat", "a dog"]))
+    >>> pair = dual_source({"pixels": torch.rand(5, 3, 32, 32), "texts": texts}, "pair")
+    >>> pair.image.shape, pair.text.shape
+    (torch.Size([5, 24]), torch.Size([2, 24]))
     """
 
     def __init__(

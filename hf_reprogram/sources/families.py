@@ -60,17 +60,19 @@ class SourceFamily(ABC):
         """The kind of a checkpoint by its config alone, if the class that wrote it is not known; None as above."""
         return None
 
-    def settings(self, name: str, config: Any, kind: str, given: dict[str, Any], hub: dict[str, Any]) -> dict[str, Any]:
+    def settings(
+        self, name: str, config: Any, kind: str, chosen: dict[str, Any], hub: dict[str, Any]
+    ) -> dict[str, Any]:
         """All `options` of a model: those that the user set, and the others as in its checkpoint.
 
         Args:
             name: the Hub id or folder of the model.
             config: the model's config.
             kind: one of `kinds`.
-            given: the options that the user set.
+            chosen: the options that the user set.
             hub: the arguments that locate its files (`hf_reprogram.hub_arguments`).
         """
-        return given
+        return chosen
 
     @abstractmethod
     def build(self, model: Any, kind: str, settings: dict[str, Any]) -> Source:

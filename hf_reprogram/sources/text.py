@@ -118,7 +118,7 @@ class TextSource(Source):
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
         if reads not in self.spec.widths:
             raise InputError(
-                f"A {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
+                f"The {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
             )
         mask = inputs["attention_mask"]
         if mask.shape[1] > self.spec.max_tokens:

@@ -263,7 +263,7 @@ class VisionSource(Source):
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
         if reads not in self.spec.widths:
             raise InputError(
-                f"A {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
+                f"The {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
             )
         with PATCHING, ExitStack() as patches:
             if "patches" in inputs:
@@ -345,12 +345,14 @@ class VisionFamily(SourceFamily):
 
         return "image_encoder" if config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES else None
 
-    def settings(self, name: str, config: Any, kind: str, given: dict[str, Any], hub: dict[str, Any]) -> dict[str, Any]:
+    def settings(
+        self, name: str, config: Any, kind: str, chosen: dict[str, Any], hub: dict[str, Any]
+    ) -> dict[str, Any]:
         """See `SourceFamily.settings`. The options are those of the image processor."""
-        if {"image_size", "mean", "std"} <= {*given}:
-            return given
+        if {"image_size", "mean", "std"} <= {*chosen}:
+            return chosen
         own = image_settings(name, config, hub)
-        return {**{key: value for key, value in own.items() if key in self.options}, **given}
+        return {**{key: value for key, value in own.items() if key in self.options}, **chosen}
 
     def build(self, model: Any, kind: str, settings: dict[str, Any]) -> VisionSource:
         """See `SourceFamily.build`."""

@@ -59,10 +59,10 @@ def check_convolution(kernel_size: int, temperature: tuple[float, float], temper
     >>> check_convolution(kernel_size=5, temperature=(2.0, 0.01), temperature_epochs=15)
     >>> check_convolution(kernel_size=4, temperature=(2.0, 0.01), temperature_epochs=15)
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: kernel_size is 4: give an odd number, so that a token stands in the middle.
+    hf_reprogram.errors.InputError: kernel_size is 4: give an odd number, so that one token is in the middle.
     """
     if type(kernel_size) is not int or kernel_size % 2 == 0 or kernel_size < 1:
-        raise InputError(f"kernel_size is {kernel_size!r}: give an odd number, so that a token stands in the middle.")
+        raise InputError(f"kernel_size is {kernel_size!r}: give an odd number, so that one token is in the middle.")
     pair = isinstance(temperature, list | tuple) and len(temperature) == 2
     if not pair or not all(type(t) in (int, float) and t > 0 for t in temperature):
         raise InputError(f"temperature is {temperature!r}: give two numbers above 0, the first and the last.")

@@ -100,7 +100,7 @@ class Dual(InputTransform):
             self.canvas.options.image != (options.height, options.width) or self.canvas.options.learn_scale
         ):
             raise InputError(
-                f"The image program is for the whole image of {options.height} x {options.width} pixels as it is: give it this "
+                f"The image program must cover the image of {options.height} x {options.width} pixels: give it this "
                 "image_height and image_width, and leave learn_scale out."
             )
         self.text = None if options.text is None else make_text_program(options.text)
@@ -113,7 +113,9 @@ class Dual(InputTransform):
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` unless the source is a dual encoder of images and texts of these sizes."""
         if "pair" not in spec.widths:
-            raise InputError(f"A {spec.kind} source has no text tower for class texts: use a text-image dual encoder.")
+            raise InputError(
+                f"The {spec.kind} source has no text tower for class texts: use a text-image dual encoder."
+            )
         if spec.canvas() != (self.options.height, self.options.width):
             raise InputError(
                 f"The image is {self.options.height} x {self.options.width}, but the source takes "

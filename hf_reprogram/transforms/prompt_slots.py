@@ -8,7 +8,7 @@ only the word embedding is replaced. The template decides the places of the slot
 (`hf_reprogram.transforms.template`).
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3); the same transform serves prompt tuning (Lester
-et al. 2021, arXiv 2104.08691), whose slots all stand before the text.
+et al. 2021, arXiv 2104.08691), where all slots are before the text.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def target_tokenizer(
         raise InputError(f"k is {k}: k-mers have at least 1 letter.")
     tokens = target_vocabulary(kind, texts, k, alphabet, most)
     if len(tokens) < 2:
-        raise InputError(f"The target's vocabulary has {len(tokens)} token: there is nothing to tell apart.")
+        raise InputError(f"The target's vocabulary has {len(tokens)} token: give texts or an alphabet with at least 2.")
     if UNKNOWN in tokens:
         raise InputError(
             f"The target's vocabulary holds {UNKNOWN!r}, the name of the unknown token: use another tokenizer."

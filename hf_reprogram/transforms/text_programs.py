@@ -197,7 +197,7 @@ TEXT_PROGRAMS: dict[str, type[TextProgram]] = {"low_rank": LowRank, "context": C
 
 
 def make_text_program(options: dict[str, Any]) -> TextProgram:
-    """The text program with these options (`TextProgramOptions`), given as plain data.
+    """The text program with these options (`TextProgramOptions`), which are plain data.
 
     >>> make_text_program({"type": "low_rank", "width": 32, "size": 4}).up.shape
     torch.Size([32, 4])

@@ -105,7 +105,7 @@ class TokenPatches(InputTransform):
     """
 
     Options = TokenPatchesOptions
-    drawing = "patches of tokens, and an example that is made of them"
+    drawing = "patches of tokens, and an example of such patches"
     options: TokenPatchesOptions
     per_token = True
 

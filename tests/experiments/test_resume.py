@@ -179,7 +179,7 @@ def test_weights_of_another_shape_are_refused_by_name(copy):
     config = json.loads((copy / "config.json").read_text())
     config["transform"]["template"] = "1 $A 1 [MASK] 1 $B 1"
     (copy / "config.json").write_text(json.dumps(config))
-    assert "transform.prompts missing, left over or of another shape" in refusal(copy)
+    assert "does not fit its config.json in transform.prompts" in refusal(copy)
 
 
 def test_weights_of_another_kind_are_refused_by_name(copy):

@@ -254,14 +254,14 @@ def test_similarity_needs_features_and_rows_to_compare_with(source_folder):
     def never(reads):
         raise AssertionError("a pass over the data for nothing")
 
-    with pytest.raises(InputError, match="no labels of its own to compare with"):
+    with pytest.raises(InputError, match="has no labels of its own"):
         found_by("similarity", 2, 6).begin_epoch(0, never, text)
     vision = tiny_vision.make_source("vit")
     with pytest.raises(
         InputError, match="The features are 5 wide, but the rows of the source's classifier are 32 wide"
     ):
         found_by("similarity").fit(torch.randn(6, 5), torch.arange(6) % 3, vision)
-    with pytest.raises(InputError, match="give the source to `fit`"):
+    with pytest.raises(InputError, match="pass the source to `fit`"):
         found_by("similarity").fit(torch.randn(6, 32), torch.arange(6) % 3)
 
 

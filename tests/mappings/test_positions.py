@@ -85,7 +85,7 @@ def test_padding_and_reloading_do_not_change_a_row(family, source_folder, tmp_pa
 
 
 def test_a_label_a_token_is_refused(source_folder):
-    with pytest.raises(InputError, match="use 'dense' for a label a token"):
+    with pytest.raises(InputError, match="needs one label per sequence"):
         reprogram(
             source_folder("bert"), "r2dl", ["a", "b"], problem_type="token_classification",
             tokenizer="residues", mapping="positions",

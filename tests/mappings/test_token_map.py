@@ -106,5 +106,5 @@ def test_another_source_is_refused(source_folder, tmp_path):
 
 @pytest.mark.parametrize("family", ["bert-encoder", "gpt2", "bert-classifier"])
 def test_a_source_without_a_decoder_of_its_own_vocabulary_is_refused(family, source_folder):
-    with pytest.raises(InputError, match="Infilling needs a masked LM with its head: this is a"):
+    with pytest.raises(InputError, match="Infilling needs a masked LM with its head, and the source's kind is"):
         make(source_folder(family))

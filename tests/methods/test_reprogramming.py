@@ -72,7 +72,7 @@ def test_a_loaded_model_brings_its_tokenizers_name(source_folder):
 
 
 def test_a_model_without_a_name_needs_its_processor():
-    with pytest.raises(InputError, match="tokenizer must be given: processor="):
+    with pytest.raises(InputError, match="tokenizer cannot be found: pass it as processor="):
         reprogram(tiny.make_model("bert"), labels=2)
 
 

@@ -179,7 +179,7 @@ def test_an_images_pixels_are_checked_and_resized_once(source, monkeypatch):
 
 def test_an_image_program_that_is_not_over_the_whole_image_is_refused(source):
     for changed in ({"image_height": SIDE - 4}, {"learn_scale": True}):
-        with pytest.raises(InputError, match="image program is for the whole image of 32 x 32 pixels as it is"):
+        with pytest.raises(InputError, match="image program must cover the image of 32 x 32 pixels"):
             make(source, image={**IMAGE, **changed})
 
 

@@ -262,7 +262,7 @@ def test_the_most_frequent_characters_can_be_kept_too():
         ("residue", {}, "Unknown target tokenizer 'residue': did you mean 'residues'"),
         ("characters", {}, "'characters' takes its tokens from texts: give the training texts"),
         ("smiles", {"texts": []}, "'smiles' takes its tokens from texts"),
-        ("characters", {"texts": ["aaa", "a"]}, "vocabulary has 1 token: there is nothing to tell apart"),
+        ("characters", {"texts": ["aaa", "a"]}, "vocabulary has 1 token: give texts or an alphabet with at least 2"),
         ("characters", {"texts": ["", " "]}, "vocabulary has 0 token"),
         ("characters", {"alphabet": ["A", "Cl"]}, "The alphabet holds 'Cl': a letter is one character"),
         ("kmers", {"alphabet": [0, 1]}, "The alphabet holds 0: a letter is one character, in quotes"),
