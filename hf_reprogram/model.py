@@ -101,7 +101,7 @@ class ReprogrammedModel(PreTrainedModel):
             pixel_values: images (batch, 3, height, width) of pixels from 0 to 1.
             input_values, input_features: waveforms and spectrograms, for transforms that take them.
             table_values: rows of a table (batch, columns).
-            image_features: an image's zero-shot features (batch, width), where they were computed before.
+            image_features: an image's zero-shot features (batch, width), if they were computed before.
             labels: (batch,), (batch, labels) or (batch, tokens).
 
         Raises:

@@ -157,7 +157,7 @@ def optimal_sets(scores: np.ndarray, each: int) -> np.ndarray:
 
 
 def bayesian_weights(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
-    """The weights of BLM (Cai et al. 2024, section 4), from counts of the source's most probable labels.
+    """The weights of BLM (Cai et al. 2024), from counts of the source's most probable labels.
 
         P(t | s) = N(t, s) / (sum over t' of N(t', s) + 1)          weight(t, s) = P(t | s) / sum over s' of P(t | s')
 

@@ -179,7 +179,7 @@ class LabelMap(OutputMapping):
             self.register_buffer("sets", _padded(_decided(options)), persistent=False)  # the config decides it
         if options.is_fitted:
             self.register_buffer("fitted", torch.tensor(-1))
-        self._known_fitted = False  # so that a GPU is not waited for at every step
+        self._known_fitted = False  # avoids a wait for the GPU at every step
 
     def reset(self) -> None:
         """Forget the fit."""
@@ -205,7 +205,7 @@ class LabelMap(OutputMapping):
         if last < 0 or (period is not None and not 0 <= epoch - last < period):
             similar = self.options.how == "similarity"
             if similar:
-                source.label_embeddings()  # raises where there are none, before the pass over the data
+                source.label_embeddings()  # raises if there are none, before the pass over the data
             self.fit(*read("features" if similar else "logits"), source)
             self.fitted.fill_(int(epoch))
 

@@ -2,8 +2,8 @@
 
     x~ = place(x) + M * sigmoid(W),  M zero on x;     P(t) = mean over B_t of P(s)
 
-Theta is a program around the image. Omega has no weights. It gives each class the source label with the largest mean
-probability on the class, and is fitted again before every epoch.
+Theta is a program around the image. Omega has no weights. It gives each class a source label, by a greedy choice of the largest
+mean probabilities, and is fitted again before every epoch.
 """
 
 from __future__ import annotations

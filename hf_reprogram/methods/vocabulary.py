@@ -77,7 +77,7 @@ def make_tokenizer(
 
     try:
         loaded = AutoTokenizer.from_pretrained(options.tokenizer)
-        if len(loaded) <= len(loaded.all_special_tokens):  # so it is for a folder without a tokenizer
+        if len(loaded) <= len(loaded.all_special_tokens):  # true for a folder without a tokenizer
             raise ValueError("its vocabulary is empty.")
     except (OSError, ValueError) as error:
         if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:

@@ -90,7 +90,7 @@ class TextSource(Source):
         return decoder
 
     def output_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the vocabulary decoder; its biases are zero where it has none."""
+        """See `Source.output_rows`. The biases are zero if the decoder has none."""
         if self.spec.kind == "encoder":
             return super().output_rows(ids)
         decoder = self._decoder(self.model)
@@ -268,7 +268,7 @@ def load_tokenizer(name: str, hub: dict[str, Any]) -> Any:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **hub)
-        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # so it is for a folder without a tokenizer
+        if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # true for a folder without a tokenizer
             raise ValueError("its vocabulary is empty")
         return tokenizer
     except (OSError, ValueError) as error:

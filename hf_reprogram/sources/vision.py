@@ -273,7 +273,7 @@ class VisionSource(Source):
             if reads == "features" and self._head is not None:
                 caught = patches.enter_context(_input_of(self._head))
                 self._run(pixels)
-                return caught[0].to(self.device)  # a head may be on another one
+                return caught[0].to(self.device)  # the head may be on another device
             output: Tensor = self._run(pixels)
             return output
 

@@ -70,7 +70,7 @@ class Template:
 
     @classmethod
     def default(cls, num_prompts: int, reads: str) -> Template:
-        """WARP's template (section 3 of the paper), extended to sources without a mask.
+        """The template of WARP (Hambardzumyan et al. 2021), extended to sources without a mask.
 
         Args:
             num_prompts: K. The slots are shared evenly among the gaps around the text, the mask and the pair.

@@ -188,7 +188,7 @@ class TokenPatches(InputTransform):
                 f"The batch holds token id {largest}, but the target's vocabulary has {self.options.num_tokens}: tokenize "
                 "with the processor that came with this adapter."
             )
-        place = torch.where(kept, kept.cumsum(1) - 1, places)  # padding goes to a place past the canvas
+        place = torch.where(kept, kept.cumsum(1) - 1, places)  # padding goes to a place after the last patch
         canvas = ids.new_full((len(ids), places + 1), self.options.pad_id)
         return canvas.scatter_(1, place, ids)[:, :places]
 
