@@ -192,7 +192,7 @@ def tokenize(
 ) -> dict[str, Any]:
     """Token ids of every split, truncated to the tokenizer's limit or `max_length`, the template counted.
 
-    Labels that stand one a letter become one a token: a token takes the label of its first letter, and special tokens
+    One label per letter becomes one label per token: a token takes the label of its first letter, and special tokens
     get `IGNORE`. For infilling the marked tokens are replaced by the mask, and their ids are the labels.
 
     Args:
@@ -202,7 +202,7 @@ def tokenize(
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
 
     Raises:
-        InputError: the template alone is longer than `max_length`, or labels a letter meet a tokenizer without offsets.
+        InputError: the template alone is longer than `max_length`, or there is one label per letter and the tokenizer gives no offsets.
     """
     pair = "text_pair" in next(iter(splits.values())).column_names
     limit = min(max_length or processor.model_max_length, processor.model_max_length)
@@ -246,7 +246,7 @@ def tokenize(
 
 
 def _label_tokens(found: Any, labels: list[list[int]], processor: Any) -> dict[str, Any]:
-    """A class a token, from a class a letter."""
+    """One class per token, from one class per letter."""
     ready: dict[str, Any] = {name: found[name] for name in ("input_ids", "attention_mask")}
     ready["labels"] = [
         [letters[start] if end > start else IGNORE for start, end in offsets]
