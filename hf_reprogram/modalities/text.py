@@ -202,7 +202,8 @@ def tokenize(
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
 
     Raises:
-        InputError: the template alone is longer than `max_length`, or there is one label per letter and the tokenizer gives no offsets.
+        InputError: the template alone is longer than `max_length`, or there is one label per letter and the
+            tokenizer gives no offsets.
     """
     pair = "text_pair" in next(iter(splits.values())).column_names
     limit = min(max_length or processor.model_max_length, processor.model_max_length)
