@@ -18,9 +18,10 @@ from .ilm_vp import ILMVP, ILMVPOptions
 
 @dataclass
 class BLMOptions(ILMVPOptions):
-    """Options of BLM: those of `CanvasProgramOptions`, with `label_mapping` "blm_plus" or "blm".
+    """Options of BLM: those of `CanvasProgramOptions`. By default `aggregate` is "mean_logit", as the authors have it.
 
-    By default `aggregate` is "mean_logit", as the authors have it.
+    Attributes:
+        label_mapping: "blm_plus" or "blm"; with mapping="rvp" one of the choices of sets.
     """
 
     label_mapping: str = "blm_plus"

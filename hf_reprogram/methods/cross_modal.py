@@ -43,9 +43,11 @@ class CrossModalOptions(OutputOptions):
     keeps its whole vocabulary, which is 23 million numbers for BERT's on patches of 16 pixels.
 
     Attributes:
-        label_mapping: one of `OutputOptions`, or "response": the source's most likely labels for the base image, which go to
-            the classes in turn.
-        aggregate: as in `OutputOptions`; by default "max_logit", and "mean_logit" for BLM.
+        label_mapping: "response" (the source's most likely labels for the base image, which go to the classes in turn), or the
+            choice of the source labels as in the other methods: "random", "identity", "frequency", "optimal", "iterative",
+            "blm", "blm_plus", "similarity" or "given".
+        aggregate: of a label map: "max_logit", "mean_probability", "sum_probability" or "mean_logit"; by default "max_logit",
+            and "mean_logit" for BLM.
         tokenizer: "words", "characters", "kmers", "residues", "smiles" (`hf_reprogram.transforms.target_tokenizers`), or
             the Hub id or folder of any fast tokenizer.
         max_vocabulary: the largest number of tokens from the training texts; null for all.

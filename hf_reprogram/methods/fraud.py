@@ -24,7 +24,9 @@ class FraudOptions(OutputOptions):
 
     Attributes:
         side: the side of a feature's square in pixels; by default the largest that fits into the middle half of the canvas.
-        squash, amplitude, l2: the program's options, as in `hf_reprogram.transforms.program`.
+        squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none".
+        amplitude: a, the factor of the squashed program; pixels go from 0 to 1.
+        l2: the weight of the squared program in the loss.
         base: the value of a plain base image, from 0 (black) to 1 (white).
         base_image: the file of the image on which the features are drawn; by default the base is plain.
     """

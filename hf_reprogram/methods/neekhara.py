@@ -25,7 +25,10 @@ class NeekharaOptions:
     """Options of Neekhara 2019.
 
     Attributes:
-        tokenizer, k, alphabet: as in `hf_reprogram.methods.r2dl.R2DLOptions`.
+        tokenizer: "residues", "characters", "kmers", "smiles", "words" (`hf_reprogram.transforms.target_tokenizers`), or the
+            Hub id or folder of any fast tokenizer.
+        k: the length of the k-mers.
+        alphabet: the letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for "kmers".
         kernel_size: the odd number of target tokens that decide one source token.
         temperature: the first and the last temperature of the Gumbel soft-max.
         temperature_epochs: the number of epochs over which the temperature falls.
