@@ -63,6 +63,13 @@ Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
 Source = Annotated[
     Optional[str], typer.Option(help="Name or folder of the source, if it is not where the adapter recorded it.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run Python code that lies beside the source, and read its weights from a pickle: for a source you trust.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no messages.")]
 
 
@@ -147,6 +154,7 @@ def train(
     ] = None,
     output: Annotated[Optional[str], typer.Option(help="Folder for the results; by default runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
@@ -155,7 +163,7 @@ def train(
     from .reports.results import markdown, render_ood, rows, run_reports
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output)}"] if output else [])]
-    chosen = load_recipe(recipe, overrides)
+    chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
@@ -179,12 +187,14 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     source: Source = None,
+    trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Score an adapter on a task, and print the scores as JSON."""
     from .experiments.evaluate import evaluate_adapter
 
-    typer.echo(json.dumps(evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet), indent=2))
+    metrics = evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet, trust_remote_code)
+    typer.echo(json.dumps(metrics, indent=2))
 
 
 @app.command()
@@ -224,6 +234,7 @@ def ood(
         typer.Option(help="Folder for ood.json, ood.md and plots; by default ood in the adapter's folder."),
     ] = None,
     source: Source = None,
+    trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Report an adapter's accuracy on shifted and corrupted examples, and its detection of examples of other classes."""
@@ -239,6 +250,7 @@ def ood(
         output=output,
         source=source,
         quiet=quiet,
+        trust_remote_code=trust_remote_code,
     )
     typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 
@@ -259,6 +271,7 @@ def predict(
         typer.Option(help="One example per line; a tab separates the two parts of a pair. - is standard input."),
     ] = None,
     source: Source = None,
+    trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict the label of one example or of each line of a file, and print one JSON object per line."""
@@ -277,7 +290,7 @@ def predict(
             lines = (sys.stdin.read() if str(file) == "-" else Path(str(file)).read_text(encoding="utf-8")).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The file {str(file)!r} cannot be read: {error}.") from error
-    for record in predict_lines(adapter, lines, source, quiet):
+    for record in predict_lines(adapter, lines, source, quiet, trust_remote_code):
         typer.echo(json.dumps(record, ensure_ascii=False))
 
 
@@ -285,6 +298,7 @@ def predict(
 def inspect(
     adapter: Adapter,
     source: Source = None,
+    trust_remote_code: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     top: Annotated[int, typer.Option(help="The number of nearest tokens, or of source labels per class, to show.")] = 5,
     example: Annotated[
@@ -307,7 +321,7 @@ def inspect(
     from .progress import quiet_libraries
 
     quiet_libraries()
-    inspection = inspect_adapter(adapter, source, top, example, plot)
+    inspection = inspect_adapter(adapter, source, top, example, plot, trust_remote_code)
     typer.echo(json.dumps(inspection, indent=2, ensure_ascii=False) if as_json else describe(inspection))
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+# Keys of a transformers config that name code to fetch: an adapter's file has no say in them.
+_CODE = ("attn_implementation", "experts_implementation")
+
 
 class ReprogramConfig(PreTrainedConfig):
     """The parts of `y = OutputMapping(f(InputTransform(x | theta)) | omega)`, each as a JSON object.
@@ -31,3 +34,10 @@ class ReprogramConfig(PreTrainedConfig):
     transform: dict[str, Any] = field(default_factory=dict)
     mapping: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """The config that a file holds; `source` among the arguments is for the model, and is passed on unused."""
+        for_model = {key: kwargs.pop(key) for key in ("source",) if key in kwargs}
+        made = super().from_dict({key: value for key, value in config_dict.items() if key not in _CODE}, **kwargs)
+        return (made[0], {**made[1], **for_model}) if isinstance(made, tuple) else made

@@ -1,4 +1,4 @@
-"""Writes files so that they are always complete: under a temporary name first, which is then renamed."""
+"""Writes files so that they are always complete, under a temporary name first, which is then renamed; and reads JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,48 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .errors import InputError
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"a": 1})
+    ...     read_json(Path(folder) / "a.json")
+    {'a': 1}
+
+    Raises:
+        InputError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # not there; not UTF-8, not JSON, too many digits; too deep
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"The file {os.fspath(path)!r} is not JSON that can be read: {reason}.") from error
+
+
+def repository_json(name: str | os.PathLike[str], file: str, hub: Mapping[str, Any] | None = None) -> Any:
+    """What a JSON file of a folder or of a repository of the Hub holds; None where there is no such file.
+
+    Args:
+        name: the folder, or the Hub id.
+        file: the file's name in it.
+        hub: arguments that locate it, see `hf_reprogram.hub_arguments`.
+
+    Raises:
+        InputError: it is not JSON.
+        OSError: the repository cannot be reached.
+    """
+    from transformers.utils import cached_file
+
+    path = cached_file(name, file, _raise_exceptions_for_missing_entries=False, **(hub or {}))
+    return None if path is None else read_json(path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

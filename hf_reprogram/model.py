@@ -19,12 +19,14 @@ from .files import staged
 from .hub_arguments import access_arguments, hub_arguments
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
+from .modalities.processors import check_without_code
 from .options import from_dict
 from .registry import Registry
 from .sources.base import Source
 from .sources.loading import restore_source
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
+from .trust import trusts_code
 
 # The arguments of `from_pretrained` that go to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
@@ -192,12 +194,14 @@ class ReprogrammedModel(PreTrainedModel):
             config: the adapter's config; by default it is read from the folder.
             source_kwargs: arguments of the source's own `from_pretrained`; by default the dtype is the recorded one.
             kwargs: Hub arguments for the adapter's files, such as revision, token or cache_dir. dtype, device_map,
-                attn_implementation, quantization_config and max_memory go to the source.
+                attn_implementation, quantization_config and max_memory go to the source, and so does trust_remote_code,
+                without which the source's own code is not run. Nothing in the adapter's folder is ever run.
 
         Raises:
             InputError: the folder is incomplete, or the adapter was trained on another source.
         """
         hub = hub_arguments(kwargs)
+        check_without_code(pretrained_model_name_or_path, hub)
         if config is None:
             config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
         weights = str(cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub))
@@ -206,6 +210,8 @@ class ReprogrammedModel(PreTrainedModel):
         if kwargs.get("torch_dtype") not in (None, "auto"):
             for_source["dtype"] = kwargs["torch_dtype"]
         for_source.update(access_arguments(kwargs))
+        if trusts_code(kwargs):
+            for_source["trust_remote_code"] = True
         for_source.update(source_kwargs or {})
         if not getattr(config, "source", None):
             raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")

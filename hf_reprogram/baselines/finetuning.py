@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError, unknown
-from ..hub_arguments import hub_arguments
 from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens, plain_tokenizer
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS
 from ..transforms.base import TokenTable
+from ..trust import file_arguments, weight_arguments
 from . import image_tower
 from .base import Baseline, Outcome, Run, Setting
 from .search import best_of
@@ -121,13 +121,14 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     recipe, task = setting.recipe, setting.task
-    config = AutoConfig.from_pretrained(recipe.source["name"], **hub_arguments(recipe.source_kwargs))
+    files = file_arguments(recipe.source_kwargs)
+    config = AutoConfig.from_pretrained(recipe.source["name"], **files)
     config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
 
     def make_model(_: Any) -> Any:
         if pretrained:
             model = AutoModelForSequenceClassification.from_pretrained(
-                recipe.source["name"], config=config, dtype=torch.float32, **hub_arguments(recipe.source_kwargs)
+                recipe.source["name"], config=config, dtype=torch.float32, **weight_arguments(files)
             )
         else:
             model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
@@ -136,7 +137,7 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     tokenizer = plain_tokenizer(
         recipe.source["name"],
         max_tokens(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)),
-        hub_arguments(recipe.source_kwargs),
+        files,
     )
     config.pad_token_id = tokenizer.pad_token_id
     return tokenizer, make_model

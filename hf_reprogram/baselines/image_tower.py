@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..hub_arguments import hub_arguments
 from ..losses import target_loss
 from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..training.encode import encode, labels_of
+from ..trust import file_arguments
 from .base import Baseline, Setting
 from .linear import best_linear
 from .linear_probe import kept_readings
@@ -116,7 +116,7 @@ class Start:
         options = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
         self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **options, dtype=torch.float32)
         to_accelerator(self.source)
-        self.processor = self.source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs))
+        self.processor = self.source.plain_processor(recipe.source["name"], file_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)
         self.features = self.read("train")
 

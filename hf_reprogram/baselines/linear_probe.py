@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..hub_arguments import hub_arguments
 from ..modalities.examples import Examples
 from ..model import to_accelerator
 from ..sources.families import native_inputs
@@ -21,6 +20,7 @@ from ..sources.text import mean_over_tokens
 from ..tasks.inputs import task_modality
 from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
+from ..trust import file_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
 from .linear import LinearModel, best_linear
 
@@ -152,7 +152,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
     check_native(source.spec, task)
     return (
         source,
-        source.plain_processor(recipe.source["name"], hub_arguments(recipe.source_kwargs)),
+        source.plain_processor(recipe.source["name"], file_arguments(recipe.source_kwargs)),
         source.plain_inputs,
     )
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..hub_arguments import hub_arguments
 from ..sources.text import max_tokens, plain_tokenizer
+from ..trust import file_arguments, weight_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
 from .search import best_of
 
@@ -61,7 +61,7 @@ class PromptTuning(Baseline):
                 num_labels=max(1, len(task.labels)),
                 problem_type=task.problem_type,
                 dtype=torch.float32,
-                **hub_arguments(recipe.source_kwargs),
+                **weight_arguments(file_arguments(recipe.source_kwargs)),
             )
 
         def make_model(_: Any) -> Any:
@@ -71,7 +71,7 @@ class PromptTuning(Baseline):
             return get_peft_model(model, prompts)
 
         tokenizer = plain_tokenizer(
-            recipe.source["name"], max_tokens(make_source()) - setting.num_prompts, hub_arguments(recipe.source_kwargs)
+            recipe.source["name"], max_tokens(make_source()) - setting.num_prompts, file_arguments(recipe.source_kwargs)
         )
         grid = [{"learning_rate": rate} for rate in self.options.learning_rate]
         return best_of(setting, tokenizer, make_model, grid).outcome()

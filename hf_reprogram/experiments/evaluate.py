@@ -17,11 +17,17 @@ from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
 from ..training.infilling import infill
 from ..training.predict import predict_logits
-from .recipe import apply_overrides, load_recipe, make_recipe
+from .recipe import apply_overrides, load_recipe, make_recipe, recorded_recipe
 
 
 def evaluate_adapter(
-    adapter: str, recipe: str | os.PathLike | None, overrides: list[str], split: str, source: str | None, quiet: bool
+    adapter: str,
+    recipe: str | os.PathLike | None,
+    overrides: list[str],
+    split: str,
+    source: str | None,
+    quiet: bool,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Score an adapter on a task.
 
@@ -32,6 +38,7 @@ def evaluate_adapter(
         split: "validation" or "test".
         source: the name or folder of the source, if it is not where the adapter recorded it.
         quiet: show no progress bars and no messages.
+        trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Returns:
         `task`, `split`, the number of `examples`, and the metrics.
@@ -45,12 +52,14 @@ def evaluate_adapter(
     if recipe is not None:
         chosen = load_recipe(recipe, overrides)
     else:
-        values = recorded(adapter, "recipe.json")
+        values = recorded_recipe(adapter)
         if values is None:
             raise InputError(f"{adapter!r} has no recipe.json: name the task to score with --recipe.")
         apply_overrides(values, overrides)
         chosen = make_recipe(values)
-    model, processor = load_adapter(adapter, source, chosen.source_kwargs if recipe is None else None)
+    model, processor = load_adapter(
+        adapter, source, chosen.source_kwargs if recipe is None else None, trust_remote_code
+    )
     options = chosen.task_options
     task = task_of(model, options)
     examples = task.test if split == "test" else task.splits(seed_of(adapter))["validation"]
@@ -97,7 +106,9 @@ def seed_of(adapter: str) -> int:
     return 0
 
 
-def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: bool) -> list[dict[str, Any]]:
+def predict_lines(
+    adapter: str, lines: list[str], source: str | None, quiet: bool, trust_remote_code: bool = False
+) -> list[dict[str, Any]]:
     """Predict the label of each line.
 
     Args:
@@ -106,6 +117,7 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
             skipped.
         source: the name or folder of the source, if it is not where the adapter recorded it.
         quiet: show no progress bars and no messages.
+        trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Returns:
         One record per line, with the example and the prediction: `label` and `score`, its probability; `value` for a
@@ -119,7 +131,7 @@ def predict_lines(adapter: str, lines: list[str], source: str | None, quiet: boo
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise InputError("Every line is empty: give at least one input.")
-    model, processor = load_adapter(adapter, source)
+    model, processor = load_adapter(adapter, source, trust_remote_code=trust_remote_code)
     modality = modality_taking(model.transform.takes)
     records = modality.parse(lines)
     if modality.letters and processor.mask_token is not None and model.mapping.reads == "decoder":

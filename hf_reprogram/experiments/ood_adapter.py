@@ -17,10 +17,10 @@ from ..reports.results import ood_reports, render_ood, versions
 from ..tasks.inputs import task_modality
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, load_shifts
-from ..training.adapter import load_adapter, recorded
+from ..training.adapter import load_adapter
 from .evaluate import seed_of, task_of
 from .ood import adapter_record, check_alphas, summarize_ood
-from .recipe import Recipe, apply_overrides, load_recipe, make_recipe
+from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe
 
 
 def ood_adapter(
@@ -34,6 +34,7 @@ def ood_adapter(
     output: Path | None = None,
     source: str | None = None,
     quiet: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[str, Path]:
     """Evaluate an adapter in and out of distribution, and write `ood.json`, `ood.md` and plots.
 
@@ -49,6 +50,7 @@ def ood_adapter(
             the Hub.
         source: the name or folder of the source, if it is not where the adapter recorded it.
         quiet: show no progress bars.
+        trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Returns:
         The tables as Markdown, and the folder.
@@ -58,7 +60,7 @@ def ood_adapter(
             trained the adapter are not known.
     """
     quiet_libraries(quiet)
-    own = recorded(adapter, "recipe.json")
+    own = recorded_recipe(adapter)
     chosen = load_recipe(recipe) if recipe is not None else None if own is None else make_recipe(own)
     values = _sections(adapter, chosen, recipe is not None, inside, covariate, semantic)
     known = [*values]
@@ -72,7 +74,9 @@ def ood_adapter(
         _check_validation(options, own["task"] if own else chosen.task if chosen else None)
     if inside is not None and task_modality(options) is None:
         setattr(options, IMAGE.column, [IMAGE.column])  # the column of a folder of images
-    model, processor = load_adapter(adapter, source, chosen.source_kwargs if chosen and recipe is None else None)
+    model, processor = load_adapter(
+        adapter, source, chosen.source_kwargs if chosen and recipe is None else None, trust_remote_code
+    )
     check_alphas(model.mapping, shift_options.alphas)
     task = task_of(model, options)
     shifts = load_shifts(shift_options, task)

@@ -28,10 +28,13 @@ import yaml
 from ..errors import InputError, unknown
 from ..modalities import modality_taking
 from ..options import check_whole_list, from_dict
+from ..sources.families import every_family
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
+from ..training.adapter import recorded
+from ..trust import check_recipe_source, recorded_source
 from .library import find
 
 _ROUNDS = ("bf16_full_eval", "fp16_full_eval")
@@ -54,7 +57,11 @@ class Recipe:
         init_from: an adapter to start from (two-stage training).
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
+        trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
+            `load_recipe`.
     """
+
+    trusts_code = False  # no field: a file cannot set it
 
     source: dict[str, Any]
     method: dict[str, Any]
@@ -94,6 +101,7 @@ class Recipe:
                 raise InputError(
                     f"The recipe's {section} is {getattr(self, section)!r}: give a mapping of keys to values."
                 )
+        check_recipe_source(self.source)
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
         from_dict(chosen.Options, options, f"option of {self.method['name']}")
@@ -133,7 +141,8 @@ class Recipe:
     @property
     def source_kwargs(self) -> dict[str, Any]:
         """Arguments of the source's `from_pretrained`."""
-        return {key: value for key, value in self.source.items() if key not in ("name", "kind")}
+        given = {key: value for key, value in self.source.items() if key not in ("name", "kind")}
+        return {**given, "trust_remote_code": True} if self.trusts_code else given
 
     @property
     def method_options(self) -> dict[str, Any]:
@@ -183,19 +192,23 @@ class Recipe:
         plain = {**asdict(self), "sweep": {}}
         for dotted, value in values.items():
             _set(plain, dotted, value)
-        return make_recipe(plain)
+        return make_recipe(plain, self.trusts_code)
 
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the sweep's values, by dotted key; without a sweep one empty combination."""
         return [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
 
 
-def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(
+    path: str | os.PathLike, overrides: list[str] | None = None, *, trust_remote_code: bool = False
+) -> Recipe:
     """Read a recipe and apply overrides.
 
     Args:
         path: a file, or the name of a recipe that comes with the package, such as `molecules/bbbp`.
         overrides: changes such as "training.learning_rate=1e-2", whose values are YAML; applied in this order.
+        trust_remote_code: whether the source's own Python code may run, and a pickle of its weights be read; a recipe itself
+            cannot say so.
 
     Raises:
         InputError: the recipe is missing or not YAML, a key is unknown, or a value cannot be used.
@@ -215,7 +228,16 @@ def load_recipe(path: str | os.PathLike, overrides: list[str] | None = None) -> 
     apply_overrides(values, overrides or [])
     if not values.get("output"):
         values["output"] = os.path.join("runs", Path(path).stem)
-    return make_recipe(values)
+    return make_recipe(values, trust_remote_code)
+
+
+def recorded_recipe(adapter: str) -> dict[str, Any] | None:
+    """The recipe beside an adapter as plain data, without what could let code run; None if there is none."""
+    values = recorded(adapter, "recipe.json")
+    if values is not None and isinstance(values.get("source"), dict):
+        options = {option for family in every_family() for option in family.options}
+        values["source"] = recorded_source(values["source"], options)
+    return values
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -236,8 +258,12 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         _set(values, key, read_yaml(value, override))
 
 
-def make_recipe(values: dict[str, Any]) -> Recipe:
+def make_recipe(values: dict[str, Any], trust_remote_code: bool = False) -> Recipe:
     """A checked recipe from plain data, for example from parsed YAML.
+
+    Args:
+        values: the recipe.
+        trust_remote_code: as in `load_recipe`.
 
     Raises:
         InputError: a key is unknown, or a value cannot be used.
@@ -246,7 +272,9 @@ def make_recipe(values: dict[str, Any]) -> Recipe:
     >>> recipe.seeds, recipe.task_options.name
     ([0], 'rte')
     """
-    return from_dict(Recipe, values, "key of the recipe")
+    recipe = from_dict(Recipe, values, "key of the recipe")
+    recipe.trusts_code = trust_remote_code
+    return recipe
 
 
 def read_yaml(text: str, where: str) -> Any:

@@ -30,7 +30,12 @@ class Inspection(dict[str, Any]):
 
 
 def inspect_adapter(
-    adapter: str, source: str | None = None, top: int = 5, example: str | None = None, plot: Path | None = None
+    adapter: str,
+    source: str | None = None,
+    top: int = 5,
+    example: str | None = None,
+    plot: Path | None = None,
+    trust_remote_code: bool = False,
 ) -> Inspection:
     """Load an adapter and describe it; see `inspect_model`.
 
@@ -39,13 +44,14 @@ def inspect_adapter(
         source: the name or folder of the source, if it is not where the adapter recorded it.
         top, example: see `inspect_model`.
         plot: the path of a PNG to write, which shows its input transform; None for none.
+        trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Raises:
         InputError: there is no such adapter, its input transform has nothing to draw, or matplotlib is not installed.
     """
     from ..training.adapter import load_adapter, recorded
 
-    model, processor = load_adapter(adapter, source)
+    model, processor = load_adapter(adapter, source, trust_remote_code=trust_remote_code)
     inspection = inspect_model(model, processor, top, example)
     results = recorded(adapter, "results.json")
     if results and "confusion" in results["seeds"][str(results["best_seed"])]:

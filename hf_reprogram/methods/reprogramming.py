@@ -13,11 +13,12 @@ from torch import nn
 
 from ..config import ReprogramConfig
 from ..errors import InputError
-from ..hub_arguments import hub_arguments
+from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
 from ..options import from_dict
 from ..sources.base import same_fingerprint
 from ..sources.loading import load_source
+from ..trust import file_arguments
 from . import METHODS
 from .base import Target
 
@@ -79,7 +80,7 @@ def reprogram(
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
     if processor is None:
-        processor = frozen.load_processor(reference["name"], hub_arguments(source_kwargs or {}))
+        processor = frozen.load_processor(reference["name"], file_arguments(source_kwargs or {}))
     recipe = chosen(values)
     target = Target(len(names), problem_type, texts, features, names)
     parts = recipe.compose(frozen, processor, target)
@@ -143,14 +144,12 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
             f"init_from={os.fspath(adapter)!r} has the transform {config.transform['type']}, and this model has "
             f"{model.config.transform['type']}: start from an adapter of the same method."
         )
-    if processor is not None and model.transform.per_token:
-        from transformers import AutoTokenizer
-
-        if AutoTokenizer.from_pretrained(adapter).get_vocab() != processor.get_vocab():
-            raise InputError(
-                f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, with "
-                f"tokenizer={os.fspath(adapter)!r}, or the same texts."
-            )
+    per_token = processor is not None and model.transform.per_token
+    if per_token and open_tokenizer(adapter).get_vocab() != processor.get_vocab():
+        raise InputError(
+            f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, with "
+            f"tokenizer={os.fspath(adapter)!r}, or the same texts."
+        )
     model.transform.start_from(other.transform)
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []

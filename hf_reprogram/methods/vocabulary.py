@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, unknown
+from ..modalities.processors import open_tokenizer
 from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.target_tokenizers import KINDS, framed_tokenizer, target_tokenizer
@@ -73,12 +74,12 @@ def make_tokenizer(
             spell_mask=target.problem_type == "infilling",
             most=most,
         )
-    from transformers import AutoTokenizer
-
     try:
-        loaded = AutoTokenizer.from_pretrained(options.tokenizer)
+        loaded = open_tokenizer(options.tokenizer)
         if len(loaded) <= len(loaded.all_special_tokens):  # true for a folder without a tokenizer
             raise ValueError("its vocabulary is empty.")
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         if os.path.isdir(options.tokenizer) or "/" in options.tokenizer:
             raise InputError(f"There is no tokenizer at {options.tokenizer!r}: {str(error).splitlines()[0]}") from error

@@ -12,6 +12,7 @@ from .base import CardFacts, Modality
 from .examples import image_examples
 from .first_recipe import FirstRecipe, Guess, plain_values
 from .pixels import image_processor, to_rgb
+from .processors import open_image_processor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,9 +98,7 @@ class Picture(Modality):
 
     def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
         """The image processor: Pillow's, so that pixels are the same everywhere."""
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(adapter, backend="pil")
+        return open_image_processor(adapter, {"backend": "pil"})
 
     def raw_processor(self, side: int) -> Any:
         """Resizes to a square."""

@@ -12,6 +12,7 @@ from ..losses import IGNORE
 from .alphabets import alphabet_of
 from .base import CardFacts, Modality
 from .first_recipe import ROW_NUMBERS, FirstRecipe, Guess, plain_values
+from .processors import open_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,9 +126,7 @@ class Text(Modality):
 
     def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
         """The tokenizer."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(adapter)
+        return open_tokenizer(adapter)
 
     def for_method(self, train: Any) -> dict[str, Any]:
         """The training texts, from which a method may take a vocabulary."""

@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import InputError
-from ..hub_arguments import hub_arguments
+from ..config import ReprogramConfig
+from ..errors import InputError, unknown
 from ..options import from_dict
+from ..trust import check_kernels, comes_with_code, file_arguments, pickled, weight_arguments
 from .base import Source, same_fingerprint
 from .families import SourceFamily, every_family, family_of, kind_of
 from .module import ModuleFamily
@@ -114,9 +115,8 @@ def restore_source(
         source_kwargs.setdefault("revision", reference.revision)
     if not isinstance(source, nn.Module):
         source_kwargs.setdefault("dtype", reference.dtype)
-        source_kwargs.setdefault("trust_remote_code", False)
     if not isinstance(source, Source):
-        source_kwargs = {**source_kwargs, **(reference.settings or {})}
+        source_kwargs = {**source_kwargs, **_settings(reference)}
     made, now = load_source(source, kind=reference.kind, **source_kwargs)
     for key, value in (reference.settings or {}).items():
         if key != "labels" and (made.settings or {}).get(key) != value:
@@ -131,6 +131,15 @@ def restore_source(
             f"{_describe(reference.fingerprint)}: pass the original with source=..."
         )
     return made
+
+
+def _settings(reference: SourceReference) -> dict[str, Any]:
+    """The recorded options of the source's family, checked to be no other arguments of `from_pretrained`."""
+    settings, known = reference.settings or {}, family_of(reference.kind).options
+    for key in settings:
+        if key not in known:
+            raise unknown("setting of the adapter's source", key, known)
+    return settings
 
 
 def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[Source, str]:
@@ -154,12 +163,17 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
         raise InputError(
             f"The source {name!r} is a name or folder, but a source of kind {kind!r} must be a loaded module: load it first."
         )
-    located = hub_arguments(source_kwargs)
-    trust = {key: value for key, value in source_kwargs.items() if key == "trust_remote_code"}
+    located = file_arguments(source_kwargs)
     try:
-        config = transformers.AutoConfig.from_pretrained(name, **located, **trust)
+        config = transformers.AutoConfig.from_pretrained(name, **located)
     except (OSError, ValueError) as error:
         raise _not_found(name, error) from error
+    if config.model_type == ReprogramConfig.model_type:
+        raise InputError(
+            f"{name!r} is an adapter of hf_reprogram itself, and a source is a pretrained model: give the source that the "
+            "adapter was trained on."
+        )
+    check_kernels(config, name, source_kwargs)
     chosen = kind or kind_of(config.architectures or [], config)
     family = family_of(chosen)
     options, others = _divided(family, source_kwargs, name)
@@ -194,14 +208,24 @@ def _load(family: SourceFamily, kind: str, name: str, source_kwargs: dict[str, A
     import transformers
 
     auto_class = getattr(transformers, str(family.kinds[kind]))
+    arguments = weight_arguments(source_kwargs)
     try:
-        model, info = auto_class.from_pretrained(name, output_loading_info=True, **source_kwargs)
+        model, info = auto_class.from_pretrained(name, output_loading_info=True, **arguments)
     except TypeError as error:
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
+        if arguments["use_safetensors"] and _has_pickle(name, str(error)):
+            raise pickled(name) from error
         raise _not_found(name, error) from error
     needs_pooler = kind in family.pooled
     return model, sorted(key for key in info["missing_keys"] if needs_pooler or not re.search(r"(^|\.)pooler\.", key))
+
+
+def _has_pickle(name: str, said: str) -> bool:
+    """Whether a source has weights that only a pickle holds, by its files or by what transformers said of a repository."""
+    if os.path.isdir(name):
+        return any(file.endswith((".bin", ".pt", ".pth", ".ckpt")) for file in os.listdir(name))
+    return "use_safetensors" in said
 
 
 def _describe(fingerprint: dict[str, Any]) -> str:
@@ -215,6 +239,8 @@ def _name(config: Any) -> str:
 
 def _not_found(name: str, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code" in str(error):
+        return comes_with_code("model", name)
     if os.path.isdir(name):
         return InputError(f"The folder {name!r} does not hold a model that transformers can load: {reason}")
     return InputError(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..modalities.processors import open_tokenizer
 from .base import Source
 
 
@@ -93,11 +94,9 @@ def source_tokenizer(source: Source, reference: dict[str, Any]) -> Any:
     >>> source_tokenizer(text_source, {"name": "", "revision": None}).mask_token
     '[MASK]'
     """
-    from transformers import AutoTokenizer
-
     name = getattr(getattr(source.model, "config", None), "_name_or_path", "") or reference["name"]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=reference["revision"]) if name else None
+        tokenizer = open_tokenizer(name, {"revision": reference["revision"]}) if name else None
     except (OSError, ValueError):
         return None
     empty = tokenizer is not None and len(tokenizer) <= len(

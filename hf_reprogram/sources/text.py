@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..modalities import every_modality
+from ..modalities.processors import open_tokenizer
 from .base import Source, SourceSpec
 from .families import SourceFamily, architecture_in
 from .reading import PATCHING, can_read_last_layer, last_layer_at, only_at, stop_before
@@ -260,17 +261,17 @@ def load_tokenizer(name: str, hub: dict[str, Any]) -> Any:
     >>> load_tokenizer(text_source.model.name_or_path, {}).mask_token
     '[MASK]'
     """
-    from transformers import AutoTokenizer
-
     if not name:
         raise InputError(
             "The source is a loaded model without a name, so its tokenizer cannot be found: pass it as processor=..."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+        tokenizer = open_tokenizer(name, hub)
         if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):  # true for a folder without a tokenizer
             raise ValueError("its vocabulary is empty")
         return tokenizer
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             f"There is no tokenizer for {name!r} ({str(error).splitlines()[0]}): pass it as processor=..."
@@ -283,9 +284,7 @@ def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
     >>> plain_tokenizer(text_source.model.name_or_path, max_tokens=64, hub={}).model_max_length
     64
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+    tokenizer = open_tokenizer(name, hub)
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modalities.pixels import image_processor
+from ..modalities.processors import open_image_processor
 from .base import Source, SourceSpec, fingerprint
 from .families import SourceFamily, architecture_in
 from .reading import PATCHING, forward_of
@@ -395,10 +396,10 @@ def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any
     >>> image_settings(image_source.model.name_or_path, image_source.model.config, {})["image_size"]
     (32, 32)
     """
-    from transformers import AutoImageProcessor
-
     try:
-        processor = AutoImageProcessor.from_pretrained(name, **hub)
+        processor = open_image_processor(name, hub)
+    except InputError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"There is no image processor for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
