@@ -148,13 +148,13 @@ def papers() -> Iterator[tuple[str, str]]:
             f"- Output mapping: `{info.mapping}`\n"
             f"- Problems: {problems}\n\n"
             f"## What differs from the paper\n\n{_sentence(info.differs or 'nothing')}\n\n"
-            f"## Options\n\nIn a recipe they stand under `method`, in Python they are arguments of `reprogram`.\n\n"
+            f"## Options\n\nIn a recipe these are keys of `method`; in Python they are arguments of `reprogram`.\n\n"
             f"{keys(method.Options)}\n\n"
-            f"## Training\n\nThese `TrainingArguments` hold unless you give others:\n\n```yaml\n{training}\n```\n\n"
+            f"## Training\n\nThese `TrainingArguments` are the defaults of the method:\n\n```yaml\n{training}\n```\n\n"
             f"## Recipes\n\n{', '.join(used) if used else 'No recipe uses it.'}\n\n"
             "`hf-reprogram recipes show NAME` prints one.\n\n"
             "## Measured\n\nScores on test in percent, with the sample deviation over seeds. "
-            "[What they mean](../results/index.md).\n\n"
+            "[How they were measured](../results/index.md).\n\n"
             f"{measured(name, kept)}\n",
         )
 
@@ -164,12 +164,12 @@ def _sentence(text: str) -> str:
 
 
 def key_pages() -> Iterator[tuple[str, str]]:
-    """Pages of everything that a recipe may say."""
+    """One page per section of a recipe, with all of its keys."""
     sections = {
-        "source": "[What a source is](source.md).",
+        "source": "[All keys of a source](source.md).",
         "method": "[One page per method](../papers.md).",
         "task": "[All keys of a task](task.md).",
-        "training": "[What is allowed](training.md).",
+        "training": "[All keys of training](training.md).",
         "baselines": "[All baselines and their options](baselines.md).",
         "ood": "[All keys of `ood`](ood.md).",
     }
@@ -185,39 +185,39 @@ def key_pages() -> Iterator[tuple[str, str]]:
     )
     yield (
         "keys/task.md",
-        "# Keys of a task\n\n## The examples\n\nA task names its examples by one of these keys, or the data set is known.\n\n"
+        "# Keys of a task\n\n## The examples\n\nA task names the columns of its examples by one of these keys, unless the data set is in the catalog.\n\n"
         f"{examples()}\n\n## All other keys\n\n{keys(TaskSection)}\n\n## Problems\n\n{_names(PROBLEMS)}\n\n"
         f"## Metrics\n\n{_names(METRICS)}\n",
     )
     yield (
         "keys/ood.md",
-        f"# Keys of `ood`\n\n{keys(ShiftOptions)}\n\n## A set\n\nEach entry of `covariate` and `semantic`.\n\n"
+        f"# Keys of `ood`\n\n{keys(ShiftOptions)}\n\n## A set\n\nEach entry of `covariate` and `semantic` has these keys.\n\n"
         f"{keys(SetOptions)}\n\n## Corruptions\n\n{keys(CorruptionOptions)}\n\nKinds: {_names(KINDS)}\n\n"
         f"## Scores\n\n{_names(LOGIT_SCORES)}\n",
     )
     yield (
         "keys/source.md",
         "# Keys of a source\n\n`source: NAME` or `source: {name: NAME, kind: KIND, ...}`.\n\n"
-        "- `name`: a Hub id or a folder.\n- `kind`: how the model is read, where its checkpoint should not decide.\n"
+        "- `name`: a Hub id or a folder.\n- `kind`: the kind of source; by default the checkpoint determines it.\n"
         "- Every other key goes to the model's `from_pretrained`: `revision`, `dtype`, `subfolder`, `quantization_config`, "
         "`attn_implementation`, `trust_remote_code` and so on. Models of images also take `image_size`.\n\n"
-        f"## What is known of a source\n\n{keys(SourceSpec)}\n",
+        f"## Facts about a loaded source\n\n{keys(SourceSpec)}\n",
     )
     yield (
         "keys/training.md",
         "# Keys of training\n\nEvery field of `transformers.TrainingArguments` is a key of `training`. "
-        "The method's own values hold unless you give others; [each paper's page](../papers.md) lists them. "
-        "The run itself sets the output folder, the seeds and what is reported, and refuses these keys. "
-        "It also refuses `bf16_full_eval` and `fp16_full_eval`, as they would round what was trained.\n\n"
+        "They override the defaults of the method, which [each paper's page](../papers.md) lists. "
+        "The run itself sets the output folder, the seeds and the reporting, and refuses these keys. "
+        "It also refuses `bf16_full_eval` and `fp16_full_eval`, as they would round the trained parameters.\n\n"
         "The most useful keys:\n\n"
         "| key | meaning |\n|---|---|\n"
-        "| `learning_rate` | the step of theta and omega; a frozen source wants large ones, from 1e-3 to 1e-1 |\n"
+        "| `learning_rate` | the learning rate of theta and omega; a frozen source needs large ones, from 1e-3 to 1e-1 |\n"
         "| `num_train_epochs` | passes over the training data |\n"
         "| `per_device_train_batch_size` | examples per step and device |\n"
-        "| `bf16` | train in bfloat16 where the processor has it; theta and omega stay float32 |\n"
+        "| `bf16` | train in bfloat16; theta and omega stay float32 |\n"
         "| `gradient_accumulation_steps` | batches per step; it does not change the loss |\n"
         "| `gradient_checkpointing` | recompute the source's layers in the backward pass, which saves memory |\n"
-        "| `group_by_length` | batches of texts of similar length |\n",
+        "| `train_sampling_strategy` | `group_by_length`, the default for texts, puts texts of similar length into a batch; `random` does not |\n",
     )
     parts = ["# Baselines\n\nA recipe names them in `baselines`, alone or as `{name: {option: value}}`.\n"]
     for name in BASELINES.names():
@@ -241,15 +241,15 @@ def _names(registry: Any) -> str:
 
 ROOMS = {
     "hf_reprogram": "the model, its config, and how it is made",
-    "ood": "out-of-distribution scores and metrics, which stand on their own",
-    "dictionary": "sparse codes and dictionaries, which stand on their own",
+    "ood": "out-of-distribution scores and metrics, which work on their own",
+    "dictionary": "sparse codes and dictionaries, which work on their own",
     "modalities": "the kinds of target data",
     "sources": "the frozen models",
     "transforms": "the input transforms, with theta",
     "mappings": "the output mappings, with omega",
     "methods": "the papers' choices of a transform and a mapping",
     "tasks": "data, splits, problems and metrics",
-    "training": "one model: fit, predict, callbacks",
+    "training": "training one model, predicting with it, and callbacks",
     "baselines": "models and rules to compare with",
     "inspection": "descriptions and pictures of an adapter",
     "reports": "tables, cards and plots of results",
