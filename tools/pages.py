@@ -185,7 +185,8 @@ def key_pages() -> Iterator[tuple[str, str]]:
     )
     yield (
         "keys/task.md",
-        "# Keys of a task\n\n## The examples\n\nA task names the columns of its examples by one of these keys, unless the data set is in the catalog.\n\n"
+        "# Keys of a task\n\n## The examples\n\nA task names the columns of its examples by one of these keys, unless the data set "
+        "is in the catalog.\n\n"
         f"{examples()}\n\n## All other keys\n\n{keys(TaskSection)}\n\n## Problems\n\n{_names(PROBLEMS)}\n\n"
         f"## Metrics\n\n{_names(METRICS)}\n",
     )
@@ -217,7 +218,8 @@ def key_pages() -> Iterator[tuple[str, str]]:
         "| `bf16` | train in bfloat16; theta and omega stay float32 |\n"
         "| `gradient_accumulation_steps` | batches per step; it does not change the loss |\n"
         "| `gradient_checkpointing` | recompute the source's layers in the backward pass, which saves memory |\n"
-        "| `train_sampling_strategy` | `group_by_length`, the default for texts, puts texts of similar length into a batch; `random` does not |\n",
+        "| `train_sampling_strategy` | `group_by_length`, the default for texts, puts texts of similar length into a batch; "
+        "`random` does not |\n",
     )
     parts = ["# Baselines\n\nA recipe names them in `baselines`, alone or as `{name: {option: value}}`.\n"]
     for name in BASELINES.names():
