@@ -185,8 +185,8 @@ def key_pages() -> Iterator[tuple[str, str]]:
     )
     yield (
         "keys/task.md",
-        "# Keys of a task\n\n## The examples\n\nA task names the columns of its examples by one of these keys, unless the data set "
-        "is in the catalog.\n\n"
+        "# Keys of a task\n\n## The examples\n\nA task names the columns of its examples by one of these keys, unless the "
+        "data set is in the catalog.\n\n"
         f"{examples()}\n\n## All other keys\n\n{keys(TaskSection)}\n\n## Problems\n\n{_names(PROBLEMS)}\n\n"
         f"## Metrics\n\n{_names(METRICS)}\n",
     )
