@@ -14,7 +14,19 @@ import pytest
 import hf_reprogram
 from tests.support import examples
 
-ALONE = ("errors", "options", "files", "registry", "losses", "config", "figures", "progress", "hub_arguments", "model")
+ALONE = (
+    "errors",
+    "options",
+    "files",
+    "registry",
+    "losses",
+    "config",
+    "figures",
+    "progress",
+    "hub_arguments",
+    "label_names",
+    "model",
+)
 
 
 def modules(*rooms: str) -> list[str]:

@@ -76,19 +76,17 @@ def task_of(model: Any, options: TaskOptions) -> Task:
         model: the adapter's `ReprogrammedModel`.
         options: the task section of a recipe.
 
+    Returns:
+        The task with the adapter's label names in the adapter's order. The data may lack some of these labels.
+
     Raises:
-        InputError: the adapter takes another modality, has other labels, or has the labels in another order.
+        InputError: the adapter takes another modality, or the data have a label that the adapter has not.
     """
-    task = load_task(options)
+    task = load_task(options, model.label_names)
     if task.modality.takes != model.transform.takes:
         raise InputError(
             f"The adapter takes {modality_taking(model.transform.takes).noun}, and {task.title!r} holds {task.modality.noun}: "
             "give a task with examples of the same kind."
-        )
-    if task.labels and model.label_names != task.labels:
-        raise InputError(
-            f"The adapter's labels are {', '.join(model.label_names)}, and those of the task are {', '.join(task.labels)}: "
-            "give task.labels in the adapter's order."
         )
     return task
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypedDict, Unpack, overload
 
 from torch import nn
@@ -18,7 +17,7 @@ class CommonOptions(TypedDict, total=False):
     """The options of every method."""
 
     problem_type: str
-    texts: Sequence[str] | None
+    texts: Any
     features: Any
     processor: Any
     source_kind: str | None
@@ -248,7 +247,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["blm"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[BLMOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -257,7 +256,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["cross_modal"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[CrossModalOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -266,7 +265,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["elsayed"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[ElsayedOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -275,7 +274,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["fraud"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[FraudOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -284,7 +283,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["ilm_vp"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[ILMVPOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -293,7 +292,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["kloberdanz"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[KloberdanzOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -302,7 +301,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["neekhara"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[NeekharaOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -311,7 +310,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["reprogrammer"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[ReprogrammerOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -320,7 +319,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["reprogbert"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[ReprogBERTOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -329,7 +328,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["r2dl"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[R2DLOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -338,7 +337,7 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["smm"],
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[SMMOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
@@ -347,6 +346,6 @@ class Reprogram(Protocol):
         self,
         source: str | os.PathLike[str] | nn.Module,
         method: Literal["warp"] = "warp",
-        labels: Sequence[str] | int | None = None,
+        labels: Any = None,
         **options: Unpack[WarpOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from ..config import ReprogramConfig
 from ..errors import InputError
+from ..label_names import label_list
 from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
 from ..options import from_dict
@@ -29,10 +31,10 @@ _CONFIG_TYPES = {"token_classification": "single_label_classification", "infilli
 def reprogram(
     source: str | os.PathLike[str] | nn.Module,
     method: str = "warp",
-    labels: Sequence[str] | int | None = None,
+    labels: Any = None,
     *,
     problem_type: str = "single_label_classification",
-    texts: Sequence[str] | None = None,
+    texts: Any = None,
     features: Any = None,
     processor: Any = None,
     source_kind: str | None = None,
@@ -45,10 +47,12 @@ def reprogram(
     Args:
         source: a Hub id, a folder, or a loaded model.
         method: a name from `hf-reprogram methods`.
-        labels: the names of the target's classes, or their number; None or 1 for a regression, None for infilling.
+        labels: the names of the target's classes, or their number; None or 1 for a regression, None for infilling. Names may
+            be a list, an array, a `Series`, an `Index`, a `datasets.ClassLabel`, an `id2label` or a `label2id`.
         problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
             "infilling". Not every method supports all of them.
-        texts: the training texts, for methods that take the target's vocabulary from them (SMILES, characters).
+        texts: the training texts, for methods that take the target's vocabulary from them (SMILES, characters): a list, an
+            array or a `Series`.
         features: the training rows (n, columns), for methods that take tables.
         processor: the source's tokenizer; by default it is loaded from the source's name.
         source_kind: the source's kind (`hf_reprogram.sources.base.SourceSpec`); by default the checkpoint decides.
@@ -77,6 +81,7 @@ def reprogram(
         )
     names = _label_names(labels, problem_type)
     values: Any = from_dict(chosen.Options, options, f"option of {method}")
+    texts = None if texts is None else _texts(texts)
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
     if processor is None:
@@ -180,20 +185,31 @@ def _rows(features: Any) -> np.ndarray:
     return table
 
 
-def _label_names(labels: Sequence[str] | int | None, problem_type: str) -> list[str]:
+def _texts(texts: Any) -> list[str]:
+    """Training texts as a list, checked."""
+    values = texts.tolist() if hasattr(texts, "tolist") else texts
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"texts is {texts!r:.100}: give a list of texts.")
+    values = list(values)
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(
+                f"texts holds {value!r:.100} at place {place}, which is no text: leave it out or write it as one."
+            )
+    return values
+
+
+def _label_names(labels: Any, problem_type: str) -> list[str]:
     """Names of the outputs, checked."""
     if problem_type == "infilling":
         if labels is not None:
             raise InputError("Infilling predicts the tokens of the target's vocabulary: leave labels out.")
         return []
     if problem_type == "regression":
-        if labels not in (None, 1):
-            raise InputError(f"A regression has one output and no label names: leave labels={labels!r} out.")
+        if labels is not None and not (isinstance(labels, Integral) and labels == 1):
+            raise InputError(f"A regression has one output and no label names: leave labels={labels!r:.100} out.")
         return ["value"]
-    names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels or ()]
+    names = [] if labels is None else label_list(labels)
     if len(names) < (1 if problem_type == "multi_label_classification" else 2):
         raise InputError(f"A classification needs at least 2 labels, not {len(names)}: name them in labels=[...].")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"The label {twice[0]!r} occurs twice: give every label a name of its own.")
     return names

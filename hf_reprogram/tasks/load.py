@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -12,7 +13,7 @@ from ..errors import InputError, unknown
 from ..modalities import every_modality, modality_of
 from .catalog import KnownTask
 from .inputs import input_columns
-from .labels import known_task, label_columns, label_names, problem_of
+from .labels import known_task, label_classes, label_columns, lists_of, problem_of
 from .metrics import METRICS, check_metric
 from .options import TaskOptions
 from .prepare import Columns, prepare
@@ -22,11 +23,12 @@ from .splits import at_most, carve, scaffold_split
 from .task import Task, strata
 
 
-def load_task(options: TaskOptions) -> Task:
+def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task:
     r"""Load the data of a task and check it.
 
     Args:
         options: the task section of a recipe.
+        labels: the label names of an adapter, which decide the names and their order; the data may lack some of them.
 
     Raises:
         InputError: the data cannot be found, a column or split is missing, a split is empty, a label is missing or
@@ -44,7 +46,7 @@ def load_task(options: TaskOptions) -> Task:
     known = known_task(options)
     splits = read_splits(options)
     train_name = options.train_split or (known.train_split if known else "train")
-    columns = _columns(options, known, _split(splits, train_name, options))
+    columns = _columns(options, known, _split(splits, train_name, options), labels)
     carve_by = options.split or (known.split if known else "seeded")
     _check_modality(columns, carve_by, options)
     chosen = _choose(splits, train_name, options, known)
@@ -61,7 +63,7 @@ def load_task(options: TaskOptions) -> Task:
         notes.append(_carve_test(ready, columns.problem, carve_by, options))
     elif chosen.note:
         notes.append(chosen.note)
-    notes += _draw_notes(ready, columns.names, carve_by, options)
+    notes += _draw_notes(ready, columns.classes.names, carve_by, options)
     if options.max_test is not None:
         ready["test"] = at_most(ready["test"], options.max_test, options.split_seed)
     task = Task(
@@ -70,11 +72,11 @@ def load_task(options: TaskOptions) -> Task:
         test=ready["test"],
         validation=ready.get("validation"),
         problem_type=columns.problem,
-        labels=columns.names,
+        labels=columns.classes.names,
         metrics=list(options.metrics or (known.metrics if known else PROBLEMS[columns.problem].metrics)),
         test_split=chosen.test_name or "carved from train",
         columns=columns.inputs,
-        average=known.average if known else ("binary" if len(columns.names) == 2 else "macro"),
+        average=known.average if known else ("binary" if len(columns.classes.names) == 2 else "macro"),
         carve_by=carve_by,
         notes=notes,
     )
@@ -82,7 +84,9 @@ def load_task(options: TaskOptions) -> Task:
     return task
 
 
-def _columns(options: TaskOptions, known: KnownTask | None, train: Any) -> Columns:
+def _columns(
+    options: TaskOptions, known: KnownTask | None, train: Any, expected: Sequence[str] | None = None
+) -> Columns:
     """The problem type, the columns of examples and labels, and the names of the classes."""
     modality, inputs = input_columns(options, train)
     problem = problem_of(options)
@@ -94,8 +98,8 @@ def _columns(options: TaskOptions, known: KnownTask | None, train: Any) -> Colum
             "task.train_size."
         )
     labels = label_columns(options, known, train)
-    names = label_names(options, known, problem, labels, train)
-    return Columns(modality, inputs, labels, names, problem, known)
+    classes = label_classes(options, known, problem, labels, train, expected)
+    return Columns(modality, inputs, labels, classes, problem, known, lists_of(labels, train))
 
 
 @dataclass(frozen=True)

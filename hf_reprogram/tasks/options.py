@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, unknown
+from ..label_names import label_list
 from ..modalities import every_modality
 from ..options import check_whole
 from .metrics import METRICS
@@ -25,8 +26,9 @@ class TaskSection:
         label: the label column. A multi-label task has several columns of 0 and 1, with empty fields where a label is
             missing. For "token_classification" the column holds one label character per text character, and for
             "infilling" one mark per text character.
-        labels: label names in the order of their values, or in any order if the column holds names. By default the names
-            that the data declares, or else the values that occur.
+        labels: label names. Each name is a value of the column, and the order of the names is free. If the values are
+            numbers, the names may be others: one name per value, in the order of the numbers. `{value: name}` gives any
+            values other names. By default the names that the data declares, or else the values that occur.
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`. By default that of `CATALOG`; for other tasks it is
             multi-label if `label` names several columns, a regression if `regression` is set, and single-label
             classification otherwise.
@@ -52,7 +54,7 @@ class TaskSection:
     name: str | None = None
     revision: str | None = None
     label: str | list[str] | None = None
-    labels: list[str | float] | None = None
+    labels: list[str | float] | dict[Any, Any] | None = None
     problem: str | None = None
     regression: bool | None = None
     scored: str | None = None
@@ -95,14 +97,25 @@ class TaskSection:
                 check_whole(**{f"task.{key}": value})
         if not 0 < self.validation_share < 1:
             raise InputError(f"task.validation_share is {self.validation_share}: give a share between 0 and 1.")
-        for name in self.labels or ():
+        if self.labels is not None:
+            self.labels = self._checked_labels()
+        for name in self.metrics or ():
+            if name not in METRICS:
+                raise unknown("metric", name, METRICS)
+
+    def _checked_labels(self) -> Any:
+        """The label names: a mapping or a list of names as it is, another form as a list."""
+        given: Any = self.labels
+        if isinstance(given, int):
+            raise InputError(f"task.labels is {given!r}: give the names of the labels.")
+        names = given.values() if isinstance(given, dict) else given
+        for name in names if isinstance(given, dict | list | tuple) else ():
             if isinstance(name, bool):
                 raise InputError(
                     f"task.labels holds {name!r}, as YAML reads yes and no as booleans: put the name in quotes."
                 )
-        for name in self.metrics or ():
-            if name not in METRICS:
-                raise unknown("metric", name, METRICS)
+        listed = label_list(list(names) if isinstance(given, dict) else given, "task.labels")
+        return given if isinstance(given, dict | list) else listed
 
 
 if TYPE_CHECKING:

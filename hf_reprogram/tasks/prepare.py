@@ -20,6 +20,7 @@ from ..errors import InputError, unknown
 from ..modalities.base import Modality
 from .catalog import KnownTask
 from .inputs import prepare_inputs
+from .labels import Classes
 from .problems import IGNORE, PROBLEMS
 
 if TYPE_CHECKING:
@@ -34,18 +35,20 @@ class Columns:
         modality: the modality of the examples.
         inputs: the columns that hold the examples.
         labels: the columns that hold the labels.
-        names: class names by class index, or one name per label of a multi-label problem; empty for regression and
-            infilling.
+        classes: the classes, or the labels of a multi-label problem; none for regression and infilling.
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
         known: the catalog's entry; None if the catalog does not have the task.
+        lists: "names" if the label column holds lists with the names of an example's labels, "marks" if it holds lists with 0
+            or 1 for each label; empty for other columns.
     """
 
     modality: Modality
     inputs: list[str]
     labels: list[str]
-    names: list[str]
+    classes: Classes
     problem: str
     known: KnownTask | None = None
+    lists: str = ""
 
 
 def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> Any:
@@ -60,7 +63,7 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
     Raises:
         InputError: a column is missing, or an example or a label cannot be used; the message names the row.
     """
-    modality, names, problem, known = columns.modality, columns.names, columns.problem, columns.known
+    modality, classes, problem, known = columns.modality, columns.classes, columns.problem, columns.known
     if known is not None and known.prepare is not None and not getattr(options, modality.column):
         data = data.map(known.prepare)
     scored = (options.scored or (known.scored if known else None)) if problem == "token_classification" else None
@@ -68,23 +71,31 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
     ready = prepare_inputs(data, modality, columns.inputs, split, options)
-    values = [_named(data, column, names) for column in columns.labels] + ([data[scored]] if scored else [])
+    values = [_raw(data, column) for column in columns.labels] + ([data[scored]] if scored else [])
     rows = zip(*values, strict=True)
     if PROBLEMS[problem].per_token:
         marks = (options.marks or (known.marks if known else "1")) if problem == "infilling" else None
-        return _with_labels(ready, list(_letters(rows, list(ready[modality.column]), names, marks, split)), problem)
-    return _with_labels(ready, [_label(values, names, problem, row, split) for row, values in enumerate(rows)], problem)
+        return _with_labels(ready, list(_letters(rows, list(ready[modality.column]), classes, marks, split)), problem)
+    label = {"multi_label_classification": _several, "regression": _number}.get(problem, _class)
+    made = [label(values, columns, row, split) for row, values in enumerate(rows)]
+    return _with_labels(ready, made, problem)
 
 
-def _named(data: Any, column: str, names: list[str]) -> Any:
-    """A label column with class indices replaced by names if the data declares names, as class "1" may have index 0."""
+def _raw(data: Any, column: str) -> Any:
+    """A label column with class indices replaced by names if the data declares names."""
     from datasets import ClassLabel
 
     kind = data.features[column]
-    if not isinstance(kind, ClassLabel):
-        return data[column]
-    by_index = kind.names if {*kind.names} == {*names} else names
-    return [by_index[index] if index is not None and 0 <= index < len(by_index) else index for index in data[column]]
+    if isinstance(kind, ClassLabel):
+        return [_called(kind.names, place) for place in data[column]]
+    if isinstance(getattr(kind, "feature", None), ClassLabel):
+        names = kind.feature.names
+        return [None if row is None else [_called(names, place) for place in row] for row in data[column]]
+    return data[column]
+
+
+def _called(names: list[str], place: Any) -> Any:
+    return names[place] if place is not None and 0 <= place < len(names) else place
 
 
 def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
@@ -95,14 +106,7 @@ def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
     return ready.add_column("label", labels, feature=List(kind) if several else kind)
 
 
-def _label(values: tuple[Any, ...], names: list[str], problem: str, row: int, split: str) -> Any:
-    """The label of one example, from its values in the label columns."""
-    if problem == "multi_label_classification":
-        return [_present(value, row, split) for value in values]
-    return _number(values[0], row, split) if problem == "regression" else _class(values[0], names, row, split)
-
-
-def _letters(rows: Any, texts: list[str], names: list[str], marks: str | None, split: str) -> Iterator[list[int]]:
+def _letters(rows: Any, texts: list[str], classes: Classes, marks: str | None, split: str) -> Iterator[list[int]]:
     """For each text a list with one label per letter: a class index or, with `marks`, whether the letter is hidden."""
     for row, (line, *rest) in enumerate(rows):
         letters = str(line)
@@ -117,15 +121,16 @@ def _letters(rows: Any, texts: list[str], names: list[str], marks: str | None, s
             yield [int(letter in marks) for letter in letters]
         else:
             yield [
-                IGNORE if mark == "0" else _class(letter, names, row, split)
+                IGNORE if mark == "0" else _place(letter, classes, row, split)
                 for letter, mark in zip(letters, seen, strict=True)
             ]
 
 
-def _number(value: Any, row: int, split: str) -> float:
+def _number(values: tuple[Any, ...], columns: Columns, row: int, split: str) -> float:
+    (value,) = values
     try:
         finite = value is not None and np.isfinite(float(value))
-    except ValueError:
+    except (TypeError, ValueError):
         finite = False
     if not finite:
         raise InputError(
@@ -134,13 +139,38 @@ def _number(value: Any, row: int, split: str) -> float:
     return float(value)
 
 
+def _several(values: tuple[Any, ...], columns: Columns, row: int, split: str) -> list[float]:
+    """0, 1 or NaN for each label: of a value per label column, or of one list."""
+    classes, held = columns.classes, values[0]
+    size = len(classes.names)
+    if len(columns.labels) > 1 or not columns.lists:
+        pairs = [*zip(columns.labels, values, strict=True)]
+    elif held is None:
+        return [float("nan")] * size
+    elif columns.lists == "names":
+        marks = [0.0] * size
+        for name in held:
+            marks[_place(name, classes, row, split)] = 1.0
+        return marks
+    elif len(held) != size:
+        raise InputError(
+            f"Row {row} of the {split} split has a list of {len(held)} labels, and there are {size}: give 0 or 1 for each."
+        )
+    else:
+        pairs = [(str(place), value) for place, value in enumerate(held)]
+    marks = [float("nan")] * size
+    for key, value in pairs:
+        marks[classes.places[key]] = _present(value, row, split)
+    return marks
+
+
 def _present(value: Any, row: int, split: str) -> float:
     """0, 1, or NaN for a missing label."""
     if value is None or value == "" or value != value:
         return float("nan")
     try:
         number = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         number = -1.0
     if number not in (0.0, 1.0):
         raise InputError(
@@ -149,14 +179,15 @@ def _present(value: Any, row: int, split: str) -> float:
     return number
 
 
-def _class(value: Any, names: list[str], row: int, split: str) -> int:
-    number = isinstance(value, bool | int | float) and np.isfinite(value) and value == int(value)
-    name = str(int(value)) if number else value
-    if isinstance(name, str) and name in names:  # names come before indices: values 1 and 2 may be named "1" and "2"
-        return names.index(name)
-    if number and 0 <= value < len(names):
-        return int(value)
-    raise InputError(
-        f"Row {row} of the {split} split has the label {value!r}, which is none of the {len(names)} names "
-        f"{', '.join(names[:8])}: correct task.labels, or name another split if the labels of this one are hidden."
-    )
+def _class(values: tuple[Any, ...], columns: Columns, row: int, split: str) -> int:
+    return _place(values[0], columns.classes, row, split)
+
+
+def _place(value: Any, classes: Classes, row: int, split: str) -> int:
+    place, names = classes.place(value), classes.names
+    if place is None:
+        raise InputError(
+            f"Row {row} of the {split} split has the label {value!r}, which is none of the {len(names)} names "
+            f"{', '.join(names[:8])}: correct task.labels, or name another split if the labels of this one are hidden."
+        )
+    return place

@@ -25,7 +25,7 @@ from ..ood.report import LogitScore, score_of
 from ..options import check_whole, from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
 from .inputs import prepare_inputs
-from .labels import known_task
+from .labels import known_task, number_of
 from .options import TaskOptions
 from .read import VALIDATION_NAMES, read_splits
 from .splits import at_most
@@ -277,7 +277,7 @@ def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> li
         raise unknown(f"label column of {section.dataset!r}", column, data.column_names)
     kind = data.features[column]
     declared = kind.names if isinstance(kind, ClassLabel) else known.labels if known else ()
-    names = [str(name) for name in section.labels or declared]
+    names = _names(section.labels or [], list(declared), where)
     indices = []
     for row, value in enumerate(data[column]):
         name = _name(value, names, labels, isinstance(kind, ClassLabel))
@@ -291,6 +291,24 @@ def _labels(section: SetOptions, data: Any, labels: list[str], where: str) -> li
     return indices
 
 
+def _names(given: list[Any], declared: list[str], where: str) -> list[str]:
+    """The label names of a set by index: those that the recipe gives, or that the data declares.
+
+    Raises:
+        InputError: the recipe gives a declared name another index.
+    """
+    names = [str(name) for name in given]
+    if not names or {*names} == {*declared}:
+        return declared or names
+    for index, name in enumerate(names):
+        if name in declared and declared[index : index + 1] != [name]:
+            raise InputError(
+                f"{where}.labels has {name!r} at place {index}, and the data declares it at place {declared.index(name)}: give "
+                f"the names in the order of the data, which is {', '.join(declared[:12])}."
+            )
+    return names
+
+
 def _name(value: Any, names: list[str], labels: list[str], is_index: bool) -> Any:
     """The class name of a raw label. A number is an index into the names of its set or, if it has none, of the task.
 
@@ -300,6 +318,8 @@ def _name(value: Any, names: list[str], labels: list[str], is_index: bool) -> An
         labels: the label names of the task.
         is_index: whether numbers are always indices, as those of declared classes are.
     """
+    if isinstance(value, str) and value not in labels and (number := number_of(value)) is not None:
+        value = number  # a csv file holds texts
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         return value
     known = names or labels

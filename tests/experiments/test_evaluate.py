@@ -12,9 +12,12 @@ import yaml
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.experiments.evaluate import evaluate_adapter, load_adapter, predict_lines
+from hf_reprogram.tasks.load import load_task
+from hf_reprogram.tasks.options import TaskOptions
 from hf_reprogram.tasks.task import Task
 from hf_reprogram.training.predict import predict_logits
 from tests.support import runs, tiny, words
+from tests.support.tables import write
 
 
 def evaluate(adapter, split="test", recipe=None, overrides=(), source=None):
@@ -48,9 +51,24 @@ def test_another_task_and_overrides(finished, tmp_path):
     assert evaluate(finished.folder, overrides=["task.max_test=7"])["examples"] == 7
 
 
-def test_labels_in_another_order_are_refused_with_both(finished):
-    with pytest.raises(InputError, match="labels are bad, good, and those of the task are good, bad"):
-        evaluate(finished.folder, overrides=["task.labels=[good, bad]"])
+def test_labels_are_matched_with_the_adapters_by_name(finished, tmp_path):
+    whole = evaluate(finished.folder)
+    assert evaluate(finished.folder, overrides=["task.labels=[good, bad]"]) == whole
+    swapped = evaluate(finished.folder, overrides=["task.labels={good: bad, bad: good}"])
+    assert swapped["accuracy"] == pytest.approx(1 - whole["accuracy"])
+    with pytest.raises(InputError, match="task.labels gives good, poor, and the column 'kind' holds bad, good"):
+        evaluate(finished.folder, overrides=["task.labels=[good, poor]"])
+    with pytest.raises(InputError, match="has the labels poor, and the adapter's labels are bad, good"):
+        evaluate(finished.folder, overrides=["task.labels={good: good, bad: poor}"])
+
+
+def test_data_that_lack_a_class_are_scored_with_the_adapters_labels(finished, tmp_path):
+    texts = [text for text, label in zip(*words.texts(80, 8), strict=True) if label]
+    path = write(tmp_path / "good.csv", {"sentence": texts, "kind": ["good"] * len(texts)})
+    task = load_task(TaskOptions(str(path), text="sentence", label="kind"), ["bad", "good"])
+    said = [row["label"] for row in predict_lines(str(finished.folder), task.test["text"][:], None, True)]
+    found = evaluate(finished.folder, overrides=[f"task.dataset={path}"])
+    assert found["accuracy"] == said.count("good") / len(said)
 
 
 def test_an_unknown_split_is_refused(finished):

@@ -18,7 +18,7 @@ from tests.support import tiny, words
         ([], "needs at least 2 labels, not 0"),
         (None, "needs at least 2 labels, not 0"),
         (1, "needs at least 2 labels, not 1"),
-        (["yes", "no", "yes"], "'yes' occurs twice"),
+        (["yes", "no", "yes"], "holds the name 'yes' twice"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(labels, sentence, source_folder):

@@ -270,7 +270,9 @@ def test_several_labels_may_be_named_otherwise_but_each_needs_one(tmp_path):
     path = str(write(tmp_path / "data.csv", data))
     task = load_task(TaskOptions(dataset=path, text="text", label=["x1", "x2"], labels=["toxic", "binds"]))
     assert task.labels == ["toxic", "binds"]
-    with pytest.raises(InputError, match="3 names, but there are 2 label columns: give one name per column"):
+    swapped = load_task(TaskOptions(dataset=path, text="text", label=["x1", "x2"], labels=["x2", "x1"]))
+    assert (swapped.labels, swapped.train[0]["label"]) == (["x2", "x1"], [*reversed(task.train[0]["label"])])
+    with pytest.raises(InputError, match=r"task\.labels gives a, b, c, and the label columns are x1, x2"):
         load_task(TaskOptions(dataset=path, text="text", label=["x1", "x2"], labels=["a", "b", "c"]))
 
 

@@ -41,17 +41,18 @@ def test_fewer_than_two_classes(label, parquet):
 
 
 def test_one_given_label_name(parquet):
-    assert "fewer than 2 classes (yes)" in refused(dataset=parquet(TWENTY), text="text", labels=["yes"])
+    sentence = refused(dataset=parquet(TWENTY), text="text", labels=["yes"])
+    assert "task.labels gives yes, and the column 'label' holds 0, 1" in sentence
 
 
 def test_a_label_outside_the_names(parquet):
     sentence = refused(dataset=parquet([0, 1, 2] * 7), text="text", labels=["no", "yes"])
-    assert "Row 2 of the train split has the label 2, which is none of the 2 names no, yes" in sentence
+    assert "task.labels gives no, yes, and the column 'label' holds 0, 1, 2: give each of these one name" in sentence
 
 
 def test_a_label_name_outside_the_names(parquet):
     sentence = refused(dataset=parquet(["no", "yes", "maybe"] * 7), text="text", labels=["no", "yes"])
-    assert "Row 2 of the train split has the label 'maybe', which is none of the 2 names no, yes" in sentence
+    assert "task.labels gives no, yes, and the column 'label' holds maybe, no, yes" in sentence
 
 
 def test_hidden_labels(tmp_path):

@@ -11,6 +11,7 @@ from datasets import Dataset
 from hf_reprogram import InputError
 from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.tasks.catalog import KnownTask
+from hf_reprogram.tasks.labels import Classes
 from hf_reprogram.tasks.options import TaskOptions
 from hf_reprogram.tasks.prepare import Columns, prepare
 from hf_reprogram.tasks.problems import IGNORE
@@ -21,7 +22,9 @@ PER_TOKEN = ["token_classification", "infilling"]
 def prepared(problem, data, names=(), columns=("label",), known=None, text=("text",), **options):
     """The train split of these columns, prepared for a problem."""
     asked = TaskOptions(dataset="mine", **options)
-    held = Columns(TEXT, list(text), list(columns), list(names), problem, known)
+    values = columns if problem == "multi_label_classification" else names
+    classes = Classes(list(values), {value: place for place, value in enumerate(values)})
+    held = Columns(TEXT, list(text), list(columns), classes, problem, known)
     return prepare(Dataset.from_dict(data), held, asked, "train")
 
 
@@ -33,8 +36,8 @@ def refused(*arguments, **options) -> str:
 
 
 def test_only_text_pair_and_label_are_kept():
-    data = {"one": ["a", None], "other": [1, 2], "label": [0, 1], "more": [3, 4]}
-    ready = prepared("single_label_classification", data, ["no", "yes"], text=["one", "other"])
+    data = {"one": ["a", None], "other": ["1", "2"], "label": [0, 1], "more": [3, 4]}
+    ready = prepared("single_label_classification", data, ["0", "1"], text=["one", "other"])
     assert ready.column_names == ["text", "text_pair", "label"]
     assert ready[:] == {"text": ["a", ""], "text_pair": ["1", "2"], "label": [0, 1]}
 
@@ -53,16 +56,15 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest(column, nearest)
 @pytest.mark.parametrize(
     ("names", "labels", "expected"),
     [
-        (["no", "yes"], [0, 1, True, 0.0], [0, 1, 1, 0]),
         (["no", "yes"], ["yes", "no"], [1, 0]),
-        (["1", "2"], [2, 1.0], [1, 0]),  # a name comes before a position
-        (["0", "1"], [True, False], [1, 0]),
+        (["1", "2"], [2, 1], [1, 0]),
+        (["1", "2"], [2.0, 1.0], [1, 0]),
+        (["1", "2"], ["2.0", "01"], [1, 0]),  # as another file of the data may write them
+        (["false", "true"], [True, False], [1, 0]),
     ],
 )
-def test_a_class_is_given_by_name_or_position(names, labels, expected):
-    data = {"text": ["a"] * len(labels), "label": [*labels]}
-    if len({type(label) for label in labels}) > 1:
-        data["label"] = [float(label) for label in labels]
+def test_a_class_is_found_by_the_value_of_its_label(names, labels, expected):
+    data = {"text": ["a"] * len(labels), "label": labels}
     ready = prepared("single_label_classification", data, names)
     assert ready["label"][:] == expected
     assert ready.features["label"].dtype == "int64"
@@ -70,9 +72,9 @@ def test_a_class_is_given_by_name_or_position(names, labels, expected):
 
 @pytest.mark.parametrize("label", [2, -1, 0.5, math.nan, math.inf, None])
 def test_a_class_outside_the_names_is_refused_with_its_row(label):
-    sentence = refused("single_label_classification", {"text": ["a", "b"], "label": [0.0, label]}, ["no", "yes"])
+    sentence = refused("single_label_classification", {"text": ["a", "b"], "label": [0.0, label]}, ["0", "1"])
     assert "Row 1 of the train split has the label" in sentence
-    assert "which is none of the 2 names no, yes" in sentence
+    assert "which is none of the 2 names 0, 1" in sentence
 
 
 def test_a_number_is_kept_in_float32():

@@ -148,8 +148,14 @@ def test_it_is_for_images_with_one_class_each(modality, problem, what):
         ([2, 0, 2], ClassLabel(names=["above", "beside", "below"]), {}),  # nothing has the third
         ([7, 5, 7], Value("int64"), {"labels": ["?", "?", "?", "?", "?", "above", "?", "below"]}),
         ([0, 1, 0], ClassLabel(names=["low", "high"]), {"labels": ["below", "above"]}),
+        (
+            [1, 0, 1],
+            ClassLabel(names=["above", "below"]),
+            {"labels": ["below", "above"]},
+        ),  # the same names are no new ones
+        (["1", "0", "1"], Value("string"), {}),  # as a csv file has them
     ],
-    ids=["places", "floats", "names", "declared", "a subset of the classes", "given", "renamed"],
+    ids=["places", "floats", "names", "declared", "a subset of the classes", "given", "renamed", "reordered", "texts"],
 )
 def test_labels_of_a_covariate_set_become_the_tasks(values, kind, more, a_set, task):
     section = {**a_set(count=3, kinds={"label": kind}, label=values), **more}
@@ -188,6 +194,12 @@ def test_labels_that_are_numbers_are_names_before_they_are_places(a_set, tmp_pat
         (["above", "Below"], Value("string"), {}, "the label 'Below'"),
         ([0, 1], ClassLabel(names=["above", "beside"]), {}, r"the label 1 \(beside\).*ood\.covariate\.other\.drop"),
         ([0, 1], Value("int64"), {"labels": ["above"]}, "the label 1"),
+        (
+            [0, 1],
+            ClassLabel(names=["above", "below", "beside"]),
+            {"labels": ["below", "above"]},
+            "has 'below' at place 0, and the data declares it at place 1",
+        ),
         ([0, 1], Value("int64"), {"label": "lable"}, "'lable': did you mean 'label'"),
     ],
 )
