@@ -26,7 +26,6 @@ HEAD = '''"""The types of the options of `reprogram`, by method, for editors and
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypedDict, Unpack, overload
 
 from torch import nn
