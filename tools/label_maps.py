@@ -17,7 +17,8 @@ from hf_reprogram.baselines.linear_probe import extract
 from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.files import write_json
-from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
+from hf_reprogram.mappings.label_map import LabelMap
+from hf_reprogram.mappings.label_map_options import LabelMapOptions
 from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import markdown, plus_minus, summarize
 from hf_reprogram.tasks.load import load_task

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..mappings.label_map import LabelMap, LabelMapOptions
+from ..mappings.label_map import LabelMap
+from ..mappings.label_map_options import LabelMapOptions
 from ..options import check_whole_list
 from ..sources.families import native_inputs
 from ..training.encode import encode, labels_of

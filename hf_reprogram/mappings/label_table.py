@@ -46,7 +46,7 @@ def describe_map(weights: Callable[[], Tensor], how: str, probe: Probe) -> dict[
 
     Args:
         weights: a function that returns the weights (classes, source labels), or raises `InputError` before the map is fitted.
-        how: the name of the label mapping (`hf_reprogram.mappings.label_map.SetOptions`).
+        how: the name of the label mapping (`hf_reprogram.mappings.label_map_options.SetOptions`).
         probe: has the names of the source labels and of the classes.
 
     Returns:

@@ -23,7 +23,8 @@ from ..errors import unknown
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from .base import OutputMapping
-from .label_map import SETS, LabelMap, LabelMapOptions, SetOptions
+from .label_map import LabelMap
+from .label_map_options import SETS, LabelMapOptions, SetOptions
 from .label_table import describe_map, map_lines, table
 
 HOW = tuple(how for how in SETS if how != "iterative")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..mappings.label_map import AGGREGATES, SETS, WEIGHTS
+from ..mappings.label_map_options import AGGREGATES, SETS, WEIGHTS
 from ..mappings.rvp import HOW
 from ..modalities.pixels import image_processor, to_rgb
 from ..sources.base import Source

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..mappings.assignment import labels_per_class
-from ..mappings.label_map import WEIGHTS
+from ..mappings.label_map_options import WEIGHTS
 from ..modalities.pixels import read_base
 from ..options import check_whole
 from ..sources.base import Source

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_reprogram import InputError
-from hf_reprogram.mappings.label_map import AGGREGATES, LabelMapOptions, assign
+from hf_reprogram.mappings.label_map import assign
+from hf_reprogram.mappings.label_map_options import AGGREGATES, LabelMapOptions
 from hf_reprogram.mappings.label_table import table
 from tests.support.label_maps import fitted, found_by, made
 

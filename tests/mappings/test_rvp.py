@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_reprogram import InputError
-from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
+from hf_reprogram.mappings.label_map import LabelMap
+from hf_reprogram.mappings.label_map_options import LabelMapOptions
 from hf_reprogram.mappings.rvp import ReweightedMap, ReweightedMapOptions
 from hf_reprogram.sources.base import SourceSpec
 from tests.support.label_maps import answers

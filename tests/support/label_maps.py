@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
+from hf_reprogram.mappings.label_map import LabelMap
+from hf_reprogram.mappings.label_map_options import LabelMapOptions
 
 FITTED = ("frequency", "optimal", "iterative", "blm", "blm_plus")
 
