@@ -63,6 +63,7 @@ def test_two_processes_give_what_one_gives_at_the_same_global_batch(source_folde
 R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -100,6 +101,7 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
     assert two["validation"] == one["validation"]
 
 
+@pytest.mark.slow
 def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
     values = {
         "source": str(tiny_vision.save_source(tmp_path / "vit", "vit")),
