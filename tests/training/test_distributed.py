@@ -68,7 +68,7 @@ R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
     "method",
     [
         pytest.param({**R2DL, "alternating": True}, id="alternating"),
-        pytest.param({**R2DL, "warmup_epochs": 1}, id="warm-up", marks=pytest.mark.slow),
+        pytest.param({**R2DL, "warmup_epochs": 1}, id="warm-up"),
     ],
 )
 def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp_path):
