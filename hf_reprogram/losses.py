@@ -3,10 +3,10 @@
 Each loss is a per-example loss, averaged over the batch. Gradient accumulation over batches of equal size therefore gives the
 gradient of one large batch:
 
-    one class per example      cross-entropy
-    one number per example     squared error
-    several labels             binary cross-entropy, averaged over all labels; the term of a missing label (NaN) is zero
-    one class per token        cross-entropy, averaged over the scored tokens, whose label is not `IGNORE`
+    one class per sequence     cross-entropy; a missing label (`IGNORE`) counts as zero
+    one number per sequence    squared error; a missing number (NaN) counts as zero
+    several labels             binary cross-entropy, averaged over all labels; a missing label (NaN) counts as zero
+    one class per token        cross-entropy, averaged over the sequence's scored tokens (`IGNORE` is not scored)
 
 A batch without any label has the loss 0 and a gradient of zeros.
 """
@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import InputError
+
 IGNORE = -100
 
 
 def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
-    """The mean loss of a batch; the module's docstring lists the losses.
+    """The mean loss of logits (batch, labels) or (batch, tokens, labels) against labels; see the module's docstring.
 
     Args:
-        logits: (batch, labels), or (batch, tokens, labels) with one class per token.
-        labels: class indices or numbers (batch,); 0, 1 or NaN (batch, labels); or class indices (batch, tokens).
-        problem_type: as in a transformers config. It does not matter with one class per token.
+        logits: of the target's labels.
+        labels: (batch,) class indices or numbers, (batch, labels) 0, 1 or NaN, or (batch, tokens) class indices.
+        problem_type: as in a transformers config.
 
     >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     >>> round(float(target_loss(logits, torch.tensor([0, 1]), "single_label_classification")), 4)
@@ -38,9 +40,44 @@ def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Ten
         entropy = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="none").sum(1)
         return (entropy / scored).mean()
     if problem_type == "regression":
-        return F.mse_loss(logits.reshape(-1), labels.to(logits.dtype).reshape(-1))
+        target = labels.to(logits.dtype).reshape(-1)
+        known = ~target.isnan()
+        return F.mse_loss(torch.where(known, logits.reshape(-1), 0.0), torch.where(known, target, 0.0))
     if problem_type == "multi_label_classification":
         known = ~torch.isnan(labels)
         target = torch.where(known, labels, torch.zeros_like(labels)).to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, target, known.to(logits.dtype))
-    return F.cross_entropy(logits, labels.long().reshape(-1))
+    classes = labels.long().reshape(-1)
+    return F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum") / len(classes)
+
+
+def check_labels(labels: Tensor, num_labels: int, problem_type: str | None) -> None:
+    """Raise `InputError` unless the labels of a batch are what `target_loss` takes.
+
+    Args:
+        labels: of a batch, as for `target_loss`.
+        num_labels: the number of outputs.
+        problem_type: as in a transformers config.
+
+    >>> check_labels(torch.tensor([0, 1, -100]), 2, "single_label_classification")
+    >>> check_labels(torch.tensor([0.7, 1.0]), 2, "single_label_classification")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The label 0.7 is no class: give a whole number from 0 to 1, or -100 for a missing label.
+    """
+    if problem_type == "regression":
+        if labels.isinf().any():
+            raise InputError("A target number is infinite: give finite numbers, or NaN for a missing one.")
+        return
+    if problem_type == "multi_label_classification":
+        if not labels.is_floating_point():
+            raise InputError(f"The labels are {labels.dtype}: give 0.0, 1.0 or NaN for each label, in floating point.")
+        wrong = labels[~((labels == 0) | (labels == 1) | labels.isnan())]
+        if len(wrong):
+            raise InputError(f"The label {wrong[0].item():g} is neither 0 nor 1: give 0, 1, or NaN for a missing label.")
+        return
+    wrong = labels[~((labels == IGNORE) | ((labels >= 0) & (labels < num_labels) & (labels == labels.floor())))]
+    if len(wrong):
+        raise InputError(
+            f"The label {wrong[0].item():g} is no class: give a whole number from 0 to {num_labels - 1}, or {IGNORE} for a "
+            "missing label."
+        )
