@@ -1,7 +1,7 @@
-"""Registers reprogrammed models with `AutoConfig`, the `AutoModelFor...` classes and `pipeline`.
+"""Registers reprogrammed models with `AutoConfig`, the `AutoModelFor...` classes, `pipeline` and `Trainer`.
 
 Registration imports the auto classes of transformers and torch, which takes seconds, and `import hf_reprogram` must be fast. So
-registration waits until one of the two modules with the auto classes is imported: a finder at the head of `sys.meta_path` lets
+registration waits until a module with the auto classes or the Trainer is imported: a finder at the head of `sys.meta_path` lets
 the import run as usual and registers after it.
 """
 
@@ -36,9 +36,20 @@ def _register_model() -> None:
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 
 
+def _register_schedule() -> None:
+    from transformers import trainer
+
+    from .schedule import Schedule
+
+    callbacks: list[Any] = trainer.DEFAULT_CALLBACKS  # of every Trainer
+    if Schedule not in callbacks:
+        callbacks.append(Schedule)
+
+
 _AFTER = {
     "transformers.models.auto.configuration_auto": _register_config,
     "transformers.models.auto.modeling_auto": _register_model,
+    "transformers.trainer": _register_schedule,
 }
 
 

@@ -69,11 +69,11 @@ def check_labels(labels: Tensor, num_labels: int, problem_type: str | None) -> N
             raise InputError("A target number is infinite: give finite numbers, or NaN for a missing one.")
         return
     if problem_type == "multi_label_classification":
-        if not labels.is_floating_point():
-            raise InputError(f"The labels are {labels.dtype}: give 0.0, 1.0 or NaN for each label, in floating point.")
-        wrong = labels[~((labels == 0) | (labels == 1) | labels.isnan())]
+        wrong = labels[~(((labels >= 0) & (labels <= 1)) | labels.isnan())]
         if len(wrong):
-            raise InputError(f"The label {wrong[0].item():g} is neither 0 nor 1: give 0, 1, or NaN for a missing label.")
+            raise InputError(
+                f"The label {wrong[0].item():g} is neither 0 nor 1: give 0, 1, or NaN for a missing label."
+            )
         return
     wrong = labels[~((labels == IGNORE) | ((labels >= 0) & (labels < num_labels) & (labels == labels.floor())))]
     if len(wrong):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
+from .first_batch import FirstBatch
 from .hub_arguments import access_arguments, hub_arguments
+from .losses import check_labels
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
+from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
 from .options import from_dict
 from .registry import Registry
@@ -69,6 +73,8 @@ class ReprogrammedModel(PreTrainedModel):
         self.mapping = _build(MAPPINGS, config.mapping, "mapping")
         self.transform.check(source.spec)
         self.mapping.check(source.spec)
+        if config.problem_type == "regression":
+            self.mapping.target = TargetScale()
         self.source = source
         self.main_input_name = self.transform.takes
         device = source.device
@@ -78,6 +84,8 @@ class ReprogrammedModel(PreTrainedModel):
         self._place = ""  # the prefix of this module's entries while a state is loaded
         self.register_load_state_dict_pre_hook(_remember_place)
         self.register_load_state_dict_post_hook(_forgive_missing_source)
+        self._first = FirstBatch()
+        self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
     def forward(
         self,
@@ -90,7 +98,10 @@ class ReprogrammedModel(PreTrainedModel):
         table_values: Tensor | None = None,
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> SequenceClassifierOutput:
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """Logits (batch, labels), or (batch, tokens, labels) with one label per token, and the loss if `labels` are given.
 
         The arguments are the columns that the adapter's processor makes. The transform needs the one that it `takes`, and
@@ -105,10 +116,23 @@ class ReprogrammedModel(PreTrainedModel):
             table_values: rows of a table (batch, columns).
             image_features: an image's zero-shot features (batch, width), if they were computed before.
             labels: (batch,), (batch, labels) or (batch, tokens).
+            output_hidden_states, output_attentions: refused if true, since the source computes only what the mapping reads.
+            return_dict: False for the tuple (loss, logits), or (logits,) without labels.
+
+        Returns:
+            The logits, and the loss. The logits of a regression are in the target's own units, and its loss is that of the
+            standardized target (`hf_reprogram.mappings.target_scale`).
 
         Raises:
-            InputError: the argument that the transform takes is missing.
+            InputError: the argument that the transform takes is missing, an input cannot come from the adapter's processor,
+                a label is no label of the problem, or options that change in the course of training have no schedule.
         """
+        if output_hidden_states or output_attentions:
+            asked = "output_hidden_states" if output_hidden_states else "output_attentions"
+            raise InputError(
+                f"{asked}=True is not supported, since a reprogrammed model computes only what its mapping reads: leave it "
+                "out, and call model.source.model for the states of the source."
+            )
         batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -126,10 +150,35 @@ class ReprogrammedModel(PreTrainedModel):
             )
         inputs = self.transform(batch, self.source)
         logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
-        loss = None if labels is None else self.mapping.loss(logits, labels, self.config.problem_type)
-        if loss is not None and self.training:
-            loss = loss + self.transform.penalty()
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        loss = None if labels is None else self._loss(logits, labels)
+        if (target := self.mapping.target) is not None:
+            logits = target.restored(logits)
+        output = SequenceClassifierOutput(loss=loss, logits=logits)
+        plain = return_dict is False or (return_dict is None and not self.config.return_dict)
+        return output.to_tuple() if plain else output
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch, with the transform's penalty in training."""
+        kind, target = self.config.problem_type, self.mapping.target
+        if self._first.due(self, labels):
+            check_labels(labels, logits.shape[-1], kind)
+        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._check_schedule()
+        loss = self.mapping.loss(logits, labels if target is None else target.standardized(labels), kind)
+        return loss + self.transform.penalty() if self.training else loss
+
+    def _check_schedule(self) -> None:
+        """Raise `InputError` if training without `hf_reprogram.schedule` would leave out what the options ask for."""
+        if self.in_schedule:
+            return
+        names = [*self.transform.scheduled(), *self.mapping.scheduled()]
+        if (target := self.mapping.target) is not None and not target.is_fitted():
+            names.append("the mean and deviation of the target")
+        if names:
+            raise InputError(
+                f"This training leaves out {', '.join(names)}: train with the Trainer of transformers, or call begin_epoch and "
+                "end_epoch of hf_reprogram.schedule around every epoch of a loop of your own."
+            )
 
     @property
     def label_names(self) -> list[str]:
@@ -144,6 +193,42 @@ class ReprogrammedModel(PreTrainedModel):
     def num_trainable(self) -> int:
         """The count of numbers in theta and omega."""
         return sum(parameter.numel() for parameter in self.trainable().values())
+
+    def print_trainable_parameters(self) -> None:
+        """Print the count of trained parameters, the count of all with the source's, and the share in percent."""
+        trained, every = self.num_trainable(), sum(parameter.numel() for parameter in self.parameters())
+        print(f"trainable params: {trained:,} || all params: {every:,} || trainable%: {100 * trained / every:.4f}")
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The frozen input embedding of the source.
+
+        Raises:
+            InputError: the source takes no tokens.
+        """
+        embedding: nn.Module = self.source.embedding
+        return embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Refuse a new embedding, since the source is frozen."""
+        raise InputError("The embedding of a frozen source cannot be exchanged or resized: reprogram another source.")
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse another number of tokens, since the source is frozen. Prompt slots need no new rows."""
+        self.set_input_embeddings(self.source)
+
+    def _repr_html_(self) -> str:
+        """A short table for notebooks."""
+        reference, names = self.config.source, self.label_names
+        rows = {
+            "method": (self.config.method or {}).get("name", ""),
+            "source": f"{reference.get('name') or self.source.spec.family} ({self.source.spec.kind}, frozen)",
+            "input transform": self.config.transform["type"],
+            "output mapping": self.config.mapping["type"],
+            "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
+            "trained numbers": f"{self.num_trainable():,}",
+        }
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<table>{cells}</table>"
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = None, every_n_layers: int = 1

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from hf_reprogram.losses import IGNORE, target_loss
+from hf_reprogram import InputError
+from hf_reprogram.losses import IGNORE, check_labels, target_loss
 
 KINDS = ["single_label_classification", "regression", "multi_label_classification", "token_classification"]
 
@@ -22,8 +23,10 @@ def example(kind: str, seed: int = 0, batch: int = 6):
     logits = torch.randn(shape, generator=random).requires_grad_()
     if kind == "single_label_classification":
         labels = torch.randint(3, (batch,), generator=random)
+        labels[torch.rand(batch, generator=random) < 0.2] = IGNORE
     elif kind == "regression":
         labels = torch.randn(batch, generator=random)
+        labels[torch.rand(batch, generator=random) < 0.2] = math.nan
     elif kind == "multi_label_classification":
         labels = torch.randint(2, shape, generator=random).float()
         labels[torch.rand(shape, generator=random) < 0.3] = math.nan
@@ -34,15 +37,18 @@ def example(kind: str, seed: int = 0, batch: int = 6):
 
 
 def test_a_class_a_sequence_is_cross_entropy():
+    """A missing label costs nothing but is counted."""
     logits, labels = example("single_label_classification")
-    torch.testing.assert_close(
-        target_loss(logits, labels, "single_label_classification"), F.cross_entropy(logits, labels)
-    )
+    known = labels != IGNORE
+    expected = F.cross_entropy(logits[known], labels[known]) * known.sum() / len(labels)
+    torch.testing.assert_close(target_loss(logits, labels, "single_label_classification"), expected)
+    whole = target_loss(logits, labels.clamp(min=0), "single_label_classification")
+    assert torch.equal(whole, F.cross_entropy(logits, labels.clamp(min=0)))
 
 
 def test_the_problem_type_of_a_config_that_has_none_is_a_class_a_sequence():
     logits, labels = example("single_label_classification")
-    torch.testing.assert_close(target_loss(logits, labels, None), F.cross_entropy(logits, labels))
+    assert torch.equal(target_loss(logits, labels, None), target_loss(logits, labels, "single_label_classification"))
 
 
 def test_a_number_is_the_squared_error_by_hand():
@@ -105,7 +111,13 @@ def test_two_equal_halves_give_the_loss_and_the_gradient_of_the_whole(kind, seed
 
 
 @pytest.mark.parametrize(
-    ("kind", "missing"), [("multi_label_classification", math.nan), ("token_classification", IGNORE)]
+    ("kind", "missing"),
+    [
+        ("single_label_classification", IGNORE),
+        ("regression", math.nan),
+        ("multi_label_classification", math.nan),
+        ("token_classification", IGNORE),
+    ],
 )
 def test_a_batch_without_a_label_has_no_loss_and_no_gradient(kind, missing):
     logits, labels = example(kind)
@@ -122,3 +134,33 @@ def test_the_loss_is_computed_in_float32(kind):
     found = target_loss(half, labels, kind)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, target_loss(half.float(), labels, kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "sentence"),
+    [
+        ("single_label_classification", [0.7, 1.0], r"The label 0\.7 is no class: give a whole number from 0 to 2"),
+        ("single_label_classification", [0, -1], "The label -1 is no class"),
+        ("single_label_classification", [0, 3], "The label 3 is no class"),
+        ("single_label_classification", [0.0, math.nan], "The label nan is no class"),
+        ("token_classification", [[0, 5], [1, -100]], "The label 5 is no class"),
+        ("multi_label_classification", [[0.0, 2.0, 1.0]], "The label 2 is neither 0 nor 1"),
+        ("regression", [math.inf], "A target number is infinite"),
+    ],
+)
+def test_labels_that_are_none_of_the_problem_are_refused(kind, labels, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check_labels(torch.tensor(labels), 3, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("single_label_classification", [0.0, 2.0, -100.0]),
+        ("multi_label_classification", [[0, 1, 1]]),
+        ("multi_label_classification", [[0.1, 0.9, math.nan]]),
+        ("regression", [[-3.0], [math.nan]]),
+    ],
+)
+def test_labels_of_the_problem_are_taken_in_every_dtype(kind, labels):
+    check_labels(torch.tensor(labels), 3, kind)

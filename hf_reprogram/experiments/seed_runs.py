@@ -17,7 +17,6 @@ from ..files import write_json
 from ..reports.results import one_class_advice, short_name
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
-from ..training.callbacks import Schedule
 from ..training.encode import encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import fit
@@ -102,7 +101,6 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
         arguments,
         folder=folder / "checkpoints",
         seed=seed,
-        callbacks=[Schedule()],
         resume=job.resume,
         quiet=quiet,
     )

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..losses import target_loss
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
+from .target_scale import TargetScale
 
 
 class OutputMapping(nn.Module):
@@ -22,6 +23,7 @@ class OutputMapping(nn.Module):
     Attributes:
         reads: the name of the source's output that the mapping needs (`hf_reprogram.sources.base`).
         row_per_class: whether row i of each parameter belongs to class i, so that another adapter can start from single rows.
+        target: the mean and deviation of a regression's target; None for other problems.
 
     >>> from .dense import Dense, DenseOptions
     >>> mapping = Dense(DenseOptions(num_labels=2, width=32))
@@ -36,6 +38,7 @@ class OutputMapping(nn.Module):
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
+        self.target: TargetScale | None = None
 
     @property
     def reads(self) -> str:
@@ -56,8 +59,12 @@ class OutputMapping(nn.Module):
                 "this adapter belongs to another source."
             )
 
+    def scheduled(self) -> list[str]:
+        """The options of this mapping that `begin_epoch` must carry out before the mapping can be trained."""
+        return []
+
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
-        """Prepare an epoch of training. `hf_reprogram.training.callbacks.Schedule` calls this before each one.
+        """Prepare an epoch of training. `hf_reprogram.schedule.Schedule` calls this before each one.
 
         Args:
             epoch: the number of epochs that are finished.

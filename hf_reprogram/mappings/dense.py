@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class DenseOptions:
         dropout: the share of the source's output that is dropped in training.
         unit: the scale of W.
         probabilities: whether the layer reads the soft-max of the source's logits.
-        standardize: whether the layer reads standardized values. `begin_epoch` (the callback `Schedule`) or `fit` sets the
+        standardize: whether the layer reads standardized values. `begin_epoch` (`hf_reprogram.schedule`) or `fit` sets the
             mean and the deviation.
     """
 
@@ -77,6 +78,7 @@ class Dense(OutputMapping):
         if options.standardize:
             self.register_buffer("mean", torch.zeros(options.width))
             self.register_buffer("deviation", torch.ones(options.width))
+        self._known_fitted = False  # avoids a wait for the GPU at every step
 
     def reset(self) -> None:
         """Start as a fresh linear layer; the start does not depend on the unit."""
@@ -86,8 +88,19 @@ class Dense(OutputMapping):
 
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
         """Fit the mean and the deviation before the first epoch, if the layer standardizes."""
-        if self.options.standardize and not self.mean.any():
+        if self.scheduled():
             self.fit(read(self.reads)[0])
+
+    def scheduled(self) -> list[str]:
+        """See `OutputMapping.scheduled`."""
+        if not self.options.standardize or self._known_fitted:
+            return []
+        self._known_fitted = bool(self.mean.any())
+        return [] if self._known_fitted else ["standardize"]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known_fitted = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def fit(self, outputs: Tensor) -> None:

@@ -103,6 +103,10 @@ class LabelMap(OutputMapping):
             self.fit(*read("features" if similar else "logits"), source)
             self.fitted.fill_(int(epoch))
 
+    def scheduled(self) -> list[str]:
+        """The label map, if it is fitted again in the course of training."""
+        return [f"how={self.options.how!r}"] if self.options.is_fitted and self.options.period is not None else []
+
     def fit(self, outputs: Tensor, labels: Tensor, source: Source | None = None) -> None:
         """Fit the sets or the weights.
 
@@ -135,8 +139,8 @@ class LabelMap(OutputMapping):
             return
         if self.fitted < 0:
             raise InputError(
-                f"The label map (how={self.options.how!r}) has not been fitted: train with `callbacks=[Schedule()]` of "
-                "hf_reprogram.training.callbacks, or call its `fit`."
+                f"The label map (how={self.options.how!r}) has not been fitted: train with the Trainer of transformers, call "
+                "begin_epoch of hf_reprogram.schedule, or call its `fit`."
             )
         self._known_fitted = True
 

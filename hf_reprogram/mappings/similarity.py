@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
+from ..losses import IGNORE
 from ..sources.base import Source
 from ..sources.probe import Lines, Probe
 from .base import OutputMapping
@@ -172,16 +173,18 @@ def contrastive_loss(logits: Tensor, labels: Tensor, weight: float = 0.8, gamma:
 
     Args:
         logits: (batch, classes).
-        labels: class indices (batch,).
+        labels: class indices (batch,). An image without a label (`IGNORE`) counts as zero, and is no wrong answer of others.
         weight: the constant a.
         gamma: the exponent of the focal weighting.
 
     >>> round(contrastive_loss(torch.zeros(2, 2), torch.tensor([0, 1])).item(), 4)  # 0.8 * 0.5 ** 4 * log 2
     0.0347
     """
-    pairs = logits.float()[:, labels.long()]  # (images, the texts of their labels)
+    known = labels != IGNORE
+    pairs = logits.float()[:, labels.long().clamp(min=0)]  # (images, the texts of their labels)
+    left_out = ~known & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)  # columns without a label
     total = pairs.new_zeros(())
     for direction in (pairs, pairs.T):
-        log_p = direction.log_softmax(1).diagonal()
-        total = total - (weight * (1 - log_p.exp()) ** gamma * log_p).mean()
+        log_p = direction.masked_fill(left_out, float("-inf")).log_softmax(1).diagonal()
+        total = total - torch.where(known, weight * (1 - log_p.exp()) ** gamma * log_p, 0.0).mean()
     return total / 2

@@ -17,7 +17,7 @@ from ..mappings.label_map import assign
 from ..sources.base import Source
 from ..transforms.contextual_vocabulary import check_convolution
 from .base import Method, MethodInfo, Parts, Target
-from .vocabulary import make_tokenizer
+from .vocabulary import frame_ids, make_tokenizer
 
 
 @dataclass
@@ -103,6 +103,7 @@ class Neekhara(Method):
             "kernel_size": options.kernel_size,
             "temperature": list(options.temperature),
             "temperature_epochs": options.temperature_epochs,
+            **frame_ids(tokenizer),
         }
         if "logits" in spec.widths and target.problem_type == "single_label_classification":
             width = spec.widths["logits"]

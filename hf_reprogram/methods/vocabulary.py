@@ -12,6 +12,7 @@ from ..modalities.processors import open_tokenizer
 from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.target_tokenizers import KINDS, framed_tokenizer, target_tokenizer
+from ..transforms.template import special_frame
 from .base import Target
 
 
@@ -115,7 +116,18 @@ def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[i
         "num_atoms": options.num_atoms if options.atoms == "ksvd" and options.sparsity is not None else None,
         "warmup_epochs": options.warmup_epochs,
         "alternating": options.alternating,
+        **frame_ids(tokenizer),
     }
+
+
+def frame_ids(tokenizer: Any) -> dict[str, int | None]:
+    """The ids of the tokens before and after every text, as options of a transform; None if there is none.
+
+    >>> frame_ids(tokenizer) == {"begins_with": tokenizer.cls_token_id, "ends_with": tokenizer.sep_token_id}
+    True
+    """
+    before, after = (tokenizer.convert_tokens_to_ids(tokens) for tokens in special_frame(tokenizer))
+    return {"begins_with": before[0] if before else None, "ends_with": after[-1] if after else None}
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def fit(
         arguments: fields of `TrainingArguments`; they override `DEFAULTS`.
         folder: the folder for checkpoints.
         seed: the seed of the data order and of dropout.
-        callbacks: further Trainer callbacks, such as `Schedule()`.
+        callbacks: further Trainer callbacks.
         resume: continue from the last whole checkpoint in `folder`.
         quiet: show no progress bars and no log lines.
 

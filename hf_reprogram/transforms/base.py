@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..first_batch import FirstBatch
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
 from .drawing import Drawing, HeatMap, Views
@@ -47,6 +48,7 @@ class InputTransform(nn.Module):
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
+        self._first = FirstBatch()
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if this transform does not fit a source. The model calls this once, before any training."""
@@ -76,10 +78,26 @@ class InputTransform(nn.Module):
         """The term that training adds to the loss, such as the paper's own weight decay."""
         return 0.0
 
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """Raise `InputError` if the values of a batch cannot come from the adapter's own processor.
+
+        Args:
+            batch: as for `forward`. `forward` calls this through `check_first`.
+        """
+
+    def check_first(self, batch: dict[str, Tensor]) -> None:
+        """Call `check_batch` where reading values costs nothing; see `hf_reprogram.first_batch`."""
+        if self._first.due(self, batch[self.takes]):
+            self.check_batch(batch)
+
+    def scheduled(self) -> list[str]:
+        """The options of this transform that change it in the course of training, through the three methods below."""
+        return []
+
     def begin_epoch(self, epoch: float) -> None:
         """Prepare an epoch of training; `epoch` is the number of epochs that are finished.
 
-        `hf_reprogram.training.callbacks.Schedule` calls this, `end_epoch` and `end_training`.
+        `hf_reprogram.schedule.Schedule` calls this, `end_epoch` and `end_training`.
         """
 
     def end_epoch(self, source: Source) -> None:

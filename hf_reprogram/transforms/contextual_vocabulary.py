@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import InputTransform
-from .vocabulary import check_special_ids, ids_and_mask
+from .target_ids import check_special_ids, check_target_ids, ids_and_mask
 
 
 @dataclass
@@ -38,6 +38,7 @@ class ContextualVocabularyOptions:
         kernel_size: k, the odd number of target tokens that decide one source token.
         temperature: the first and the last tau.
         temperature_epochs: the number of epochs over which tau falls.
+        begins_with, ends_with: the id of the target's token before and after every text; None if there is none.
     """
 
     num_tokens: int
@@ -46,6 +47,8 @@ class ContextualVocabularyOptions:
     kernel_size: int = 5
     temperature: tuple[float, float] = (2.0, 0.01)
     temperature_epochs: int = 15
+    begins_with: int | None = None
+    ends_with: int | None = None
 
     def __post_init__(self) -> None:
         check_convolution(self.kernel_size, self.temperature, self.temperature_epochs)
@@ -127,20 +130,24 @@ class ContextualVocabulary(InputTransform):
         logits = F.conv1d(one_hot.transpose(1, 2), self.weight, self.bias, padding=self.options.kernel_size // 2)
         return logits.transpose(1, 2)
 
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """See `hf_reprogram.transforms.target_ids.check_target_ids`."""
+        check_target_ids(batch, len(self.special), self.options.begins_with, self.options.ends_with)
+
+    def scheduled(self) -> list[str]:
+        """See `InputTransform.scheduled`."""
+        return ["temperature_epochs"]
+
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
         If all sequences are empty, each becomes one padding token, which is not attended to.
 
         Raises:
-            InputError: an id is not in the target's vocabulary, so it did not come from the adapter's tokenizer.
+            InputError: see `check_batch`.
         """
+        self.check_first(batch)
         ids, mask = ids_and_mask(batch, self.options.special_ids)
-        if ids.numel() and int(ids.max()) >= len(self.special):
-            raise InputError(
-                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {len(self.special)}: tokenize "
-                "with the processor that came with this adapter."
-            )
         logits = self.logits(ids)
         if self.training:
             every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device)).detach()

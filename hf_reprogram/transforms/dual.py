@@ -32,7 +32,7 @@ from ..sources.reading import constant
 from .base import InputTransform, ParameterCache, check_same_options
 from .canvas import Canvas, CanvasOptions
 from .drawing import Views, program_lines
-from .program import resized
+from .program import check_pixels, resized
 from .text_programs import make_text_program
 
 
@@ -161,6 +161,10 @@ class Dual(InputTransform):
         if self.text is not None and other.text is not None:
             self.text.start_from(other.text)
 
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """See `hf_reprogram.transforms.program.check_pixels`."""
+        check_pixels(batch[self.takes])
+
     def penalty(self) -> Tensor | float:
         """The penalty of the image program."""
         return 0.0 if self.canvas is None else self.canvas.penalty()
@@ -247,6 +251,7 @@ class Dual(InputTransform):
             `pixels` and `texts` are the images and the class texts with the programs. `plain` and `plain_texts` are those
             without (`hf_reprogram.sources.dual`).
         """
+        self.check_first(batch)
         plain = self.canvas_of(batch["pixel_values"], programmed=False)
         touched = self.canvas is not None or self.options.resolution is not None
         return {

@@ -109,7 +109,9 @@ class FeatureOverlay(ProgramTransform):
         Raises:
             InputError: the rows have another shape, or a value is not finite.
         """
-        table = self._checked(torch.as_tensor(features)).double().cpu().numpy()
+        rows = torch.as_tensor(features)
+        self._check_rows(rows)
+        table = rows.double().cpu().numpy()
         if not len(table):
             raise InputError("There are no rows, so the features have no range: give the training data.")
         low, high = np.quantile(table, [tail, 1 - tail], axis=0)
@@ -122,26 +124,33 @@ class FeatureOverlay(ProgramTransform):
         """The shades of the squares (batch, F), from 0 (black) to 1 (white), of features (batch, F).
 
         Raises:
-            InputError: the features have another shape or are not finite, or `fit` was not called.
+            InputError: the features have another shape.
         """
-        if self.low.isnan().any():
-            raise InputError("The range of the features is not known: call fit(features) with the training data first.")
         span = self.high - self.low
-        shade = (self._checked(features).to(span.dtype) - self.low) / torch.where(span > 0, span, 1)
+        self._check_shape(features)
+        shade = (features.to(span.dtype) - self.low) / torch.where(span > 0, span, 1)
         return torch.where(span > 0, shade.clamp(0, 1), 0.5)
 
-    def _checked(self, features: Tensor) -> Tensor:
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """Raise `InputError` unless `fit` was called and the features are finite numbers of the right shape."""
+        if self.low.isnan().any():
+            raise InputError("The range of the features is not known: call fit(features) with the training data first.")
+        self._check_rows(batch[self.takes])
+
+    def _check_shape(self, features: Tensor) -> None:
         if features.dim() != 2 or features.shape[1] != self.options.num_features:
             raise InputError(
                 f"The features are {' x '.join(map(str, features.shape))}: give (rows, {self.options.num_features}) numbers."
             )
+
+    def _check_rows(self, features: Tensor) -> None:
+        self._check_shape(features)
         if not bool(features.isfinite().all()):
             row, feature = (~features.isfinite()).nonzero()[0].tolist()
             raise InputError(
                 f"Feature {feature} of row {row} is {features[row, feature].item()}: fill in missing values first, for example "
                 "with the feature's median."
             )
-        return features
 
     def layout(self) -> dict[str, Any]:
         """The number, size and place of the features' squares."""

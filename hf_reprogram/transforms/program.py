@@ -134,6 +134,10 @@ class ProgramTransform(InputTransform):
         check_same_options(self.options, other.options, but=("l2",))
         super().start_from(other)
 
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """See `check_pixels`."""
+        check_pixels(batch[self.takes])
+
     def penalty(self) -> Tensor | float:
         """See `Program.penalty`."""
         return self.program.penalty()
@@ -177,7 +181,27 @@ class ProgramTransform(InputTransform):
         Raises:
             InputError: the column has another shape or range than the adapter's processor gives it.
         """
+        self.check_first(batch)
         return {"pixels": self.canvas_of(batch[self.takes])}
+
+
+def check_pixels(images: Tensor) -> None:
+    """Raise `InputError` if pixels are outside of 0 to 1, or not numbers.
+
+    >>> check_pixels(torch.rand(5, 3, 8, 8))
+    >>> check_pixels(torch.full((5, 3, 8, 8), 255))
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The pixels go from 255 to 255, but must go from 0 to 1: use the processor that came with \
+this adapter, which does not normalise.
+    """
+    if not images.numel():
+        return  # `resized` refuses the shape
+    low, high = torch.stack(torch.aminmax(images)).tolist()
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
+        raise InputError(
+            f"The pixels go from {low:.3g} to {high:.3g}, but must go from 0 to 1: use the processor that came with this "
+            "adapter, which does not normalise."
+        )
 
 
 def resized(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -189,19 +213,13 @@ def resized(images: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor
         dtype: of the result.
 
     Raises:
-        InputError: the images have another shape, or pixels outside of the range.
+        InputError: the images have another shape.
 
     >>> resized(torch.rand(5, 3, 8, 8), (32, 32), torch.float32).shape
     torch.Size([5, 3, 32, 32])
     """
     if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
         raise InputError(f"The images are {by(images.shape)}: give (batch, 3, height, width), grey ones as RGB.")
-    low, high = torch.stack(torch.aminmax(images)).tolist()
-    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
-        raise InputError(
-            f"The pixels go from {low:.3g} to {high:.3g}, but must go from 0 to 1: use the processor that came with this "
-            "adapter, which does not normalise."
-        )
     images = images.to(dtype)
     if tuple(images.shape[2:]) != size:
         images = F.interpolate(images, size, mode="bilinear", antialias=True)

@@ -77,6 +77,26 @@ class PromptSlots(InputTransform):
                 "adapter belongs to another source."
             )
 
+    def _is_mask(self, ids: Tensor) -> Tensor:
+        assert self.options.mask_token_id is not None  # the options refuse a template with a mask and without its id
+        return ids.eq(self.options.mask_token_id)
+
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """Raise `InputError` unless every row holds each prompt slot once, and one mask if the template has one."""
+        ids = batch["input_ids"]
+        slots = (ids >= self.options.first_slot_id) & (ids < self.options.first_slot_id + self.num_prompts)
+        expected = [(slots, self.num_prompts, "prompt slots")]
+        if self.template.has_mask:
+            expected.append((self._is_mask(ids), 1, "mask tokens"))
+        for found, number, what in expected:
+            count = found.sum(1)
+            if bool((count != number).any()):
+                row = int((count != number).nonzero()[0])
+                raise InputError(
+                    f"Row {row} of the batch holds {int(count[row])} {what} instead of {number}: tokenize with the processor "
+                    "that came with this adapter, which puts the text into its template."
+                )
+
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
@@ -84,8 +104,9 @@ class PromptSlots(InputTransform):
         (batch, tokens) and `first_slot` (batch,), the index of the first slot, allow a source to cache the text.
 
         Raises:
-            InputError: a row does not hold exactly one mask, so it did not come from the adapter's tokenizer.
+            InputError: see `check_batch`.
         """
+        self.check_first(batch)
         ids = batch["input_ids"]
         mask = batch.get("attention_mask")
         slot = ids - self.options.first_slot_id
@@ -96,7 +117,7 @@ class PromptSlots(InputTransform):
             embeds = torch.where(is_slot.unsqueeze(-1), theta, embeds)
         inputs = {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
         if self.template.has_mask:
-            inputs["mask_position"] = self._mask_position(ids)
+            inputs["mask_position"] = self._is_mask(ids).long().argmax(1)
         elif self.num_prompts and self.template.slots_follow_text:
             inputs.update(text_ids=ids, first_slot=is_slot.long().argmax(1))
         return inputs
@@ -128,18 +149,6 @@ class PromptSlots(InputTransform):
         if gradient == 0 or change == 0:
             lines.tail.append("The prompts do not reach the output: check the template and `reads`.")
         return lines
-
-    def _mask_position(self, ids: Tensor) -> Tensor:
-        assert self.options.mask_token_id is not None  # the options refuse a template with a mask and without its id
-        is_mask = ids.eq(self.options.mask_token_id)
-        count = is_mask.sum(1)
-        if not bool((count == 1).all()):
-            row = int((count != 1).nonzero()[0])
-            raise InputError(
-                f"Row {row} of the batch holds {int(count[row])} mask tokens instead of 1: tokenize with the processor that "
-                "came with this adapter, which puts the text into its template."
-            )
-        return is_mask.long().argmax(1)
 
 
 def prompt_effect(prompts: nn.Parameter, probe: Probe, text: str = "This is a short example.") -> dict[str, float]:

@@ -37,6 +37,7 @@ from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Numbered, Probe, nearest_tokens
 from .base import InputTransform, ParameterCache
 from .drawing import HeatMap
+from .target_ids import check_special_ids, check_target_ids, ids_and_mask
 
 
 @dataclass
@@ -53,6 +54,7 @@ class VocabularyOptions:
         window: w, the number of letters that a row stands for.
         warmup_epochs: the number of epochs of dense training before the support is computed.
         alternating: whether every epoch trains densely and is sparsified again at its end.
+        begins_with, ends_with: the id of the target's token before and after every text; None if there is none.
     """
 
     num_tokens: int
@@ -64,6 +66,8 @@ class VocabularyOptions:
     window: int = 1
     warmup_epochs: int = 0
     alternating: bool = False
+    begins_with: int | None = None
+    ends_with: int | None = None
 
     def __post_init__(self) -> None:
         if self.sparsity is not None and self.sparsity < 1:
@@ -169,12 +173,22 @@ class Vocabulary(InputTransform):
 
     def folded(self, source: Source) -> Tensor:
         """The table for every id of the target's tokenizer; without gradients it is cached until theta changes."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             self._folded.forget()
             return self._whole_table(source)
         state = [*self.parameters(), *self.buffers()]
         key = [(value.data_ptr(), value._version, value.device) for value in state]
         return self._folded.get(self, key, lambda: self._whole_table(source))
+
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """See `hf_reprogram.transforms.target_ids.check_target_ids`."""
+        options = self.options
+        known = max([options.num_tokens - 1, *map(int, options.special_ids), options.unknown_id or 0]) + 1
+        check_target_ids(batch, known, options.begins_with, options.ends_with)
+
+    def scheduled(self) -> list[str]:
+        """See `InputTransform.scheduled`."""
+        return [name for name in ("warmup_epochs", "alternating") if getattr(self.options, name)]
 
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
@@ -182,16 +196,11 @@ class Vocabulary(InputTransform):
         If all sequences are empty, each becomes one padding token, which is not attended to.
 
         Raises:
-            InputError: an id is not in the target's vocabulary, so it did not come from the adapter's tokenizer.
+            InputError: see `check_batch`.
         """
+        self.check_first(batch)
         ids, mask = ids_and_mask(batch, self.options.special_ids)
         table = self.folded(source)
-        known = self.options.num_tokens + len(table) - self.options.num_rows
-        if ids.numel() and int(ids.max()) >= known:
-            raise InputError(
-                f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {known}: tokenize with the "
-                "processor that came with this adapter."
-            )
         embeds = nn.functional.embedding(self.row_ids(ids), table).to(source.embedding.weight.dtype)
         return {"inputs_embeds": embeds, "attention_mask": mask}
 
@@ -315,39 +324,6 @@ def _source_table(source: Source) -> Tensor:
     """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
     ids = torch.arange(source.spec.vocab_size, device=source.device)
     return source.embed(ids).detach().float()
-
-
-def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple[Tensor, Tensor]:
-    """`input_ids` and `attention_mask` (batch, tokens) of a batch, at least one token long.
-
-    All sequences of a batch can be empty if the source puts no special token around a text. Each then becomes one padding
-    token, as in a batch with longer sequences. Padding is the first of the special tokens.
-
-    Args:
-        batch: has `input_ids`, and `attention_mask` if there is padding.
-        special_ids: the source's id of each special token, by the target's id as text.
-
-    >>> ids_and_mask({"input_ids": torch.tensor([[0, 1]])}, {"4": 0})
-    (tensor([[0, 1]]), tensor([[1, 1]]))
-    """
-    ids, mask = batch["input_ids"], batch.get("attention_mask")
-    if ids.shape[1] == 0:
-        ids = ids.new_full((len(ids), 1), min(map(int, special_ids), default=0), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-    return ids, torch.ones_like(ids) if mask is None else mask
-
-
-def check_special_ids(special_ids: dict[str, int], spec: SourceSpec) -> None:
-    """Raise `InputError` if the source has no embedding for a special token.
-
-    >>> check_special_ids({"4": 0, "5": 2}, text_source.spec)
-    """
-    for theirs in special_ids.values():
-        if not 0 <= theirs < spec.vocab_size:
-            raise InputError(
-                f"The source's tokenizer has a special token with the id {theirs}, but the source embeds {spec.vocab_size:,} "
-                "tokens: use the tokenizer that belongs to it."
-            )
 
 
 def _spare_atoms(support: Tensor, codes: Tensor, atoms: Tensor, target: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from hf_reprogram import ReprogrammedModel
-from hf_reprogram.training.callbacks import Schedule
 from hf_reprogram.training.encode import collator
 from tests.contract.matrix import Case, batch_of, rows
 from tests.support.frozen import Watch, bytes_of
@@ -41,7 +40,7 @@ def per_token(model: ReprogrammedModel) -> bool:
 
 
 def trainer_for(model: ReprogrammedModel, processor: Any, folder: Path, **options: Any) -> Trainer:
-    """The stock Trainer on 16 examples, with the callback that tells the parts where training is."""
+    """The stock Trainer on 16 examples."""
     gc.freeze()  # the Trainer ends with a garbage collection, which need not look at what was there before
     takes = model.transform.takes
     a_token = per_token(model)
@@ -53,7 +52,6 @@ def trainer_for(model: ReprogrammedModel, processor: Any, folder: Path, **option
         train_dataset=data,
         eval_dataset=data,
         data_collator=collator(processor, a_token),
-        callbacks=[Schedule()],
         **given,
     )
 

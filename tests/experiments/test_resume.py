@@ -108,16 +108,14 @@ R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
     ids=["alternating", "warm-up", "temperature"],
 )
 @pytest.mark.parametrize(
-    "every", [{}, {**EVERY_FEW_STEPS, "train_sampling_strategy": "random"}], ids=["epochs", "steps"]
+    "every",
+    [{}, EVERY_FEW_STEPS, {**EVERY_FEW_STEPS, "train_sampling_strategy": "random"}],
+    ids=["epochs", "steps by length", "steps"],
 )
 def test_what_changes_in_the_course_of_training_resumes_to_the_same_bytes(
     family, method, every, source_folder, csv_file, tmp_path, monkeypatch
 ):
-    """Cut off in the second of three epochs, and taken up at its beginning or within it.
-
-    Within a later epoch the Trainer finds the order of its batches again where they are drawn at random, and not where
-    they are grouped by length.
-    """
+    """Cut off in the second of three epochs, and taken up at its beginning or within it."""
 
     def recipe(name):
         made = runs.recipe(

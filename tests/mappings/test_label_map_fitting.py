@@ -101,7 +101,7 @@ def test_a_map_that_is_not_fitted_says_how_to_fit_it():
         loaded.load_state_dict(forgotten.state_dict())
         for use in (mapped(forgotten), mapped(loaded), forgotten.matrix, loaded.matrix):
             with pytest.raises(
-                InputError, match=rf"how='{how}'\) has not been fitted: train with .*Schedule.* call its `fit`"
+                InputError, match=rf"how='{how}'\) has not been fitted: train with the Trainer.* call its `fit`"
             ):
                 use()
 

@@ -14,7 +14,6 @@ from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from hf_reprogram.inspection.adapter import probe_of
 from hf_reprogram.model import adapter_bytes
-from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny, tiny_vision, words
 
 TEXTS, LABELS = words.texts(24)
@@ -236,7 +235,6 @@ def test_training_lowers_the_loss_and_the_saved_folder_is_the_model(family, opti
     trainer = tiny.trainer_for(
         model, processor, data, tmp_path / "run", max_steps=40, learning_rate=1e-1, per_device_train_batch_size=8
     )
-    trainer.add_callback(Schedule())
     trainer.train()
     assert loss() < 0.9 * first
     assert all(torch.equal(value, before[name]) for name, value in tensors_of(model.source).items())

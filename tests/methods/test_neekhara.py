@@ -10,7 +10,6 @@ from transformers import pipeline
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
-from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny
 
 SEQUENCES = ["ACDEFGHIKL", "MNPQRSTVWY", "AAAA", "WXW", "K"]
@@ -79,7 +78,6 @@ def test_training_moves_the_convolution_through_the_frozen_classifier(source_fol
     start = {name: p.detach().clone() for name, p in model.trainable().items()}
     data = Dataset.from_dict({**processor(["ACDEF", "WYWYW"] * 8), "labels": [0, 1] * 8})
     trainer = tiny.trainer_for(model, processor, data, tmp_path, max_steps=-1, num_train_epochs=2)
-    trainer.add_callback(Schedule())
     trainer.train()
     assert all(not torch.equal(p, start[name]) for name, p in model.trainable().items())
     assert model.transform.tau < 2.0

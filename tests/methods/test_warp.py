@@ -157,7 +157,7 @@ def test_a_regression_has_one_output_and_the_mean_squared_error(source_folder):
     assert model.num_trainable() == 3 * tiny.WIDTH + tiny.WIDTH + 1
     batch = tiny.batch_of(processor, 3)
     targets = [0.5, 4.0, 2.5]
-    output = model(**batch, labels=torch.tensor(targets))
+    output = model.eval()(**batch, labels=torch.tensor(targets))
     assert output.logits.shape == (3, 1)
     by_hand = sum((row[0] - y) ** 2 for row, y in zip(output.logits.tolist(), targets, strict=True)) / 3
     assert output.loss.item() == pytest.approx(by_hand, rel=1e-5)

@@ -12,7 +12,6 @@ from torch import nn
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.sources.base import SourceSpec
 from hf_reprogram.sources.module import ModuleSource
-from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny
 from tests.support.frozen import bytes_of
 from tests.support.modules import Classifier, Recurrent
@@ -215,7 +214,6 @@ def test_what_it_does_not_offer_and_what_is_too_long_is_refused():
 def train(model, processor, folder):
     data = Dataset.from_dict({**processor(SEQUENCES), "labels": [0, 1] * 3})
     trainer = tiny.trainer_for(model, processor, data, folder, learning_rate=3e-2)
-    trainer.add_callback(Schedule())
     trainer.train()
     return model.eval()
 

@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArgume
 
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.mappings.label_map import LabelMap
+from hf_reprogram.schedule import Schedule, reader
 from hf_reprogram.sources import load_source
-from hf_reprogram.training.callbacks import Schedule, reader
 from hf_reprogram.transforms import TRANSFORMS
 from hf_reprogram.transforms.base import InputTransform
 from tests.support import tiny, tiny_vision, toys  # noqa: F401 - toys registers the input transform
@@ -88,7 +88,7 @@ def trainer_for(model, processor, folder, **arguments):
         train_dataset=data,
         eval_dataset=data,
         processing_class=processor,
-        callbacks=[Schedule(), look],
+        callbacks=[look],
     )
     return trainer, look
 
@@ -253,7 +253,7 @@ def test_an_image_classifiers_map_is_fitted_by_features(tmp_path):
     data = Dataset.from_dict({"pixel_values": pixels, "labels": labels}).with_format("torch")
     settings = {"max_steps": 3, "use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
     arguments = TrainingArguments(output_dir=str(tmp_path), dataloader_pin_memory=False, **settings)
-    Trainer(model, arguments, train_dataset=data, callbacks=[Schedule()]).train()
+    Trainer(model, arguments, train_dataset=data).train()
     fresh = LabelMap(model.mapping.options)
     fresh.fit(source({"pixels": torch.tensor(np.stack(pixels))}, "features"), torch.tensor(labels), source)
     assert torch.equal(model.mapping.sets, fresh.sets)
@@ -264,7 +264,8 @@ def test_an_image_classifiers_map_is_fitted_by_features(tmp_path):
 def test_without_the_schedule_training_stops_with_what_to_do(source_folder, tmp_path):
     model, processor = make(source_folder("bert-classifier"), ONCE)
     trainer = tiny.trainer_for(model, processor, tiny.tokenized(processor), tmp_path)
-    with pytest.raises(InputError, match=r"has not been fitted: train with `callbacks=\[Schedule\(\)\]`"):
+    trainer.remove_callback(Schedule)
+    with pytest.raises(InputError, match=r"has not been fitted: train with the Trainer of transformers"):
         trainer.train()
 
 

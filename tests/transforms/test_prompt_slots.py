@@ -71,6 +71,13 @@ def test_a_row_without_exactly_one_mask_names_the_row(row, count, source):
         slots("$A [MASK] $B", mask_token_id=4)({"input_ids": ids}, source)
 
 
+@pytest.mark.parametrize(("row", "count"), [([2, 50, 51, 3], 0), ([2, 112, 51, 3], 1), ([112, 112, 113, 3], 3)])
+def test_a_row_without_every_slot_once_names_the_row(row, count, source):
+    ids = torch.tensor([[112, 50, 113, 3], row])
+    with pytest.raises(InputError, match=f"Row 1 of the batch holds {count} prompt slots instead of 2"):
+        slots("1 $A 1 $B")({"input_ids": ids}, source)
+
+
 def test_another_width_is_refused(source):
     with pytest.raises(InputError, match="16 wide, but the source embeds 32 wide"):
         slots("1 $A $B", width=16).check(source.spec)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
-from hf_reprogram.training.callbacks import Schedule
 from tests.support import tiny
 
 
@@ -137,7 +136,6 @@ def train(source, folder, epochs=3, **options):
     trainer = tiny.trainer_for(
         model, processor, data, folder, max_steps=-1, num_train_epochs=epochs, learning_rate=3e-2
     )
-    trainer.add_callback(Schedule())
     return trainer, model, processor
 
 

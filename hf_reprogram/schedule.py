@@ -1,0 +1,214 @@
+"""The schedule of training: what the parts of a model do between its epochs.
+
+Some transforms make their codes sparse again or lower a temperature. Label maps are fitted to the outputs of the source, a
+dense layer computes the statistics by which it standardizes, and a regression those of its target. Every `Trainer` of
+transformers does this by itself, since importing `hf_reprogram` adds the callback `Schedule` to the Trainer's default ones.
+A training loop of your own calls the three functions:
+
+    from hf_reprogram.schedule import begin_epoch, end_epoch, end_training
+
+    for epoch in range(3):
+        begin_epoch(model, epoch, loader)
+        for batch in loader:
+            ...
+        end_epoch(model)
+    end_training(model)
+
+A model that would be trained without what its options ask for refuses its first training step.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from math import floor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers.trainer_callback import TrainerCallback
+
+from .errors import InputError
+from .losses import IGNORE
+from .modalities.examples import Examples
+from .model import ReprogrammedModel
+
+
+def begin_epoch(
+    model: ReprogrammedModel, epoch: float, loader: Any, batch_size: int = 64, half: torch.dtype | None = None
+) -> None:
+    """Prepare an epoch of training.
+
+    Args:
+        model: the model.
+        epoch: the number of epochs that are finished.
+        loader: the `DataLoader` of the training data.
+        batch_size: examples per batch of a pass over the data, if a part needs one.
+        half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
+
+    Raises:
+        InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
+    """
+    target = model.mapping.target
+    if target is not None and not target.is_fitted():
+        target.fit(target_values(loader))
+    model.transform.begin_epoch(epoch)
+    model.mapping.begin_epoch(epoch, reader(model, loader, batch_size, half), model.source)
+    model.in_schedule = True
+
+
+def end_epoch(model: ReprogrammedModel) -> None:
+    """Finish an epoch of training, before validation and checkpoints; see `InputTransform.end_epoch`."""
+    model.transform.end_epoch(model.source)
+
+
+def end_training(model: ReprogrammedModel) -> None:
+    """Finish training, after the best checkpoint is loaded; see `InputTransform.end_training`."""
+    model.transform.end_training(model.source)
+    model.in_schedule = False
+
+
+def target_values(loader: Any) -> Tensor:
+    """The numbers (n,) that a regression is trained on, from the labels of the training data.
+
+    A data set with a column of labels is asked for the column alone. Otherwise the loader's `collate_fn` makes batches of the
+    whole data set.
+
+    Raises:
+        InputError: the data set is a stream without a length, or has no labels.
+
+    >>> rows = [{"x": torch.zeros(2), "labels": torch.tensor(280.0)}, {"x": torch.zeros(2), "labels": torch.tensor(320.0)}]
+    >>> target_values(DataLoader(rows, batch_size=2))
+    tensor([280., 320.])
+    """
+    data = loader.dataset
+    if isinstance(data, Examples) and data.labels is not None:
+        return torch.as_tensor(data.labels, dtype=torch.float32)
+    remedy = "call model.mapping.target.fit(targets) with the training targets before training."
+    if not hasattr(data, "__len__"):
+        raise InputError(f"The training data are a stream, so the mean of their targets is not known: {remedy}")
+    for name in ("labels", "label", "label_ids"):
+        if name in (getattr(data, "column_names", None) or ()):
+            return torch.from_numpy(np.asarray(data.with_format(None)[name][:], dtype=np.float32))
+    values = []
+    with torch.random.fork_rng(devices=[]):
+        for batch in DataLoader(data, 64, collate_fn=loader.collate_fn, num_workers=loader.num_workers):
+            if "labels" not in batch:
+                raise InputError(f"The training data have no labels: {remedy}")
+            values.append(batch["labels"].flatten().float().cpu())
+    return torch.cat(values)
+
+
+def reader(
+    model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None
+) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """A function with which `OutputMapping.begin_epoch` reads the source's outputs on all training data.
+
+    Every process gets the same outputs. The function does not change the random numbers of training. Where the data are
+    augmented it draws the same numbers every time, so that a resumed run reads the same outputs as an uninterrupted one.
+
+    Args:
+        model: a `ReprogrammedModel`.
+        loader: the training data loader.
+        batch_size: examples per batch.
+        half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
+
+    Returns:
+        A function of the output to read ("logits", "features" and so on). It returns the outputs of all examples and their
+        labels, on the CPU. With one label per token it returns those of the tokens that are scored.
+    """
+
+    @torch.no_grad()
+    def read(reads: str) -> tuple[Tensor, Tensor]:
+        outputs, labels = [], []
+        training = model.training
+        model.eval()
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(0)
+            for batch in DataLoader(
+                loader.dataset, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
+            ):
+                target = batch.pop("labels").cpu()
+                inputs = {name: value.to(model.source.device) for name, value in batch.items()}
+                with torch.autocast(model.source.device.type, half, enabled=half is not None):
+                    values = model.source(model.transform(inputs, model.source), reads).float().cpu()
+                if values.dim() == 3 and target.dim() == 2:  # one label per token: keep the tokens that are scored
+                    values, target = values[target != IGNORE], target[target != IGNORE]
+                outputs.append(values)
+                labels.append(target)
+        model.train(training)
+        return torch.cat(outputs), torch.cat(labels)
+
+    return read
+
+
+class Schedule(TrainerCallback):
+    """Calls the functions of this module for every `ReprogrammedModel` in a Trainer's model.
+
+    It also keeps the state of the random numbers at the start of the epoch in every checkpoint. A run that is resumed within
+    an epoch then draws the same order of batches again, also if batches are grouped by length.
+
+    >>> from transformers.trainer import DEFAULT_CALLBACKS
+    >>> Schedule in DEFAULT_CALLBACKS
+    True
+    """
+
+    resumed = False  # whether the first epoch since the Trainer started is still to begin
+
+    def on_init_end(self, args, state, control, model=None, **kwargs):
+        """Refuse training arguments that cannot have an effect."""
+        if _models(model) and args.neftune_noise_alpha is not None:
+            raise InputError(
+                f"neftune_noise_alpha is {args.neftune_noise_alpha}, but the noise is for embeddings that are trained, and "
+                "those of a source are frozen: leave it out."
+            )
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        """Begin the first epoch early if the Trainer evaluates before training."""
+        self.on_init_end(args, state, control, model=model)
+        self.resumed = True
+        if args.eval_on_start:
+            self._begin(args, state, model, **kwargs)
+
+    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
+        """Call `begin_epoch`; a run that is resumed within an epoch begins that epoch again."""
+        self._begin(args, state, model, **kwargs)
+        if not _models(model):
+            return
+        epoch, kept = _epoch(state), state.stateful_callbacks.get("Schedule", {}).get("attributes", {})
+        if self.resumed and state.global_step and kept.get("epoch") == epoch:
+            torch.set_rng_state(torch.frombuffer(bytearray(b64decode(kept["random"])), dtype=torch.uint8))
+        self.resumed = False
+        random = b64encode(torch.get_rng_state().numpy().tobytes()).decode()
+        state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {"epoch": epoch, "random": random}}
+
+    def _begin(self, args, state, model, train_dataloader=None, **kwargs):
+        half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+        for each in _models(model) if self._acts(state) else ():
+            begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half)
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        """Call `end_epoch`, before the Trainer validates and saves."""
+        for each in _models(model) if self._acts(state) else ():
+            end_epoch(each)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        """Call `end_training`, after the Trainer loaded the best checkpoint."""
+        for each in _models(model) if self._acts(state) else ():
+            end_training(each)
+
+    def _acts(self, state: Any) -> bool:
+        """Whether this is the first `Schedule` of this training: a second one, added by hand, does nothing."""
+        return vars(state).setdefault("_schedule", self) is self
+
+
+def _models(model: nn.Module | None) -> list[ReprogrammedModel]:
+    """The reprogrammed models in a Trainer's model, which may be compiled or a part of another module."""
+    return [] if model is None else [part for part in model.modules() if isinstance(part, ReprogrammedModel)]
+
+
+def _epoch(state: Any) -> int:
+    """The number of finished epochs."""
+    return floor(round(state.epoch or 0, 6))

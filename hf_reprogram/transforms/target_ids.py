@@ -1,0 +1,81 @@
+"""Token ids of a target's own tokenizer: what a batch of them may hold, for transforms with a vocabulary of the target."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..sources.base import SourceSpec
+
+
+def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple[Tensor, Tensor]:
+    """`input_ids` and `attention_mask` (batch, tokens) of a batch, at least one token long.
+
+    All sequences of a batch can be empty if the source puts no special token around a text. Each then becomes one padding
+    token, as in a batch with longer sequences. Padding is the first of the special tokens.
+
+    Args:
+        batch: has `input_ids`, and `attention_mask` if there is padding.
+        special_ids: the source's id of each special token, by the target's id as text.
+
+    >>> ids_and_mask({"input_ids": torch.tensor([[0, 1]])}, {"4": 0})
+    (tensor([[0, 1]]), tensor([[1, 1]]))
+    """
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    if ids.shape[1] == 0:
+        ids = ids.new_full((len(ids), 1), min(map(int, special_ids), default=0), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+    return ids, torch.ones_like(ids) if mask is None else mask
+
+
+def check_target_ids(
+    batch: dict[str, Tensor], known: int, begins_with: int | None = None, ends_with: int | None = None
+) -> None:
+    """Raise `InputError` unless the ids of a batch can come from the target's own tokenizer.
+
+    Args:
+        batch: as for `ids_and_mask`.
+        known: the number of ids of the target's tokenizer.
+        begins_with, ends_with: the ids of the first and the last token of every sequence; None for any.
+
+    >>> check_target_ids({"input_ids": torch.tensor([[5, 0, 3, 6]])}, known=8, begins_with=5, ends_with=6)
+    >>> check_target_ids({"input_ids": torch.tensor([[2, 0, 3, 6]])}, known=8, begins_with=5, ends_with=6)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Row 0 of the batch begins with token id 2 instead of 5: tokenize with the processor that \
+came with this adapter.
+    """
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    advice = "tokenize with the processor that came with this adapter."
+    if not ids.numel():
+        return
+    if int(ids.max()) >= known:
+        raise InputError(
+            f"The batch holds token id {int(ids.max())}, but the target's vocabulary has {known}: {advice}"
+        )
+    attended = torch.ones_like(ids) if mask is None else (mask != 0).long()
+    place = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+    for expected, position, verb in (
+        (begins_with, attended.argmax(1), "begins"),
+        (ends_with, (attended * place).argmax(1), "ends"),
+    ):
+        found = ids.gather(1, position[:, None])[:, 0]
+        wrong = (found != expected) & attended.any(1)
+        if expected is not None and bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise InputError(
+                f"Row {row} of the batch {verb} with token id {int(found[row])} instead of {expected}: {advice}"
+            )
+
+
+def check_special_ids(special_ids: dict[str, int], spec: SourceSpec) -> None:
+    """Raise `InputError` if the source has no embedding for a special token.
+
+    >>> check_special_ids({"4": 0, "5": 2}, text_source.spec)
+    """
+    for theirs in special_ids.values():
+        if not 0 <= theirs < spec.vocab_size:
+            raise InputError(
+                f"The source's tokenizer has a special token with the id {theirs}, but the source embeds {spec.vocab_size:,} "
+                "tokens: use the tokenizer that belongs to it."
+            )
