@@ -15,13 +15,26 @@ class InputError(ValueError):
     """
 
 
+def shown(value: object, most: int = 100) -> str:
+    """A value as Python writes it, on one line and of at most `most` letters.
+
+    >>> shown([1] * 1000, most=12)
+    '[1, 1, 1,...'
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        text = "a number of very many digits"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
     """The error for a name that is not one of `choices`, with the nearest valid one when there is one.
 
     >>> unknown("colour", "rde", ["red", "blue"])
     InputError("Unknown colour 'rde': did you mean 'red'?")
     """
-    choices = sorted(choices)
-    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    choices, text = sorted(choices), shown(name)
+    near = difflib.get_close_matches(str(name)[:100], choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, choices))}."
-    return InputError(f"Unknown {what} {name!r}: {hint}")
+    return InputError(f"Unknown {what} {text}: {hint}")

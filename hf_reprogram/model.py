@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from .config import ReprogramConfig
 from .errors import InputError
@@ -27,11 +26,22 @@ from .modalities.processors import check_without_code
 from .options import from_dict
 from .registry import Registry
 from .sources.base import Source
-from .sources.loading import restore_source
+from .sources.loading import read_reference, restore_source
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
 from .trust import trusts_code
+from .weights import (
+    Bounded,
+    check_headers,
+    count_numbers,
+    load_weights,
+    read_headers,
+    remove_others,
+    weight_files,
+    weights_bytes,
+)
 
+_LARGEST = 2**24  # of a size among the options of a part: the largest vocabulary is a tenth of it
 # The arguments of `from_pretrained` that go to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
 
@@ -258,6 +268,8 @@ class ReprogrammedModel(PreTrainedModel):
         repo_id = kwargs.pop("repo_id", Path(save_directory).name)
         with staged(save_directory, last="config.json") as stage:
             super().save_pretrained(stage, **kwargs)
+            written = {file.name for file in stage.iterdir()}
+        remove_others(save_directory, written)
         if push:
             self.push_to_hub(repo_id, token=kwargs.get("token"), **hub)
 
@@ -289,8 +301,11 @@ class ReprogrammedModel(PreTrainedModel):
         check_without_code(pretrained_model_name_or_path, hub)
         if config is None:
             config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
-        weights = str(cached_file(pretrained_model_name_or_path, SAFE_WEIGHTS_NAME, **hub))
-        state = _read(weights)
+        if not config.source:
+            raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")
+        check_config(config)
+        files = weight_files(pretrained_model_name_or_path, hub)
+        headers = read_headers(files)
         for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}
         if kwargs.get("torch_dtype") not in (None, "auto"):
             for_source["dtype"] = kwargs["torch_dtype"]
@@ -298,18 +313,13 @@ class ReprogrammedModel(PreTrainedModel):
         if trusts_code(kwargs):
             for_source["trust_remote_code"] = True
         for_source.update(source_kwargs or {})
-        if not getattr(config, "source", None):
-            raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")
-        model = cls(config, restore_source(config.source, source, **for_source))
-        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        stored = {name: tensor.shape for name, tensor in state.items()}
-        if expected != stored:
-            wrong = sorted(name for name in {*expected, *stored} if expected.get(name) != stored.get(name))
-            raise InputError(
-                f"{weights!r} does not fit its config.json in {', '.join(wrong)}: take another copy of the adapter, since this "
-                "one is incomplete or mixes two adapters."
-            )
-        model.load_state_dict(state)
+        frozen = restore_source(config.source, source, **for_source)
+        with Bounded(count_numbers(headers)):
+            model = cls(config, frozen)
+        check_headers(model, headers, files[0])
+        load_weights(model, files)
+        for part in model.transform, model.mapping:
+            part.check_state(frozen.spec)
         model.eval()
         return model
 
@@ -326,34 +336,47 @@ def to_accelerator(module: nn.Module) -> nn.Module:
     return module
 
 
+def check_config(config: ReprogramConfig) -> None:
+    """Parse the records of a config into their dataclasses, before anything is loaded or built.
+
+    Raises:
+        InputError: a key is missing or unknown, a value is of the wrong type or out of its range, or the number of labels is
+            not that of the output mapping.
+    """
+    read_reference(config.source)
+    for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
+        parsed = _options(_part(registry, options, kind), options, kind)
+    outputs, names = getattr(parsed, "num_labels", None), config.id2label or {}
+    if outputs not in (None, len(names)):
+        raise InputError(
+            f"The config names {len(names)} labels in id2label, but the output mapping has {outputs}: name each of them."
+        )
+
+
+def _part(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
+    """The class of a part by its options `{"type": name, **its options}`."""
+    if not isinstance(options, dict) or not isinstance(options.get("type"), str):
+        raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
+    return registry[options["type"]]
+
+
 def _build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
     """The part with the options `{"type": name, **its options}`."""
-    if not options or "type" not in options:
-        raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
-    part = registry[options["type"]]
+    part = _part(registry, options, kind)
     return part(_options(part, options, kind))
 
 
-def _options(part: Any, options: dict[str, Any], kind: str) -> Any:
+def _options(part: Any, options: dict[str, Any] | None, kind: str) -> Any:
     """The dataclass of a part's options, from the config."""
+    options = options or {}
     values = {key: value for key, value in options.items() if key != "type"}
-    return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}")
+    return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}", most=_LARGEST)
 
 
 def _as_it_is(part: Any, options: dict[str, Any], kind: str) -> dict[str, Any]:
     """The options of a part in the config, updated by those that changed: an alpha that was set, a phase that ended."""
     then, now = asdict(_options(part, options, kind)), asdict(part.options)
     return {**options, **{key: value for key, value in now.items() if value != then[key]}}
-
-
-def _read(path: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path!r} is not a complete safetensors file ({error}): take another checkpoint.") from error
 
 
 def _drop_source(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
@@ -380,4 +403,4 @@ def adapter_bytes(folder: str | os.PathLike[str]) -> int:
     ...     adapter_bytes(folder) < 2000
     True
     """
-    return (Path(folder) / SAFE_WEIGHTS_NAME).stat().st_size
+    return weights_bytes(folder)

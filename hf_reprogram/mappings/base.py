@@ -63,6 +63,9 @@ class OutputMapping(nn.Module):
         """The options of this mapping that `begin_epoch` must carry out before the mapping can be trained."""
         return []
 
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a number that was loaded points at something that does not exist; called after loading."""
+
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
         """Prepare an epoch of training. `hf_reprogram.schedule.Schedule` calls this before each one.
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.base import Source
 from .base import OutputMapping
 
@@ -52,8 +53,23 @@ class DenseOptions:
     standardize: bool = False
 
     def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width)
+        check_unit(self.unit)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout!r}: give a share from 0 up to 1.")
         if self.probabilities and self.reads != "logits":
             raise InputError(f"probabilities are the soft-max of logits, not of {self.reads!r}: set reads='logits'.")
+
+
+def check_unit(unit: float) -> None:
+    """Raise `InputError` if this is no scale of a weight.
+
+    >>> check_unit(0.0)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: unit is 0.0: give a number above 0 and at most 1000.
+    """
+    if not 0 < unit <= 1000:
+        raise InputError(f"unit is {unit!r}: give a number above 0 and at most 1000.")
 
 
 class Dense(OutputMapping):

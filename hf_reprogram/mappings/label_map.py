@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
+from ..options import check_indices
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from . import assignment
@@ -88,6 +89,11 @@ class LabelMap(OutputMapping):
             raise InputError(
                 f"how='similarity' compares features, which the {spec.kind} source does not have: use how='frequency'."
             )
+
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a set holds no label of the source."""
+        if self.options.how not in WEIGHTS:
+            check_indices("sets", -1, self.options.width, self.sets)
 
     # ------------------------------------------------------------------------------------------------------ fitting
 

@@ -36,10 +36,11 @@ class SetOptions:
     assignment: list[list[int]] = field(default_factory=list)
     how: str = "given"
     labels_per_class: int | None = None
-    seed: int = 0
+    seed: int = field(default=0, metadata={"most": 2**63 - 1})
     reads: str = "logits"
 
     def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width)
         if self.reads != "logits":
             raise InputError(f"A label map reads the source's logits, not {self.reads!r}: use a dense mapping.")
         if self.assignment and self.how != "given":

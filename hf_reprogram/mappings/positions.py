@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.base import Source
 from .base import OutputMapping
-from .dense import Dense, DenseOptions
+from .dense import Dense, DenseOptions, check_unit
 
 
 @dataclass
@@ -43,6 +44,8 @@ class PositionsOptions:
     reads: str = "tokens"
 
     def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width)
+        check_unit(self.unit)
         if self.heads < 1 or self.max_tokens < 1:
             raise InputError(f"heads is {self.heads} and max_tokens {self.max_tokens}: give at least 1 of each.")
 

@@ -71,6 +71,10 @@ class ReweightedMap(OutputMapping):
         """See `LabelMap.check`."""
         self.label_map.check(spec)
 
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a set holds no label of the source."""
+        self.label_map.check_state(spec)
+
     def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
         """See `LabelMap.begin_epoch`."""
         self.label_map.begin_epoch(epoch, read, source)

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, unknown
 from ..losses import IGNORE
+from ..options import check_whole
 from ..sources.base import Source
 from ..sources.probe import Lines, Probe
 from .base import OutputMapping
@@ -60,6 +61,7 @@ class SimilarityOptions:
     loss: str = "cross_entropy"
 
     def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width)
         check_blend(self.alpha, self.learn_alpha, self.loss)
 
 

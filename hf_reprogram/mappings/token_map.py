@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import OutputMapping
 
@@ -40,6 +41,9 @@ class TokenMapOptions:
     width: int
     vocab_size: int
     reads: str = "decoder"
+
+    def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width, vocab_size=self.vocab_size)
 
 
 class TokenMap(OutputMapping):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..options import check_whole
 from ..sources.base import Source
 from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
 from .base import OutputMapping
@@ -36,6 +37,9 @@ class VerbalizerOptions:
     num_labels: int
     width: int
     reads: str = "mask"
+
+    def __post_init__(self) -> None:
+        check_whole(num_labels=self.num_labels, width=self.width)
 
 
 class Verbalizer(OutputMapping):

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,36 @@ class _Checkpointed:
         return self.checkpoint(partial(self.forward, **kwargs), *args)
 
 
+@dataclass
+class Fingerprint:
+    """The record of a source's first weights in an adapter; see the function `fingerprint`.
+
+    >>> Fingerprint(**fingerprint(torch.ones(2, 3))).shape
+    [2, 3]
+    """
+
+    dtype: str
+    shape: list[int]
+    sha256: str
+    sample: list[float]
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+
+
+def check_dtype(name: Any) -> None:
+    """Raise `InputError` if this is not the name of a dtype of torch.
+
+    >>> check_dtype("float31")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The adapter records the dtype 'float31' of its source, which torch does not have: ...
+    """
+    if not isinstance(name, str) or not isinstance(getattr(torch, name, None), torch.dtype):
+        raise InputError(
+            f"The adapter records the dtype {shown(name)} of its source, which torch does not have: take another copy."
+        )
+
+
 def fingerprint(weight: Tensor) -> dict[str, Any]:
     """A digest of a weight, so that an adapter is never used with another source by mistake.
 
@@ -277,10 +307,13 @@ def same_fingerprint(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
     >>> same_fingerprint(fingerprint(weight), fingerprint(-weight))
     False
     """
-    if recorded["shape"] != other["shape"]:
+    if recorded["shape"] != other["shape"] or len(recorded["sample"]) != len(other["sample"]):
         return False
     if recorded["dtype"] == other["dtype"]:
         return bool(recorded["sha256"] == other["sha256"])
-    eps = max(torch.finfo(getattr(torch, side["dtype"])).eps for side in (recorded, other))
+    dtypes = [getattr(torch, side["dtype"]) for side in (recorded, other)]
+    if not all(dtype.is_floating_point for dtype in dtypes):
+        return False
+    eps = max(torch.finfo(dtype).eps for dtype in dtypes)
     pairs = zip(recorded["sample"], other["sample"], strict=True)
     return all(abs(a - b) <= 2 * eps * max(abs(a), abs(b)) + 1e-6 for a, b in pairs)

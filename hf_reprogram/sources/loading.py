@@ -15,7 +15,7 @@ from ..config import ReprogramConfig
 from ..errors import InputError, unknown
 from ..options import from_dict
 from ..trust import check_kernels, comes_with_code, file_arguments, pickled, weight_arguments
-from .base import Source, same_fingerprint
+from .base import Fingerprint, Source, check_dtype, same_fingerprint
 from .families import SourceFamily, every_family, family_of, kind_of
 from .module import ModuleFamily
 
@@ -78,7 +78,7 @@ def load_source(
         name = os.fspath(source)
         made = _from_name(name, kind, source_kwargs)
     reference = SourceReference(
-        name=name,
+        name=os.path.abspath(name) if name and os.path.isdir(name) else name,  # another working directory finds it too
         kind=made.spec.kind,
         revision=getattr(getattr(made.model, "config", None), "_commit_hash", None) or source_kwargs.get("revision"),
         dtype=str(next(made.parameters()).dtype).removeprefix("torch."),
@@ -105,7 +105,8 @@ def restore_source(
     >>> restore_source(record, source=text_classifier.model).spec == text_classifier.spec
     True
     """
-    reference = from_dict(SourceReference, recorded, "key of the adapter's source")
+    reference = read_reference(recorded)
+    moved = source is None
     if source is None:
         if not reference.name:
             raise InputError(
@@ -116,7 +117,12 @@ def restore_source(
     if not isinstance(source, nn.Module):
         source_kwargs.setdefault("dtype", reference.dtype)
     if not isinstance(source, Source):
-        source_kwargs = {**source_kwargs, **_settings(reference)}
+        source_kwargs = {**source_kwargs, **(reference.settings or {})}
+    if moved and os.path.isabs(reference.name) and not os.path.isdir(reference.name):
+        raise InputError(
+            f"The source {reference.name!r} is neither a folder here nor a model that can be fetched from the Hub now: if it has "
+            "moved since the adapter was trained, say where it is with source=... (--source on the command line)."
+        )
     made, now = load_source(source, kind=reference.kind, **source_kwargs)
     for key, value in (reference.settings or {}).items():
         if key != "labels" and (made.settings or {}).get(key) != value:
@@ -133,13 +139,24 @@ def restore_source(
     return made
 
 
-def _settings(reference: SourceReference) -> dict[str, Any]:
-    """The recorded options of the source's family, checked to be no other arguments of `from_pretrained`."""
-    settings, known = reference.settings or {}, family_of(reference.kind).options
-    for key in settings:
+def read_reference(recorded: Any) -> SourceReference:
+    """The record of a source from plain data, checked.
+
+    Raises:
+        InputError: a key is missing or unknown, or a value is of the wrong type; or the settings are none of the family's.
+
+    >>> read_reference({"name": "owner/model", "kind": "masked_lm", "dtype": 32})
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The key of the adapter's source 'dtype' is 32: give a text.
+    """
+    reference = from_dict(SourceReference, recorded, "key of the adapter's source")
+    from_dict(Fingerprint, reference.fingerprint, "key of the fingerprint of the adapter's source")
+    check_dtype(reference.dtype)
+    known = family_of(reference.kind).options
+    for key in reference.settings or {}:
         if key not in known:
             raise unknown("setting of the adapter's source", key, known)
-    return settings
+    return reference
 
 
 def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[Source, str]:

@@ -53,6 +53,9 @@ class InputTransform(nn.Module):
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if this transform does not fit a source. The model calls this once, before any training."""
 
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a number that was loaded points at something that does not exist; called after loading."""
+
     def start_from(self, other: InputTransform) -> None:
         """Copy theta and all buffers from a trained transform of the same kind and size.
 

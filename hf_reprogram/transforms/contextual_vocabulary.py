@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import InputTransform
-from .target_ids import check_special_ids, check_target_ids, ids_and_mask
+from .target_ids import check_special_ids, check_special_keys, check_target_ids, ids_and_mask
 
 
 @dataclass
@@ -51,6 +51,8 @@ class ContextualVocabularyOptions:
     ends_with: int | None = None
 
     def __post_init__(self) -> None:
+        check_whole(num_tokens=self.num_tokens, vocab_size=self.vocab_size)
+        check_special_keys(self.special_ids)
         check_convolution(self.kernel_size, self.temperature, self.temperature_epochs)
         first, last = self.temperature  # JSON has lists
         self.temperature = (first, last)

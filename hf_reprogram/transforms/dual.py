@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..options import check_whole, from_dict
+from ..options import check_indices, check_whole, from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.dual import Texts
 from ..sources.probe import Example, Lines, Probe
@@ -140,6 +140,10 @@ class Dual(InputTransform):
         self.mask.copy_(mask)
         if self.text is not None:
             self.text.reset(self.plain_texts.ids, source)
+
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a class text holds a token that the text tower does not have."""
+        check_indices("ids", 0, spec.vocab_size, self.ids)
 
     def start_from(self, other: InputTransform) -> None:
         """Copy the programs of a trained transform, and keep the class texts.

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
 from .base import InputTransform
@@ -43,6 +44,8 @@ class PromptSlotsOptions:
     mask_token_id: int | None = None
 
     def __post_init__(self) -> None:
+        check_whole(width=self.width)
+        check_whole(0, first_slot_id=self.first_slot_id)
         if Template.parse(self.template).has_mask and self.mask_token_id is None:
             raise InputError(f"The template {self.template!r} has a [MASK], so mask_token_id must be given.")
 

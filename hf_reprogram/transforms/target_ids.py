@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..sources.base import SourceSpec
 
 
@@ -65,6 +65,20 @@ came with this adapter.
             row = int(wrong.nonzero()[0])
             raise InputError(
                 f"Row {row} of the batch {verb} with token id {int(found[row])} instead of {expected}: {advice}"
+            )
+
+
+def check_special_keys(special_ids: dict[str, int]) -> None:
+    """Raise `InputError` unless the target's ids of the special tokens are whole numbers, as text.
+
+    >>> check_special_keys({"four": 0})
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: special_ids has the key 'four': give ids of the target's tokens, 0 to 16,777,215.
+    """
+    for key in special_ids:
+        if not (key.isdecimal() and key.isascii() and len(key) <= 8 and int(key) < 2**24):
+            raise InputError(
+                f"special_ids has the key {shown(key)}: give ids of the target's tokens, 0 to {2**24 - 1:,}."
             )
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, unknown
-from ..options import check_whole
+from ..options import check_whole, from_dict
 from ..sources.base import Source
 from ..sources.dual import Texts
 from .base import check_same_options
@@ -45,9 +45,10 @@ class TextProgramOptions:
     unit: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.type not in TEXT_PROGRAMS:
+        if not isinstance(self.type, str) or self.type not in TEXT_PROGRAMS:
             raise unknown("text program", self.type, TEXT_PROGRAMS)
         check_size(self.type, self.size)
+        check_whole(width=self.width)
         if not self.unit > 0:
             raise InputError(f"unit is {self.unit!r}: give more than 0.")
 
@@ -202,5 +203,5 @@ def make_text_program(options: dict[str, Any]) -> TextProgram:
     >>> make_text_program({"type": "low_rank", "width": 32, "size": 4}).up.shape
     torch.Size([32, 4])
     """
-    checked = TextProgramOptions(**options)
+    checked = from_dict(TextProgramOptions, options, "option of text")
     return TEXT_PROGRAMS[checked.type](checked)

@@ -33,11 +33,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..options import check_indices, check_whole
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Numbered, Probe, nearest_tokens
 from .base import InputTransform, ParameterCache
 from .drawing import HeatMap
-from .target_ids import check_special_ids, check_target_ids, ids_and_mask
+from .target_ids import check_special_ids, check_special_keys, check_target_ids, ids_and_mask
 
 
 @dataclass
@@ -70,9 +71,16 @@ class VocabularyOptions:
     ends_with: int | None = None
 
     def __post_init__(self) -> None:
+        check_whole(num_tokens=self.num_tokens, width=self.width)
+        check_whole(0, warmup_epochs=self.warmup_epochs)
+        if self.num_atoms is not None:
+            check_whole(num_atoms=self.num_atoms)
+        if self.unknown_id is not None:
+            check_whole(0, unknown_id=self.unknown_id)
+        check_special_keys(self.special_ids)
         if self.sparsity is not None and self.sparsity < 1:
             raise InputError(f"sparsity is {self.sparsity}: give at least 1 atom per token, or null for a free table.")
-        if self.window < 1 or (self.window > 1 and self.unknown_id is None):
+        if not 1 <= self.window <= 16 or (self.window > 1 and self.unknown_id is None):
             raise InputError(f"window is {self.window}: give 1, or more where the tokenizer has an unknown token.")
         if self.num_rows > 2**16:
             raise InputError(
@@ -135,6 +143,11 @@ class Vocabulary(InputTransform):
         atoms = options.num_atoms or spec.vocab_size
         if options.sparsity is not None and options.sparsity > atoms:
             raise InputError(f"sparsity is {options.sparsity}, but there are only {atoms} atoms: give at most as many.")
+
+    def check_state(self, spec: SourceSpec) -> None:
+        """Raise `InputError` if a code belongs to no atom."""
+        if self.options.sparsity is not None:
+            check_indices("support", 0, self.options.num_atoms or spec.vocab_size, self.support)
 
     def dictionary(self, source: Source) -> Tensor:
         """The dictionary D (atoms, width) in float32, scaled as the source scales its embeddings."""

@@ -315,7 +315,7 @@ def test_a_recipe_is_scored_and_saved(sources, tmp_path):
         ({"k": 0}, "k is 0: give a whole number"),
         ({"eps": 0.0, "bounded": True}, "eps is 0.0: give a number more than 0"),
         ({"eps": 9.0, "bounded": True}, "eps is 9, which changes a pixel by"),
-        ({"l2": float("nan")}, "l2 is nan: a penalty is 0 or more"),
+        ({"l2": float("nan")}, "l2' is nan: give finite numbers"),
         ({"base_image": "photo.png"}, "base_image is for bounded=True"),
         ({"base_image": "no-such.png", "bounded": True}, "base_image='no-such.png' is not an image that can be read"),
         ({"base_image": "no-such.png", "bounded": True, "mapping": "dense"}, "base_image='no-such.png'"),
