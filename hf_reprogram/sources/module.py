@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Source, SourceSpec
+from .checks import check_independent, check_repeatable
 from .families import SourceFamily
-from .reading import PATCHING
+from .reading import PATCHING, by_length
 from .text import at_least_one
 
 
@@ -34,7 +35,7 @@ class ModuleSource(Source):
 
     Raises:
         InputError: there is no embedding or more than one, the module does not call it, the output is neither states nor
-            logits, or a row's output depends on the rest of the batch.
+            logits, it is random, or a row's output depends on the rest of the batch.
 
     >>> lstm = nn.Sequential(nn.Embedding(30, 8), nn.LSTM(8, 16, batch_first=True))
     >>> ModuleSource(lstm).spec.widths
@@ -80,12 +81,9 @@ class ModuleSource(Source):
                 f"{name} returns a tensor of shape {tuple(output.shape)} for ids of shape (2, 3): use a module that returns "
                 "states (batch, tokens, width) or logits (batch, labels)."
             )
-        alone, among = self._run(embeds[1:]).float(), output[1:].float()
-        if (alone - among).norm() > 0.1 * alone.norm():  # far more than the error of half precision
-            raise InputError(
-                f"{name} mixes the rows of a batch: use a module that takes ids (batch, tokens), for which an nn.LSTM needs "
-                "batch_first=True."
-            )
+        check_repeatable(name, output, self._run(embeds))
+        needed = "module that takes ids (batch, tokens), for which an nn.LSTM needs batch_first=True"
+        check_independent(name, output[1:], self._run(embeds[1:]), needed)
         return output
 
     def _run(self, embeds: Tensor) -> Any:
@@ -127,19 +125,15 @@ class ModuleSource(Source):
             raise InputError(
                 f"The input is {mask.shape[1]} tokens long, but this source takes {self.spec.max_tokens}: truncate it."
             )
-        lengths = mask.sum(1)
-        rows: list[Tensor] = []
-        order: list[Tensor] = []
-        for length in lengths.unique():
-            chosen = (lengths == length).nonzero()[:, 0]
-            output = self._run(embeds[chosen][mask[chosen]].view(len(chosen), int(length), -1))
-            order.append(chosen)
-            if reads == "tokens":
-                spread = output.new_zeros(len(chosen), mask.shape[1], output.shape[-1])
-                rows.append(spread.masked_scatter(mask[chosen, :, None], output))
-            else:
-                rows.append(_READ[reads](output))
-        return torch.cat(rows)[torch.cat(order).argsort()]
+
+        def run(rows: Tensor, length: int) -> Tensor:
+            output: Tensor = self._run(embeds[rows][mask[rows]].view(len(rows), length, -1))
+            if reads != "tokens":
+                return _READ[reads](output)
+            spread = output.new_zeros(len(rows), mask.shape[1], output.shape[-1])
+            return spread.masked_scatter(mask[rows, :, None], output)
+
+        return by_length(mask, run)
 
 
 _READ: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,6 +2,7 @@
 
     last_layer_at, stop_before, only_at    shortcuts through a text model, if only the state at one position or the decoder's
                                            inputs are needed
+    by_length                              the rows of one length together, for models that would read padding
     forward_of                             replaces the computation of a module, for example by fixed embeddings
     constant                               makes tensors that may be kept from one call to the next
 
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 # Families whose encoder layers have the same parts as BERT's (post-norm, `attention.self`, `attention.output`).
 BERT_LIKE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "data2vec-text"}
@@ -94,8 +96,35 @@ def can_read_last_layer(model: Any) -> bool:
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and config._attn_implementation in ("eager", "sdpa")
         and all(type(module) is nn.Linear for module in touched)  # neither quantized nor wrapped in an adapter
+        and all(type(module.weight) is nn.Parameter for module in touched)  # torchao quantizes the weight alone
         and not any(hasattr(module, "_hf_hook") for module in (layer, *touched))  # nor moved by accelerate
     )
+
+
+def by_length(mask: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Outputs of a batch whose rows run without padding, all rows of one length at a time.
+
+    Args:
+        mask: (batch, tokens), 1 for a token and 0 for padding.
+        run: a function from the indices (n,) of the rows of a length, and this length, to their outputs (n, width), or
+            (n, up to all tokens, width), which are padded with zeros.
+
+    Returns:
+        The outputs (batch, width) or (batch, tokens, width), in the order of the batch.
+
+    >>> mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 0]])
+    >>> by_length(mask, lambda rows, length: torch.full((len(rows), 1), length)).tolist()
+    [[2], [3], [2]]
+    """
+    lengths = mask.sum(1)
+    outputs: list[Tensor] = []
+    order: list[Tensor] = []
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero()[:, 0]
+        output = run(rows, length)
+        outputs.append(F.pad(output, (0, 0, 0, mask.shape[1] - output.shape[1])) if output.dim() == 3 else output)
+        order.append(rows)
+    return torch.cat(outputs)[torch.cat(order).argsort()]
 
 
 @contextmanager

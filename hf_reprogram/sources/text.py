@@ -12,8 +12,10 @@ from ..errors import InputError
 from ..modalities import every_modality
 from ..modalities.processors import open_tokenizer
 from .base import Source, SourceSpec
+from .checks import check_embeddings, sees_padding
+from .esm import esm_embeddings
 from .families import SourceFamily, architecture_in
-from .reading import PATCHING, can_read_last_layer, last_layer_at, only_at, stop_before
+from .reading import PATCHING, by_length, can_read_last_layer, last_layer_at, only_at, stop_before
 from .text_cache import TextCache
 
 
@@ -26,6 +28,11 @@ class TextSource(Source):
 
     `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens) and, for
     reads="mask", `mask_position` (batch,). Token types are those of a single segment.
+
+    A model whose output depends on padding, such as FNet, runs the rows of one length together, without padding.
+
+    Raises:
+        InputError: embeddings in place of token ids change the model's output, or it is random.
 
     >>> source = TextSource(text_source.model, kind="masked_lm")
     >>> inputs = {"inputs_embeds": source.embed(torch.tensor([[2, 4, 3]])), "attention_mask": torch.ones(1, 3)}
@@ -57,6 +64,9 @@ class TextSource(Source):
             labels=tuple(config.id2label[i] for i in range(config.num_labels)) if kind == "classifier" else (),
         )
         self.text_cache: TextCache | None = None
+        self.sees_padding = False
+        check_embeddings(self)
+        self.sees_padding = sees_padding(self)
 
     @property
     def embedding(self) -> Any:
@@ -128,10 +138,22 @@ class TextSource(Source):
                 f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
             )
         inputs, back = _pad_right({**inputs, "attention_mask": at_least_one(mask)})
-        mask = inputs["attention_mask"]
+        if self.sees_padding:
+            output = by_length(
+                inputs["attention_mask"], lambda rows, length: self._read(_cut(inputs, rows, length), reads)
+            )
+        else:
+            output = self._read(inputs, reads)
+        return output if back is None or reads not in ("tokens", "decoder") else _reorder(output, back)
+
+    def _read(self, inputs: dict[str, Any], reads: str) -> Tensor:
+        """As `forward`, for inputs with all padding on the right."""
+        embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"]
         if self.text_cache is not None and reads == "last" and inputs.get("text_ids") is not None:
             return self.text_cache.read_last(self.base, inputs)
-        arguments = {"inputs_embeds": inputs["inputs_embeds"], "attention_mask": mask}
+        if self.spec.family == "esm":
+            embeds = esm_embeddings(self.base, embeds, mask)
+        arguments = {"inputs_embeds": embeds, "attention_mask": mask}
         if self._causal:
             arguments.update(position_ids=_positions(mask), use_cache=False)
         if reads == "logits" and self._causal:  # transformers would read embeddings at the end of the padding
@@ -143,14 +165,10 @@ class TextSource(Source):
         if reads == "decoder":
             with PATCHING, stop_before(self._decoder(self.model)) as caught:
                 self.model(**arguments)
-            hidden = caught()
-            return hidden if back is None else _reorder(hidden, back)
+            return caught()
         if reads in ("tokens", "features"):
-            hidden = self.base(**arguments).last_hidden_state
-            if reads == "features":
-                return mean_over_tokens(hidden, mask)
-            hidden = hidden * mask[..., None].to(hidden.dtype)
-            return hidden if back is None else _reorder(hidden, back)
+            hidden: Tensor = self.base(**arguments).last_hidden_state
+            return mean_over_tokens(hidden, mask) if reads == "features" else hidden * mask[..., None].to(hidden.dtype)
         position = inputs["mask_position"] if reads == "mask" else _end(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 
@@ -188,6 +206,12 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
         name: back.gather(1, inputs[name][:, None])[:, 0] for name in ("mask_position", "first_slot") if name in inputs
     }
     return {**inputs, **moved}, back
+
+
+def _cut(inputs: dict[str, Any], rows: Tensor, length: int) -> dict[str, Any]:
+    """The inputs of some rows, of which only the first `length` tokens are left."""
+    chosen = {name: values[rows] for name, values in inputs.items() if isinstance(values, Tensor)}
+    return {name: values[:, :length] if values.dim() > 1 else values for name, values in chosen.items()}
 
 
 def _reorder(rows: Tensor, order: Tensor) -> Tensor:
@@ -243,9 +267,8 @@ def max_tokens(model: Any) -> int:
     64
     """
     config = model.config
-    positions: int = (
-        getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31 - 1
-    )
+    given = (getattr(config, name, None) or 0 for name in ("max_position_embeddings", "n_positions"))
+    positions: int = next((most for most in given if most > 0), 2**31 - 1)  # XLNet's -1 stands for no limit
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return positions - int(module.padding_idx) - 1
@@ -342,31 +365,4 @@ class TextFamily(SourceFamily):
         if model.main_input_name != self.takes:
             noun = next((each.noun for each in every_modality() if each.takes == model.main_input_name), "other data")
             raise InputError(f"{type(model).__name__} takes {noun}, and the kind {kind!r} is for text: leave it out.")
-        source = TextSource(model, kind)
-        check_embeddings(source)
-        return source
-
-
-@torch.no_grad()
-def check_embeddings(source: Source) -> None:
-    """Raise `InputError` if a model's states for token ids differ from those for the ids' embeddings.
-
-    Some architectures do more than a look-up when they embed ids. With embeddings they would silently compute something else.
-
-    >>> check_embeddings(text_source)
-    """
-    model = source.model
-    ids = torch.arange(5, 8, device=source.device)[None] % source.spec.vocab_size
-    mask = torch.ones_like(ids)
-    inputs = {"inputs_embeds": source.embed(ids), "attention_mask": mask, "mask_position": mask[:, 0]}
-    try:
-        theirs = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-        ours = {reads: source(inputs, reads) for reads in source.spec.widths}["tokens"]
-        same = torch.allclose(ours.float(), theirs.float(), rtol=1e-2, atol=1e-2)
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{type(model).__name__} cannot be read as a {source.spec.kind} source: {error}") from error
-    if not same:
-        raise InputError(
-            f"{type(model).__name__} is not supported, since embeddings in place of token ids change its output: use another "
-            "model."
-        )
+        return TextSource(model, kind)

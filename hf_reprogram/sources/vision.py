@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..modalities.pixels import image_processor
 from ..modalities.processors import open_image_processor
 from .base import Source, SourceSpec, fingerprint
+from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .reading import PATCHING, forward_of
 
@@ -89,7 +90,10 @@ class VisionSource(Source):
         if kind == "image_module":
             self.settings |= {"gives": gives, "labels": list(labels or ())}
         self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
-        self._interpolates = "interpolate_pos_encoding" in inspect.signature(self._tower.forward).parameters
+        self._interpolates = _takes(self._tower, "interpolate_pos_encoding")
+        self._masks = getattr(config, "model_type", None) == "vit_mae"
+        if self._masks:
+            model.config.mask_ratio = 0.0  # type: ignore[union-attr]
         self._class_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
         if next(model.parameters(), None) is None:
             raise InputError(f"{type(model).__name__} has no weights: give a trained model.")
@@ -192,6 +196,10 @@ class VisionSource(Source):
             raise InputError(
                 f"{name} returns an output of {shape} for 2 images: use a model that returns (batch, logits or features)."
             )
+        if not pixels.is_meta:
+            check_repeatable(name, output, self._run(normalised))
+            alone = self._run(normalised[1:])
+            check_independent(name, output[1:], alone, "model whose output for an image depends on this image alone")
         if self._gives == "features":
             return {"features": output.shape[1]}, self._projects(stem, normalised, output)
         same = [name for name, value in called if value.shape == output.shape and torch.equal(value, output)]
@@ -249,9 +257,10 @@ class VisionSource(Source):
         if self._kind == "image_module":
             output = self.model(pixels)
         else:
-            output = self.model(
-                pixel_values=pixels, **({"interpolate_pos_encoding": True} if self._interpolates else {})
-            )
+            arguments: dict[str, Any] = {"interpolate_pos_encoding": True} if self._interpolates else {}
+            if self._masks:
+                arguments["noise"] = _in_order(pixels, self.model.config.patch_size)
+            output = self.model(pixel_values=pixels, **arguments)
         if self._kind != "image_encoder":
             output = output[0] if isinstance(output, tuple | list) else output
             return getattr(output, "logits", output)
@@ -298,6 +307,21 @@ class VisionSource(Source):
             )
         grid: Tensor = patches.transpose(1, 2).unflatten(2, (rows, columns))
         return grid
+
+
+def _takes(model: nn.Module, argument: str) -> bool:
+    """Whether a model's forward takes an argument, by its name or by passing all keywords on to a part that takes it."""
+    own = inspect.signature(model.forward).parameters
+    passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    return argument in own or (
+        passes_on and any(argument in inspect.signature(part.forward).parameters for part in model.children())
+    )
+
+
+def _in_order(pixels: Tensor, side: int) -> Tensor:
+    """The `noise` (batch, patches) by which ViT-MAE sorts its patches, so that they stay in their order."""
+    count = (pixels.shape[-2] // side) * (pixels.shape[-1] // side)
+    return torch.arange(count, device=pixels.device).expand(len(pixels), count)
 
 
 @contextmanager
