@@ -13,7 +13,9 @@ HUB_ARGUMENTS = (
     "force_download",
     "proxies",
     "subfolder",
+    "gguf_file",
 )
+FILE_ARGUMENTS = ("subfolder", "variant", "gguf_file")  # which files of a repository are the model
 ACCESS_ARGUMENTS = ("token", "cache_dir", "local_files_only", "force_download", "proxies")
 
 
@@ -33,3 +35,12 @@ def access_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     {'cache_dir': 'kept'}
     """
     return {name: kwargs[name] for name in ACCESS_ARGUMENTS if kwargs.get(name) is not None}
+
+
+def repository_files(kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The entries of `kwargs` that say which of a repository's files are the model.
+
+    >>> repository_files({"revision": "main", "variant": "fp16"})
+    {'variant': 'fp16'}
+    """
+    return {name: kwargs[name] for name in FILE_ARGUMENTS if kwargs.get(name)}

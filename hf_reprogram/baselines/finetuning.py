@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import InputError, unknown
+from ..hub_arguments import repository_files
 from ..losses import target_loss
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens, plain_tokenizer
 from ..tasks.inputs import task_modality
@@ -124,11 +125,12 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     files = file_arguments(recipe.source_kwargs)
     config = AutoConfig.from_pretrained(recipe.source["name"], **files)
     config.num_labels, config.problem_type = max(1, len(task.labels)), task.problem_type
+    weights = weight_arguments({**files, **repository_files(recipe.source_kwargs)})
 
     def make_model(_: Any) -> Any:
         if pretrained:
             model = AutoModelForSequenceClassification.from_pretrained(
-                recipe.source["name"], config=config, dtype=torch.float32, **weight_arguments(files)
+                recipe.source["name"], config=config, dtype=torch.float32, **weights
             )
         else:
             model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..hub_arguments import repository_files
 from ..sources.text import max_tokens, plain_tokenizer
 from ..trust import file_arguments, weight_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
@@ -61,7 +62,7 @@ class PromptTuning(Baseline):
                 num_labels=max(1, len(task.labels)),
                 problem_type=task.problem_type,
                 dtype=torch.float32,
-                **weight_arguments(file_arguments(recipe.source_kwargs)),
+                **weight_arguments({**file_arguments(recipe.source_kwargs), **repository_files(recipe.source_kwargs)}),
             )
 
         def make_model(_: Any) -> Any:

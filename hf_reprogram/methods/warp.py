@@ -104,9 +104,14 @@ class Warp(Method):
         """A tokenizer with the template, the prompt slots, and the verbalizer on the state that `reads` names."""
         options, spec = self.options, source.spec
         if spec.kind not in KINDS:
+            remedy = (
+                "use source_kind='encoder' to leave its head out"
+                if spec.kind == "classifier"
+                else "use a language model"
+            )
             raise InputError(
                 f"WARP needs a source of kind {', '.join(KINDS[:-1])} or {KINDS[-1]}, and the source's kind is {spec.kind}: "
-                "use source_kind='encoder' to leave its head out."
+                f"{remedy}."
             )
         reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
         readable = set(spec.widths) - {"tokens", "decoder"}

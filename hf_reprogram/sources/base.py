@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, shown
+from .quantized import plain, prepare_quantized
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Source(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
+        prepare_quantized(model)
         self.model = model.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Source:
@@ -288,7 +290,7 @@ def fingerprint(weight: Tensor) -> dict[str, Any]:
     >>> fingerprint(torch.zeros(2, 3))["shape"]
     [2, 3]
     """
-    weight = weight.detach()
+    weight = plain(weight)
     sample = weight.flatten()[:: max(1, weight.numel() // 8)][:8]
     return {
         "dtype": str(weight.dtype).removeprefix("torch."),
@@ -309,8 +311,10 @@ def same_fingerprint(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
     """
     if recorded["shape"] != other["shape"] or len(recorded["sample"]) != len(other["sample"]):
         return False
+    if ("tuner" in recorded) != ("tuner" in other):
+        return False
     if recorded["dtype"] == other["dtype"]:
-        return bool(recorded["sha256"] == other["sha256"])
+        return all(recorded.get(name) == other.get(name) for name in ("sha256", "tuner"))
     dtypes = [getattr(torch, side["dtype"]) for side in (recorded, other)]
     if not all(dtype.is_floating_point for dtype in dtypes):
         return False

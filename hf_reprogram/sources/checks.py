@@ -1,7 +1,7 @@
 """Checks of a new source: it gives the same answer to embeddings as to token ids, at a second call, and in any batch.
 
-A source must be a function of its input alone. Some models are not: ViT-MAE draws a random mask at every call, and Reformer draws
-random hashes. Others let a text depend on the padding that its batch needs: ConvBERT, FNet and YOSO.
+A source must be a function of its input alone. Some models are not: ViT-MAE draws a random mask at every call, and Reformer
+random hashes. In others the output of a text depends on the padding that its batch needs: ConvBERT, FNet and YOSO.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def check_repeatable(name: str, output: Tensor, again: Tensor) -> None:
 
     Raises:
         InputError: they differ by more than rounding.
+
+    >>> check_repeatable("Dropout", torch.ones(2), torch.tensor([0.0, 2.0]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Dropout gives different outputs for the same input at two calls, ...
     """
     if differs(output, again):
         raise InputError(
@@ -62,6 +66,10 @@ def check_independent(name: str, output: Tensor, alone: Tensor, remedy: str) -> 
 
     Raises:
         InputError: they differ by a tenth, far more than 8-bit activations make of it.
+
+    >>> check_independent("LSTM", torch.ones(2), torch.zeros(2), remedy="module with batch_first=True")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: LSTM mixes the rows of a batch: use a module with batch_first=True.
     """
     if differs(output, alone, 0.1):
         raise InputError(f"{name} mixes the rows of a batch: use a {remedy}.")

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from .base import fingerprint
+from .quantized import plain
 from .reading import PATCHING, constant, forward_of
 from .text import load_tokenizer, max_tokens
 from .vision import VisionFamily, VisionSource
@@ -172,7 +173,7 @@ class DualSource(VisionSource):
             weight for name, weight in self.model.state_dict(keep_vars=True).items() if name.startswith(last)
         )
         parts = self.entry, self.embedding.weight, *projections, self.model.logit_scale
-        return fingerprint(torch.cat([part.detach().flatten() for part in parts]))
+        return fingerprint(torch.cat([plain(part).flatten() for part in parts]))
 
     def tokenize(self, tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and mask, both (texts, tokens), of texts, padded as the tower needs it.

@@ -20,6 +20,12 @@ def esm_embeddings(model: Any, embeds: Tensor, mask: Tensor) -> Tensor:
         model: the `EsmModel`.
         embeds: (batch, tokens, width). A row equal to the embedding of the mask token is a mask.
         mask: (batch, tokens), 1 for a token and 0 for padding, which is on the right.
+
+    >>> from transformers import EsmConfig, EsmModel
+    >>> sizes = dict(vocab_size=33, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> model = EsmModel(EsmConfig(**sizes, position_embedding_type="rotary", token_dropout=True, mask_token_id=32))
+    >>> esm_embeddings(model, torch.ones(1, 3, 8), torch.ones(1, 3))[0, 0, 0].item()  # doctest: +ELLIPSIS
+    0.88...
     """
     layer = model.embeddings
     if layer.token_dropout:

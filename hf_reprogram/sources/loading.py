@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import warnings
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -13,11 +16,14 @@ from transformers import PreTrainedModel
 
 from ..config import ReprogramConfig
 from ..errors import InputError, unknown
+from ..hub_arguments import FILE_ARGUMENTS, access_arguments, repository_files
 from ..options import from_dict
 from ..trust import check_kernels, comes_with_code, file_arguments, pickled, weight_arguments
 from .base import Fingerprint, Source, check_dtype, same_fingerprint
 from .families import SourceFamily, every_family, family_of, kind_of
 from .module import ModuleFamily
+from .quantized import quantization_of
+from .wrapped import tuner_digest, unwrapped
 
 
 @dataclass
@@ -43,6 +49,17 @@ class SourceReference:
     dtype: str = "float32"
     fingerprint: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] | None = None
+    files: dict[str, str] | None = None
+    quantization: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, path in (self.files or {}).items():
+            if name not in FILE_ARGUMENTS or not isinstance(path, str) or ".." in path or os.path.isabs(path):
+                raise InputError(f"The adapter records {name}={path!r} for its source: it must be a path inside of it.")
+
+
+_NO_LOCATION = ("gguf_file", "trust_remote_code")
+_OPTIONAL = ("settings", "files", "quantization")
 
 
 def load_source(
@@ -52,7 +69,9 @@ def load_source(
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`. A module of images is passed as a `VisionSource`.
+            (`hf_reprogram.sources.module`), or a `Source`. A module of images is passed as a `VisionSource`. A folder of a
+            LoRA adapter is loaded with its base model. Of a wrapped model (see `hf_reprogram.sources.wrapped`), the model
+            inside is the source.
         kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
         source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
             source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
@@ -84,8 +103,14 @@ def load_source(
         dtype=str(next(made.parameters()).dtype).removeprefix("torch."),
         fingerprint=made.fingerprint(),
         settings=made.settings,
+        files=repository_files(source_kwargs) or None,
+        quantization=quantization_of(made.model),
     )
-    return made, {key: value for key, value in asdict(reference).items() if key != "settings" or value is not None}
+    if (digest := tuner_digest(made.model)) is not None:
+        reference.fingerprint["tuner"] = digest
+        reference.name = reference.name if isinstance(source, str | os.PathLike) else ""  # it names the base alone
+    record = asdict(reference)
+    return made, {key: value for key, value in record.items() if key not in _OPTIONAL or value is not None}
 
 
 def restore_source(
@@ -113,7 +138,7 @@ def restore_source(
                 "This adapter was trained on a model without a name: pass the model with from_pretrained(..., source=model)."
             )
         source = reference.name
-        source_kwargs.setdefault("revision", reference.revision)
+        source_kwargs = {"revision": reference.revision, **(reference.files or {}), **source_kwargs}
     if not isinstance(source, nn.Module):
         source_kwargs.setdefault("dtype", reference.dtype)
     if not isinstance(source, Source):
@@ -130,6 +155,13 @@ def restore_source(
                 f"This adapter was trained on a source whose {key} is {value}, and this source has "
                 f"{(made.settings or {}).get(key)}: use the recorded value."
             )
+    if reference.quantization != now.get("quantization"):
+        warnings.warn(
+            f"This adapter was trained on a source with {_quantized(reference.quantization)}, and this source has "
+            f"{_quantized(now.get('quantization'))}, so its outputs differ: load it as it was, with quantization_config in "
+            "source_kwargs.",
+            stacklevel=2,
+        )
     if not same_fingerprint(reference.fingerprint, now["fingerprint"]):
         raise InputError(
             f"This adapter was trained on another source than {now['name'] or 'this model'!r}, whose first weights are "
@@ -161,9 +193,15 @@ def read_reference(recorded: Any) -> SourceReference:
 
 def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[Source, str]:
     """The source around a loaded model, and the name that it was loaded from, if any."""
+    model = unwrapped(model)
     config: Any = getattr(model, "config", None)
     name = _name(config)
-    if kind is None or (not isinstance(model, PreTrainedModel) and family_of(kind).kinds[kind] is not None):
+    if kind is not None and not isinstance(model, PreTrainedModel) and family_of(kind).kinds[kind] is not None:
+        raise InputError(
+            f"The kind {kind!r} is for models of transformers, and {type(model).__name__} is none: leave source_kind out, or "
+            "pass the model of transformers that it holds."
+        )
+    if kind is None:
         kind = kind_of([type(model).__name__], config) if isinstance(model, PreTrainedModel) else ModuleFamily.kind
     family = family_of(kind)
     options, others = _divided(family, source_kwargs, name or type(model).__name__)
@@ -183,8 +221,10 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
     located = file_arguments(source_kwargs)
     try:
         config = transformers.AutoConfig.from_pretrained(name, **located)
-    except (OSError, ValueError) as error:
-        raise _not_found(name, error) from error
+    except (OSError, ValueError, ImportError) as error:
+        if (base := _base_of_lora(name, located)) is None:
+            raise _not_found(name, error) from error
+        config = _config_of(base, located)
     if config.model_type == ReprogramConfig.model_type:
         raise InputError(
             f"{name!r} is an adapter of hf_reprogram itself, and a source is a pretrained model: give the source that the "
@@ -230,7 +270,7 @@ def _load(family: SourceFamily, kind: str, name: str, source_kwargs: dict[str, A
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **arguments)
     except TypeError as error:
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if arguments["use_safetensors"] and _has_pickle(name, str(error)):
             raise pickled(name) from error
         raise _not_found(name, error) from error
@@ -245,9 +285,50 @@ def _has_pickle(name: str, said: str) -> bool:
     return "use_safetensors" in said
 
 
+def _config_of(base: str, located: dict[str, Any]) -> Any:
+    """The config of the base model of a LoRA adapter, which has no subfolder or revision in common with it."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            base, **access_arguments(located), trust_remote_code=located["trust_remote_code"]
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise _not_found(base, error) from error
+
+
+def _base_of_lora(name: str, located: dict[str, Any]) -> str | None:
+    """The base model of a LoRA adapter in a folder or repository; None if there is no such adapter.
+
+    Raises:
+        InputError: there is one, and peft is not installed.
+    """
+    from transformers.utils import is_peft_available
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    path = find_adapter_config_file(name, **{key: located[key] for key in located if key not in _NO_LOCATION})
+    if path is None:
+        return None
+    if not is_peft_available():
+        raise InputError(f"The source {name!r} is a LoRA adapter, which needs peft: run pip install peft.")
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        base = values.get("base_model_name_or_path") if isinstance(values, dict) else None
+    except ValueError as error:
+        raise InputError(f"The file {path!r} of the source is not JSON ({error}): download it again.") from error
+    if not base or not isinstance(base, str):
+        raise InputError(f"The file {path!r} of the source names no base model: set base_model_name_or_path in it.")
+    return base
+
+
+def _quantized(quantization: str | None) -> str:
+    return f"{quantization} quantization" if quantization else "no quantization"
+
+
 def _describe(fingerprint: dict[str, Any]) -> str:
     shape = " x ".join(map(str, fingerprint["shape"]))
-    return f"{shape}, {fingerprint['dtype']}, sha256 {fingerprint['sha256'][:12]}"
+    tuner = f", with LoRA weights of sha256 {fingerprint['tuner'][:12]}" if "tuner" in fingerprint else ""
+    return f"{shape}, {fingerprint['dtype']}, sha256 {fingerprint['sha256'][:12]}{tuner}"
 
 
 def _name(config: Any) -> str:

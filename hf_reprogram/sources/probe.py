@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..hub_arguments import hub_arguments
 from ..modalities.processors import open_tokenizer
 from .base import Source
 
@@ -89,14 +90,15 @@ def source_tokenizer(source: Source, reference: dict[str, Any]) -> Any:
 
     Args:
         source: the frozen source. Its tokenizer is loaded from the same name or folder.
-        reference: has the `name` and `revision` that an adapter recorded; the name is used if the source has none.
+        reference: has the `name`, `revision` and `files` that an adapter recorded; the name is used if the source has none.
 
     >>> source_tokenizer(text_source, {"name": "", "revision": None}).mask_token
     '[MASK]'
     """
     name = getattr(getattr(source.model, "config", None), "_name_or_path", "") or reference["name"]
     try:
-        tokenizer = open_tokenizer(name, {"revision": reference["revision"]}) if name else None
+        located = hub_arguments({**reference, **(reference.get("files") or {})})
+        tokenizer = open_tokenizer(name, located) if name else None
     except (OSError, ValueError):
         return None
     empty = tokenizer is not None and len(tokenizer) <= len(

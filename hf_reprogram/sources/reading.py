@@ -119,7 +119,7 @@ def by_length(mask: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
     lengths = mask.sum(1)
     outputs: list[Tensor] = []
     order: list[Tensor] = []
-    for length in lengths.unique().tolist():
+    for length in map(int, lengths.unique().tolist()):
         rows = (lengths == length).nonzero()[:, 0]
         output = run(rows, length)
         outputs.append(F.pad(output, (0, 0, 0, mask.shape[1] - output.shape[1])) if output.dim() == 3 else output)

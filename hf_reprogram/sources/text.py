@@ -75,7 +75,7 @@ class TextSource(Source):
 
     def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
         """The tokenizer; see `Source.load_processor`."""
-        return load_tokenizer(name, hub)
+        return load_tokenizer(name or self.model.name_or_path, hub)
 
     def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
         """See `plain_tokenizer`."""

@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modalities.pixels import image_processor
-from ..modalities.processors import open_image_processor
 from .base import Source, SourceSpec, fingerprint
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
+from .image_settings import image_settings
+from .quantized import plain
 from .reading import PATCHING, forward_of
 
 
@@ -160,12 +161,12 @@ class VisionSource(Source):
 
     def label_embeddings(self) -> Tensor:
         """The rows of the last linear layer (labels, width)."""
-        return super().label_embeddings() if self._head is None else self._head.weight.detach()
+        return super().label_embeddings() if self._head is None else plain(self._head.weight)
 
     def fingerprint(self) -> dict[str, Any]:
         """The digest of the first weights and of the last layer's, whose rows belong to the source's labels."""
         weights = [self.entry] if self._head is None else [self.entry, self._head.weight]
-        return fingerprint(torch.cat([weight.detach().flatten().to(self.device) for weight in weights]))
+        return fingerprint(torch.cat([plain(weight).flatten().to(self.device) for weight in weights]))
 
     @torch.no_grad()
     def _probe(self) -> tuple[dict[str, int], bool]:
@@ -401,57 +402,3 @@ class VisionModuleFamily(SourceFamily):
         if not {"image_size", "mean", "std"} <= {*settings}:
             raise InputError("A module of images needs image_size, mean and std: pass it as VisionSource(model, ...).")
         return VisionSource(model, **settings)
-
-
-def image_settings(name: str, config: Any, hub: dict[str, Any]) -> dict[str, Any]:
-    """The options of a `VisionSource` or `DualSource` in the image processor of a model.
-
-    Args:
-        name: the Hub id or folder of the model.
-        config: the model's config.
-        hub: the arguments that locate its files (`hf_reprogram.hub_arguments`).
-
-    Returns:
-        `image_size` (height, width), `mean`, `std`, `resample`, `crop`, and `bgr` if it is set.
-
-    Raises:
-        InputError: there is no image processor.
-
-    >>> image_settings(image_source.model.name_or_path, image_source.model.config, {})["image_size"]
-    (32, 32)
-    """
-    try:
-        processor = open_image_processor(name, hub)
-    except InputError:
-        raise
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(
-            f"There is no image processor for {name!r} ({str(error).strip().splitlines()[0]}): give image_size, mean and std "
-            "with the source."
-        ) from error
-    cropped = getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None)
-    size = dict(processor.crop_size if cropped else processor.size)
-    height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
-    ratio = processor.size.get("shortest_edge", height) / height if cropped else None
-    size_and_shades = {
-        "image_size": (height or config.image_size, width or config.image_size),
-        **_normalisation(processor),
-    }
-    return {**size_and_shades, "resample": int(processor.resample), "crop": ratio}
-
-
-def _normalisation(processor: Any) -> dict[str, Any]:
-    """The `mean` and `std` by which an image processor normalises pixels from 0 to 1, and `bgr` if it reverses the channels."""
-    rescales, normalises = getattr(processor, "do_rescale", True), getattr(processor, "do_normalize", True)
-    scale = 255 * processor.rescale_factor if rescales else 255.0
-    offset = 1.0 if rescales and getattr(processor, "rescale_offset", False) else 0.0
-    mean, std = (list(processor.image_mean), list(processor.image_std)) if normalises else ([0.0] * 3, [1.0] * 3)
-    if normalises and getattr(
-        processor, "include_top", False
-    ):  # EfficientNet's processor divides by the deviation twice
-        std = [value * value for value in std]
-    settings: dict[str, Any] = {
-        "mean": [(value + offset) / scale for value in mean],
-        "std": [value / scale for value in std],
-    }
-    return {**settings, "bgr": True} if getattr(processor, "do_flip_channel_order", False) else settings

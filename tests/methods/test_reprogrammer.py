@@ -173,7 +173,7 @@ def test_a_recipe_with_bad_options_is_refused_before_anything_is_loaded(options,
 
 
 def test_bad_labels_and_sources_get_one_sentence(clip, tmp_path):
-    with pytest.raises(InputError, match="occurs twice"):
+    with pytest.raises(InputError, match="twice: give every label"):
         reprogram(clip, method="reprogrammer", labels=["cat", "cat"])
     with pytest.raises(InputError, match="at least 2 labels"):
         reprogram(clip, method="reprogrammer", labels=["cat"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoModelForImageClassification
+from transformers import AutoModelForImageClassification, CLIPConfig, CLIPForImageClassification
 
 from hf_reprogram import InputError
 from hf_reprogram.sources import VisionSource, load_source, restore_source
@@ -344,3 +344,14 @@ def test_a_copy_for_another_device_has_an_entry_without_any_convolution():
 def test_a_model_without_weights_is_refused():
     with pytest.raises(InputError, match="Flatten has no weights"):
         VisionSource(nn.Flatten(), 16, (0, 0, 0), (1, 1, 1))
+
+
+def test_a_clip_classifier_takes_images_of_another_size():
+    """Its forward passes the argument on, to a tower that interpolates its positions."""
+    tower = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    vision = {**tower, "image_size": 32, "patch_size": 8}
+    model = CLIPForImageClassification(CLIPConfig(vision_config=vision, num_labels=4))
+    source = VisionSource(model, 48, (0.5,) * 3, (0.5,) * 3, kind="image_classifier")
+    pixels = torch.rand(2, 3, 48, 48)
+    expected = model(pixel_values=2 * pixels - 1, interpolate_pos_encoding=True).logits
+    torch.testing.assert_close(source({"pixels": pixels}, "logits"), expected)
