@@ -24,7 +24,16 @@ _CONSENT: dict[str, Any] = {
     "code_revision": None,
 }
 # What an adapter's folder may say of how its source is loaded, beside the options of the source's family.
-_RECORDED = ("revision", "subfolder", "variant", "gguf_file", "dtype", "device_map", "max_memory", "quantization_config")
+_RECORDED = (
+    "revision",
+    "subfolder",
+    "variant",
+    "gguf_file",
+    "dtype",
+    "device_map",
+    "max_memory",
+    "quantization_config",
+)
 
 
 def trusts_code(source_kwargs: Mapping[str, Any]) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -16,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ..config import ReprogramConfig
 from ..errors import InputError, unknown
+from ..files import repository_json
 from ..hub_arguments import FILE_ARGUMENTS, access_arguments, repository_files
 from ..options import from_dict
 from ..trust import check_kernels, comes_with_code, file_arguments, pickled, weight_arguments
@@ -304,20 +303,20 @@ def _base_of_lora(name: str, located: dict[str, Any]) -> str | None:
         InputError: there is one, and peft is not installed.
     """
     from transformers.utils import is_peft_available
-    from transformers.utils.peft_utils import find_adapter_config_file
 
-    path = find_adapter_config_file(name, **{key: located[key] for key in located if key not in _NO_LOCATION})
-    if path is None:
+    try:
+        values = repository_json(
+            name, "adapter_config.json", {k: v for k, v in located.items() if k not in _NO_LOCATION}
+        )
+    except OSError:
+        return None
+    if values is None:
         return None
     if not is_peft_available():
         raise InputError(f"The source {name!r} is a LoRA adapter, which needs peft: run pip install peft.")
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        base = values.get("base_model_name_or_path") if isinstance(values, dict) else None
-    except ValueError as error:
-        raise InputError(f"The file {path!r} of the source is not JSON ({error}): download it again.") from error
+    base = values.get("base_model_name_or_path") if isinstance(values, dict) else None
     if not base or not isinstance(base, str):
-        raise InputError(f"The file {path!r} of the source names no base model: set base_model_name_or_path in it.")
+        raise InputError(f"The LoRA adapter {name!r} names no base model: set base_model_name_or_path in its config.")
     return base
 
 

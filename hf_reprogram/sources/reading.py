@@ -12,6 +12,7 @@ patched for the length of one call only, under the lock `PATCHING`.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,6 +146,19 @@ def forward_of(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]
             del module.forward
         else:
             module.forward = saved
+
+
+def takes_argument(model: nn.Module, argument: str) -> bool:
+    """Whether a model's forward takes an argument, by its name or by passing all keywords on to a part that takes it.
+
+    >>> takes_argument(image_source.model, "interpolate_pos_encoding")
+    True
+    """
+    own = inspect.signature(model.forward).parameters
+    passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    return argument in own or (
+        passes_on and any(argument in inspect.signature(part.forward).parameters for part in model.children())
+    )
 
 
 @contextmanager

@@ -9,7 +9,6 @@ numbers are the same, and no image is built.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
@@ -26,7 +25,7 @@ from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .image_settings import image_settings
 from .quantized import plain
-from .reading import PATCHING, forward_of
+from .reading import PATCHING, forward_of, takes_argument
 
 
 class VisionSource(Source):
@@ -91,7 +90,7 @@ class VisionSource(Source):
         if kind == "image_module":
             self.settings |= {"gives": gives, "labels": list(labels or ())}
         self._kind, self._size, self._gives = kind, size, "features" if kind == "image_encoder" else gives
-        self._interpolates = _takes(self._tower, "interpolate_pos_encoding")
+        self._interpolates = takes_argument(self._tower, "interpolate_pos_encoding")
         self._masks = getattr(config, "model_type", None) == "vit_mae"
         if self._masks:
             model.config.mask_ratio = 0.0  # type: ignore[union-attr]
@@ -308,15 +307,6 @@ class VisionSource(Source):
             )
         grid: Tensor = patches.transpose(1, 2).unflatten(2, (rows, columns))
         return grid
-
-
-def _takes(model: nn.Module, argument: str) -> bool:
-    """Whether a model's forward takes an argument, by its name or by passing all keywords on to a part that takes it."""
-    own = inspect.signature(model.forward).parameters
-    passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
-    return argument in own or (
-        passes_on and any(argument in inspect.signature(part.forward).parameters for part in model.children())
-    )
 
 
 def _in_order(pixels: Tensor, side: int) -> Tensor:

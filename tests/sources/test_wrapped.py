@@ -128,7 +128,7 @@ def test_a_gguf_file_is_asked_for_wherever_the_source_is_read(source_folder, mon
         auto = getattr(transformers, name)
 
         def load(*args, name=name, original=auto.from_pretrained, **kwargs):
-            asked[name] = kwargs.pop("gguf_file", None)
+            asked.setdefault(name, set()).add(kwargs.pop("gguf_file", None))
             return original(*args, **kwargs)
 
         monkeypatch.setattr(auto, "from_pretrained", load)
