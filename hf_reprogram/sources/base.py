@@ -252,6 +252,10 @@ class _Checkpointed:
 class Fingerprint:
     """The record of a source's first weights in an adapter; see the function `fingerprint`.
 
+    Attributes:
+        dtype, shape, sha256, sample: as in the function `fingerprint`.
+        tuner: the digest of the source's LoRA layers (`hf_reprogram.sources.wrapped.tuner_digest`); None without any.
+
     >>> Fingerprint(**fingerprint(torch.ones(2, 3))).shape
     [2, 3]
     """
@@ -260,6 +264,7 @@ class Fingerprint:
     shape: list[int]
     sha256: str
     sample: list[float]
+    tuner: str | None = None
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)

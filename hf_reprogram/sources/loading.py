@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..config import ReprogramConfig
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..files import repository_json
 from ..hub_arguments import FILE_ARGUMENTS, access_arguments, repository_files
 from ..options import from_dict
@@ -50,11 +50,6 @@ class SourceReference:
     settings: dict[str, Any] | None = None
     files: dict[str, str] | None = None
     quantization: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, path in (self.files or {}).items():
-            if name not in FILE_ARGUMENTS or not isinstance(path, str) or ".." in path or os.path.isabs(path):
-                raise InputError(f"The adapter records {name}={path!r} for its source: it must be a path inside of it.")
 
 
 _NO_LOCATION = ("gguf_file", "trust_remote_code")
@@ -144,8 +139,8 @@ def restore_source(
         source_kwargs = {**source_kwargs, **(reference.settings or {})}
     if moved and os.path.isabs(reference.name) and not os.path.isdir(reference.name):
         raise InputError(
-            f"The source {reference.name!r} is neither a folder here nor a model that can be fetched from the Hub now: if it has "
-            "moved since the adapter was trained, say where it is with source=... (--source on the command line)."
+            f"The source {reference.name!r} is neither a folder here nor a model that can be fetched from the Hub now: if it "
+            "has moved since the adapter was trained, say where it is with source=... (--source on the command line)."
         )
     made, now = load_source(source, kind=reference.kind, **source_kwargs)
     for key, value in (reference.settings or {}).items():
@@ -187,6 +182,12 @@ def read_reference(recorded: Any) -> SourceReference:
     for key in reference.settings or {}:
         if key not in known:
             raise unknown("setting of the adapter's source", key, known)
+    for name, path in (reference.files or {}).items():
+        if name not in FILE_ARGUMENTS or not isinstance(path, str) or ".." in path or os.path.isabs(path):
+            raise InputError(
+                f"The adapter records {shown(name)}={shown(path)} for its source, which is no path inside of the source: take "
+                "another copy."
+            )
     return reference
 
 

@@ -139,5 +139,5 @@ def test_a_gguf_file_is_asked_for_wherever_the_source_is_read(source_folder, mon
 @pytest.mark.parametrize("path", ["../other", "/etc", 3])
 def test_an_adapter_cannot_lead_out_of_the_folder_of_its_source(path, source_folder):
     _, record = load_source(source_folder("bert"))
-    with pytest.raises(InputError, match="a path inside of it"):
+    with pytest.raises(InputError, match=r"no path inside of the source|'files'"):
         restore_source({**record, "files": {"subfolder": path}})
