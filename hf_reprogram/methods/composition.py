@@ -135,13 +135,12 @@ class CanvasProgramOptions(OutputOptions):
 
     Attributes:
         image_size: the side of the image on the canvas in pixels, or [height, width]; by default a quarter of the canvas's
-        sides
-            with mask="surround", else the whole canvas.
+            sides with mask="surround", else the whole canvas.
         place: the place of the image, "center" or [top, left].
         copies: the number of copies of the image on the canvas.
         learn_scale: whether the image's scale is trained too.
-        mask: the pixels where the program acts: "surround", "border", "full", or the file of an image of the canvas's size,
-            in which these pixels are white.
+        mask: the pixels where the program acts: "surround", "border", "full", or the file of an image of the canvas's size, in
+            which these pixels are white.
         border: the width in pixels of the frame with mask="border".
         squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none".
         amplitude: a, the factor of the squashed program; pixels go from 0 to 1.

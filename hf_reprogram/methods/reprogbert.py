@@ -25,11 +25,11 @@ class ReprogBERTOptions:
     Attributes:
         tokenizer: "residues", "characters", "kmers", "smiles", "words" (`hf_reprogram.transforms.target_tokenizers`), or the
             Hub id or folder of any fast tokenizer.
-        k: the length of the k-mers. alphabet: the letters of "characters" and "kmers"; by default those of the texts for
-        "characters", and ACGT for "kmers". sparsity: s, the largest number of source tokens that a target token combines; null
-        for a free table. init: the initial table: "tokens" (the rows of source tokens that are drawn at random) or "random"
-        (normal, with the mean
-            and the deviation of the source's table).
+        k: the length of the k-mers.
+        alphabet: the letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for "kmers".
+        sparsity: s, the largest number of source tokens that a target token combines; null for a free table.
+        init: the initial table: "tokens" (the rows of source tokens that are drawn at random) or "random" (normal, with the
+            mean and the deviation of the source's table).
         warmup_epochs: the number of epochs of dense training before the sparse codes are computed.
         alternating: whether every epoch trains densely and is sparsified again at its end.
         atoms: "tokens" (the source's table), or "ksvd" (`num_atoms` atoms, learned from it by K-SVD).

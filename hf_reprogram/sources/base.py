@@ -38,12 +38,14 @@ class SourceSpec:
     Attributes:
         kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module" of tokens; "image_classifier", "image_encoder" or
             "image_module" of images, "dual" of images and texts.
-        family: the source's own `model_type`, for example "roberta". widths: the width of each output that the source has, by
-        its name (`reads`). embedding_width: of a source of tokens, the width of its input embedding (in ALBERT and ELECTRA
-        smaller than the states'). vocab_size: of a source of tokens, the number of rows of its input embedding. max_tokens: of
-        a source of tokens, the longest input that its position embeddings allow. image_size: of a source of images, the height
-        and width of its input, in pixels. patch_size: of a source of images, the side in pixels of the square patches that its
-        first layer projects one by one;
+        family: the source's own `model_type`, for example "roberta".
+        widths: the width of each output that the source has, by its name (`reads`).
+        embedding_width: of a source of tokens, the width of its input embedding (in ALBERT and ELECTRA smaller than the
+            states').
+        vocab_size: of a source of tokens, the number of rows of its input embedding.
+        max_tokens: of a source of tokens, the longest input that its position embeddings allow.
+        image_size: of a source of images, the height and width of its input, in pixels.
+        patch_size: of a source of images, the side in pixels of the square patches that its first layer projects one by one;
             None if it has no such layer.
         labels: the names of a classifier's own labels, by index; empty if it has none.
         takes: the modality's name of the source's own inputs (`hf_reprogram.modalities.base.Modality.takes`).

@@ -130,8 +130,10 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
     """A tokenizer that puts every text into `template`, and the id of the first slot. The other slots have the next ids.
 
     Args:
-        tokenizer: a fast tokenizer, which is not changed. template: the template. max_tokens: the number of the source's
-        positions. The new tokenizer truncates to it, and counts slots and special tokens.
+        tokenizer: a fast tokenizer, which is not changed.
+        template: the template.
+        max_tokens: the number of the source's positions. The new tokenizer truncates to it, and counts slots and special
+            tokens.
 
     Raises:
         InputError: the tokenizer is not a fast one, it lacks the mask token of the template, or the template alone fills the
