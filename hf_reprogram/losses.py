@@ -48,7 +48,7 @@ def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Ten
         target = torch.where(known, labels, torch.zeros_like(labels)).to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, target, known.to(logits.dtype))
     classes = labels.long().reshape(-1)
-    return F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum") / len(classes)
+    return F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum") / classes.shape[0]
 
 
 def check_labels(labels: Tensor, num_labels: int, problem_type: str | None) -> None:

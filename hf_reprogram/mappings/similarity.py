@@ -184,7 +184,7 @@ def contrastive_loss(logits: Tensor, labels: Tensor, weight: float = 0.8, gamma:
     """
     known = labels != IGNORE
     pairs = logits.float()[:, labels.long().clamp(min=0)]  # (images, the texts of their labels)
-    left_out = ~known & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)  # columns without a label
+    left_out = ~known & ~torch.eye(labels.shape[0], dtype=torch.bool, device=labels.device)  # columns without a label
     total = pairs.new_zeros(())
     for direction in (pairs, pairs.T):
         log_p = direction.masked_fill(left_out, float("-inf")).log_softmax(1).diagonal()

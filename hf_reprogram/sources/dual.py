@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .base import fingerprint
 from .quantized import plain
-from .reading import PATCHING, constant, forward_of
+from .reading import PATCHING, Given, constant, forward_of, with_part
 from .text import load_tokenizer, max_tokens
 from .vision import VisionFamily, VisionSource
 
@@ -132,6 +132,9 @@ class DualSource(VisionSource):
             vocab_size=self.embedding.weight.shape[0],
             max_tokens=max_tokens(self.model.text_model),
         )
+        self._given = Given()
+        # for compiled models; in a list, since it is no part of the source
+        self._with_embeds = [with_part(model, self.embedding, self._given)]
         self._cache: list[tuple[Any, Texts, Tensor]] = []
 
     def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
@@ -204,7 +207,7 @@ class DualSource(VisionSource):
     def text_features(self, texts: Texts) -> Tensor:
         """The features v (..., width) of texts (..., tokens), which are cached unless gradients reach them."""
         trains = torch.is_grad_enabled() and texts.embeds is not None and texts.embeds.requires_grad
-        if trains:
+        if trains or torch.compiler.is_compiling():
             return self._encode(texts)
         key: tuple[Any, ...] = tuple((id(part), part._version) for part in texts if part is not None)
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
@@ -229,13 +232,19 @@ class DualSource(VisionSource):
 
     def _read_texts(self, texts: Texts) -> Tensor:
         """The text tower's output (texts, width) for texts (texts, tokens)."""
+        attended = None if self.pads_fully else texts.mask  # SigLIP attends to its padding
+        if torch.compiler.is_compiling():
+            self._given.value = texts.embeds
+            view = self.model if texts.embeds is None else self._with_embeds[0]
+            found: Tensor = view.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
+            self._given.value = None
+            return found
         replaced: Any = nullcontext() if texts.embeds is None else forward_of(self.embedding, lambda _: texts.embeds)
         with PATCHING, replaced:
-            attended = None if self.pads_fully else texts.mask  # SigLIP attends to its padding
             features: Tensor = self.model.get_text_features(input_ids=texts.ids, attention_mask=attended).pooler_output
             return features
 
-    def _run(self, pixels: Tensor) -> Any:
+    def _run(self, pixels: Tensor, view: Any = None) -> Any:
         """The features u (batch, width) of normalised pixels."""
         more = {"interpolate_pos_encoding": True} if self._interpolates else {}
         features = self.model.get_image_features(pixel_values=pixels, **more).pooler_output

@@ -5,9 +5,11 @@
     by_length                              the rows of one length together, for models that would read padding
     forward_of                             replaces the computation of a module, for example by fixed embeddings
     constant                               makes tensors that may be kept from one call to the next
+    with_part                              a view of a model with another module in one place, for compiled models
 
 The shortcuts are exact up to rounding; `tests/sources/test_reading.py` compares them with the full computation. A model is
-patched for the length of one call only, under the lock `PATCHING`.
+patched for the length of one call only, under the lock `PATCHING`. While `torch.compile` or `torch.export` traces a model, no
+lock and no patch is possible: sources then compute all positions and use the views of `with_part`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -159,6 +162,47 @@ def takes_argument(model: nn.Module, argument: str) -> bool:
     return argument in own or (
         passes_on and any(argument in inspect.signature(part.forward).parameters for part in model.children())
     )
+
+
+def with_part(model: nn.Module, place: nn.Module, part: nn.Module) -> Any:
+    """A view of `model` that has `part` in place of its module `place`. It shares all other modules and all weights.
+
+    >>> base = text_source.base
+    >>> view = with_part(base, base.embeddings.word_embeddings, nn.Identity())
+    >>> view.encoder is base.encoder, view.embeddings.word_embeddings
+    (True, Identity())
+    """
+    names = next(name for name, module in model.named_modules() if module is place).split(".")
+    view = parent = _shallow(model)
+    for name in names[:-1]:
+        child = _shallow(parent._modules[name])
+        parent._modules[name] = child
+        parent = child
+    parent._modules[names[-1]] = part
+    return view
+
+
+def _shallow(module: Any) -> Any:
+    """A copy of a module with a dictionary of submodules of its own; everything else is shared."""
+    view = copy(module)
+    view._modules = dict(module._modules)
+    return view
+
+
+class Given(nn.Module):
+    """Returns `value` in place of what a module would compute.
+
+    >>> given = Given()
+    >>> given.value = torch.ones(2)
+    >>> given(None)
+    tensor([1., 1.])
+    """
+
+    value: Tensor | None = None
+
+    def forward(self, *_: Any) -> Tensor | None:
+        """The value, whatever the arguments are."""
+        return self.value
 
 
 @contextmanager

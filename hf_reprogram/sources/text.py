@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modalities import every_modality
@@ -15,7 +15,7 @@ from .base import Source, SourceSpec
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
 from .families import SourceFamily, architecture_in
-from .reading import PATCHING, by_length, can_read_last_layer, last_layer_at, only_at, stop_before
+from .reading import PATCHING, by_length, can_read_last_layer, gather, last_layer_at, only_at, stop_before, with_part
 from .text_cache import TextCache
 
 
@@ -64,6 +64,8 @@ class TextSource(Source):
             labels=tuple(config.id2label[i] for i in range(config.num_labels)) if kind == "classifier" else (),
         )
         self.text_cache: TextCache | None = None
+        # for compiled models; in a list, since it is no part of the source
+        self._headless = [with_part(model, self._decoder(model), nn.Identity())] if kind == "masked_lm" else []
         self.sees_padding = False
         check_embeddings(self)
         self.sees_padding = sees_padding(self)
@@ -138,6 +140,11 @@ class TextSource(Source):
                 f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
             )
         inputs, back = _pad_right({**inputs, "attention_mask": at_least_one(mask)})
+        if self.sees_padding and torch.compiler.is_compiling():
+            raise InputError(
+                f"{self.spec.family} runs the rows of each length on their own, which cannot be compiled or exported: use another "
+                "source, or leave torch.compile out."
+            )
         if self.sees_padding:
             output = by_length(
                 inputs["attention_mask"], lambda rows, length: self._read(_cut(inputs, rows, length), reads)
@@ -149,7 +156,12 @@ class TextSource(Source):
     def _read(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """As `forward`, for inputs with all padding on the right."""
         embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"]
-        if self.text_cache is not None and reads == "last" and inputs.get("text_ids") is not None:
+        if (
+            self.text_cache is not None
+            and not torch.compiler.is_compiling()
+            and reads == "last"
+            and inputs.get("text_ids") is not None
+        ):
             return self.text_cache.read_last(self.base, inputs)
         if self.spec.family == "esm":
             embeds = esm_embeddings(self.base, embeds, mask)
@@ -162,6 +174,9 @@ class TextSource(Source):
         if reads == "logits":
             logits: Tensor = self.model(**arguments).logits
             return logits
+        if reads == "decoder" and torch.compiler.is_compiling():
+            decoded: Tensor = self._headless[0](**arguments).logits
+            return decoded
         if reads == "decoder":
             with PATCHING, stop_before(self._decoder(self.model)) as caught:
                 self.model(**arguments)
@@ -174,6 +189,9 @@ class TextSource(Source):
 
     def _at(self, arguments: dict[str, Any], position: Tensor, through_head: bool) -> Tensor:
         """The state (batch, width) at one position per row, after the masked-LM head's transform with `through_head`."""
+        if torch.compiler.is_compiling():
+            read = self._headless[0](**arguments).logits if through_head else self.base(**arguments).last_hidden_state
+            return gather(read, position)[:, 0]
         with PATCHING, ExitStack() as stack:
             if can_read_last_layer(self.base):
                 stack.enter_context(last_layer_at(self.base, position))
@@ -193,10 +211,10 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     Encoders count positions from the left end of the row, so padding there would move every token.
     """
     mask = inputs["attention_mask"]
-    if bool((mask[:, 0] != 0).all()):
-        return inputs, None
-    order = (mask == 0).long().argsort(dim=1, stable=True)
-    back = order.argsort(1)
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool((mask[:, 0] != 0).all()):
+        return inputs, None  # elsewhere, asking for the values takes longer than moving the tokens
+    place, padding = torch.arange(mask.shape[1], device=mask.device), (mask != 0).long().argmax(1, keepdim=True)
+    order, back = (place + padding) % mask.shape[1], (place - padding) % mask.shape[1]
     moved: dict[str, Any] = {
         name: _reorder(inputs[name], order)
         for name in ("inputs_embeds", "attention_mask", "text_ids")
@@ -228,12 +246,8 @@ def at_least_one(mask: Tensor) -> Tensor:
     tensor([[1, 1],
             [1, 0]])
     """
-    empty = ~mask.any(1)
-    if not bool(empty.any()):
-        return mask
-    mask = mask.clone()
-    mask[empty, 0] = 1
-    return mask
+    first, empty = mask[:, :1], (mask == 0).all(1, keepdim=True)
+    return torch.cat([torch.where(empty, torch.ones_like(first), first), mask[:, 1:]], 1)
 
 
 def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:

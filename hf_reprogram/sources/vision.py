@@ -25,7 +25,7 @@ from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .image_settings import image_settings
 from .quantized import plain
-from .reading import PATCHING, forward_of, takes_argument
+from .reading import PATCHING, forward_of, takes_argument, with_part
 
 
 class VisionSource(Source):
@@ -106,6 +106,8 @@ class VisionSource(Source):
             value = torch.tensor(values, dtype=torch.float32, device=self.device).view(3, 1, 1)
             self.register_buffer(name, value, persistent=False)
         widths, projects = self._probe()
+        # for compiled models; in a list, since it is no part of the source
+        self._headless = [] if self._head is None else [with_part(model, self._head, nn.Identity())]
         names = list(labels or ())
         if config is not None and kind == "image_classifier":
             names = [config.id2label[index] for index in range(config.num_labels)]
@@ -252,15 +254,16 @@ class VisionSource(Source):
         layer = self._stem
         return F.linear(self._normalised(patches).flatten(-3), layer.weight.flatten(1), layer.bias)
 
-    def _run(self, pixels: Tensor) -> Any:
-        """The model's output for normalised pixels."""
+    def _run(self, pixels: Tensor, view: Any = None) -> Any:
+        """The output of the model, or of a view of it (`with_part`), for normalised pixels."""
+        model = self.model if view is None else view
         if self._kind == "image_module":
-            output = self.model(pixels)
+            output = model(pixels)
         else:
             arguments: dict[str, Any] = {"interpolate_pos_encoding": True} if self._interpolates else {}
             if self._masks:
                 arguments["noise"] = _in_order(pixels, self.model.config.patch_size)
-            output = self.model(pixel_values=pixels, **arguments)
+            output = model(pixel_values=pixels, **arguments)
         if self._kind != "image_encoder":
             output = output[0] if isinstance(output, tuple | list) else output
             return getattr(output, "logits", output)
@@ -275,6 +278,12 @@ class VisionSource(Source):
             raise InputError(
                 f"The {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
             )
+        if torch.compiler.is_compiling():
+            if "patches" in inputs:
+                raise InputError("Projected patches cannot be compiled or exported: pass pixels.")
+            view = self._headless[0] if reads == "features" and self._headless else self.model
+            features: Tensor = self._run(self._normalised(self._checked(inputs["pixels"])), view)
+            return features
         with PATCHING, ExitStack() as patches:
             if "patches" in inputs:
                 pixels = patches.enter_context(_instead_of(self._stem, self._as_map(inputs["patches"])))

@@ -228,7 +228,7 @@ class Canvas(ProgramTransform):
         program, frame = self.program.frame() if programmed else self.program.empty()
         if self.options.learn_scale:
             return (self._scaled(images) + program).clamp(0, 1)
-        canvas = frame.expand(len(images), -1, -1, -1).clone()  # the frame does not depend on x
+        canvas = frame.expand(images.shape[0], -1, -1, -1).clone()  # the frame does not depend on x
         for rows, columns in self.options.spots:
             spot = (..., rows, columns)
             canvas[spot] = (images + program[spot]).clamp(0, 1) if self._covers else images
@@ -253,7 +253,7 @@ class Canvas(ProgramTransform):
         down = _from_middle(self.options.height, rows, scale)
         grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
         inside = F.grid_sample(images.new_ones(1, 1, *images.shape[2:]), grid, align_corners=False)
-        drawn = F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+        drawn = F.grid_sample(images, grid.expand(images.shape[0], -1, -1, -1), align_corners=False)
         return drawn + (1 - inside) * self.options.background
 
 

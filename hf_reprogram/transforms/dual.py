@@ -207,6 +207,8 @@ class Dual(InputTransform):
             with constant():
                 return Texts(self.ids.long(), self.mask.long())
 
+        if torch.compiler.is_compiling():
+            return Texts(self.ids.long(), self.mask.long())
         return self._plain_texts.get(self, (id(self.ids), self.ids._version, self.ids.device), widened)
 
     def texts(self, source: Source) -> Texts:
@@ -214,9 +216,9 @@ class Dual(InputTransform):
         plain = self.plain_texts
         if self.text is None:
             return plain
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             trained: Texts = self.text(plain, source)
-            if trained.embeds is not None and trained.embeds.requires_grad:
+            if torch.compiler.is_compiling() or (trained.embeds is not None and trained.embeds.requires_grad):
                 self._programmed_texts.forget()
                 return trained
         theta = ((id(p), p._version, p.device, p.dtype) for p in self.text.parameters())

@@ -173,7 +173,7 @@ class FeatureOverlay(ProgramTransform):
         if self.options.base_image:
             frame = (self.base_image / 255 + program).clamp(0, 1)
         shades = self.scaled(data).to(frame.dtype).repeat_interleave(len(self.squares) // data.shape[1], 1)
-        canvas = frame.flatten(1).expand(len(data), -1, -1)
+        canvas = frame.flatten(1).expand(data.shape[0], -1, -1)
         return canvas.index_copy(2, self.squares, shades[:, None].expand(-1, 3, -1)).view(-1, *frame.shape)
 
 

@@ -88,7 +88,7 @@ class Program(nn.Module):
 
         Without gradients both are cached until theta changes.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             self._cache.forget()
             return self._drawn()
         key = (self.weight.data_ptr(), self.weight._version, self.weight.device)

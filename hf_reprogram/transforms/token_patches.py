@@ -163,8 +163,9 @@ class TokenPatches(InputTransform):
         Raises:
             InputError: a text has more tokens than the canvas has patches, or an id is not in the target's vocabulary.
         """
+        self.check_first(batch)
         tokens = self._tokens = self.placed(batch)
-        if not self.folds(source.spec):
+        if not self.folds(source.spec) or torch.compiler.is_compiling():
             return {"pixels": self.image(tokens)}
         if not torch.is_grad_enabled():
             return {"patches": F.embedding(tokens, self.folded(source))}
@@ -172,8 +173,8 @@ class TokenPatches(InputTransform):
         rows, index = occurring(tokens, self.options.num_tokens)
         return {"patches": F.embedding(index, self._projected(rows, source))}
 
-    def placed(self, batch: dict[str, Tensor]) -> Tensor:
-        """The token at every place of the canvas (batch, places): the text's tokens in their order, then padding."""
+    def check_batch(self, batch: dict[str, Tensor]) -> None:
+        """Raise `InputError` if a text has more tokens than the canvas has patches, or an id is not in the vocabulary."""
         ids, mask = batch["input_ids"].long(), batch.get("attention_mask")
         kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         longest, places = int(kept.sum(1).max()), self.options.places
@@ -188,8 +189,14 @@ class TokenPatches(InputTransform):
                 f"The batch holds token id {largest}, but the target's vocabulary has {self.options.num_tokens}: tokenize "
                 "with the processor that came with this adapter."
             )
+
+    def placed(self, batch: dict[str, Tensor]) -> Tensor:
+        """The token at every place of the canvas (batch, places): the text's tokens in their order, then padding."""
+        ids, mask = batch["input_ids"].long(), batch.get("attention_mask")
+        kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        places = self.options.places
         place = torch.where(kept, kept.cumsum(1) - 1, places)  # padding goes to a place after the last patch
-        canvas = ids.new_full((len(ids), places + 1), self.options.pad_id)
+        canvas = ids.new_full((ids.shape[0], places + 1), self.options.pad_id)
         return canvas.scatter_(1, place, ids)[:, :places]
 
     def image(self, tokens: Tensor) -> Tensor:
@@ -198,8 +205,8 @@ class TokenPatches(InputTransform):
         side, across = self.options.patch_size, self.options.width // self.options.patch_size
         base = self.base_image / 255 if self.options.base_image else None
         patches = self.eps * self.table[rows].tanh() if base is not None else self._on_grey(rows)
-        laid = F.embedding(index, patches.flatten(1)).view(len(tokens), -1, across, 3, side, side)
-        image = laid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 3, self.options.height, self.options.width)
+        laid = F.embedding(index, patches.flatten(1)).view(tokens.shape[0], -1, across, 3, side, side)
+        image = laid.permute(0, 3, 1, 4, 2, 5).reshape(tokens.shape[0], 3, self.options.height, self.options.width)
         return image if base is None else (base + image).clamp(0, 1)
 
     # ------------------------------------------------------------------------------------------------- inspection
@@ -271,6 +278,8 @@ def occurring(tokens: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
     >>> occurring(torch.tensor([[7, 2, 7]]), num_tokens=10)
     (tensor([2, 7]), tensor([[1, 0, 1]]))
     """
+    if torch.compiler.is_compiling():  # the number of ids must not depend on the batch
+        return torch.arange(num_tokens, device=tokens.device), tokens
     occurs = torch.zeros(num_tokens, dtype=torch.bool, device=tokens.device)
     occurs[tokens] = True
     return occurs.nonzero()[:, 0], (occurs.cumsum(0) - 1)[tokens]
