@@ -142,8 +142,8 @@ class TextSource(Source):
         inputs, back = _pad_right({**inputs, "attention_mask": at_least_one(mask)})
         if self.sees_padding and torch.compiler.is_compiling():
             raise InputError(
-                f"{self.spec.family} runs the rows of each length on their own, which cannot be compiled or exported: use another "
-                "source, or leave torch.compile out."
+                f"{self.spec.family} runs the rows of each length on their own, which cannot be compiled or exported: use "
+                "another source, or leave torch.compile out."
             )
         if self.sees_padding:
             output = by_length(
@@ -156,13 +156,9 @@ class TextSource(Source):
     def _read(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """As `forward`, for inputs with all padding on the right."""
         embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"]
-        if (
-            self.text_cache is not None
-            and not torch.compiler.is_compiling()
-            and reads == "last"
-            and inputs.get("text_ids") is not None
-        ):
-            return self.text_cache.read_last(self.base, inputs)
+        cache = None if torch.compiler.is_compiling() else self.text_cache
+        if cache is not None and reads == "last" and inputs.get("text_ids") is not None:
+            return cache.read_last(self.base, inputs)
         if self.spec.family == "esm":
             embeds = esm_embeddings(self.base, embeds, mask)
         arguments = {"inputs_embeds": embeds, "attention_mask": mask}
