@@ -11,6 +11,15 @@ from .errors import InputError
 MOST_LABELS = 1_000_000  # more is a mistake, for which no memory is taken
 
 
+def numbered_labels(count: int) -> list[str]:
+    """The names of labels of which only the number is known, as transformers has them.
+
+    >>> numbered_labels(2)
+    ['LABEL_0', 'LABEL_1']
+    """
+    return [f"LABEL_{index}" for index in range(count)]
+
+
 def label_list(labels: Any, called: str = "labels") -> list[str]:
     """The names of labels by their index.
 
@@ -29,7 +38,7 @@ def label_list(labels: Any, called: str = "labels") -> list[str]:
     if _whole(labels):
         if not 1 <= labels <= MOST_LABELS:
             raise InputError(f"{called} is {labels}: give a number of labels from 1 to {MOST_LABELS:,}.")
-        return [f"LABEL_{index}" for index in range(int(labels))]
+        return numbered_labels(int(labels))
     if hasattr(labels, "int2str"):  # a ClassLabel
         labels = labels.names
     if isinstance(labels, Mapping):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, unknown
+from ..label_names import numbered_labels
 from ..mappings.similarity import check_blend
 from ..modalities.pixels import image_processor
 from ..options import check_whole
@@ -43,7 +44,8 @@ class ReprogrammerOptions:
             change of the embedding of every token, as in the paper) or "none".
         size: the rank of "low_rank" (by default 4), or the number of vectors of "context" (by default 16).
         templates: texts with {} in place of the class; the features of several are averaged.
-        class_texts: the text of each class in the templates; by default the classes' names.
+        class_texts: the text of each class in the templates; by default the classes' names, with spaces in place of
+            underscores, as CoOp's own code has them.
         alpha: the share of the zero-shot branch at evaluation: 0.4 in the paper's Residual Reprogrammer, 0 in Reprogrammer.
         learn_alpha: whether alpha is trained, from the value of `alpha`.
         loss: "cross_entropy", or the paper's "contrastive".
@@ -129,10 +131,11 @@ class Reprogrammer(Method):
                 f"The {source.spec.kind} source has no text tower for class texts: use a text-image dual encoder such as CLIP."
             )
         options, (height, width) = self.options, source.spec.canvas()
-        names = target.labels if options.class_texts is None else options.class_texts
+        names = self._names(target)
         if len(names) != target.num_labels:
             raise InputError(f"There are {len(names)} class_texts for {target.num_labels} classes: give one for each.")
         self.ids, self.mask = tokenized(source, processor, names, options.templates)
+        check_apart(self.ids, self.mask, target.labels)
         sizes = {"height": height, "width": width}
         longest = int(self.mask.sum(-1).max()) + (self._size if options.text_program == "context" else 0)
         if longest > source.spec.max_tokens:
@@ -147,6 +150,17 @@ class Reprogrammer(Method):
         mapping |= {name: getattr(options, name) for name in ("alpha", "learn_alpha", "loss")}
         settings = source.settings or {}
         return Parts(transform, mapping, image_processor((height, width), settings["resample"], settings["crop"]))
+
+    def _names(self, target: Target) -> Sequence[str]:
+        """The texts of the classes: the option `class_texts`, or the classes' names with spaces in place of underscores."""
+        if self.options.class_texts is not None:
+            return self.options.class_texts
+        if list(target.labels) == numbered_labels(target.num_labels):
+            raise InputError(
+                f"The {target.num_labels} classes have no names to put into the templates: name them in labels=[...], or give "
+                "class_texts."
+            )
+        return [name.replace("_", " ") for name in target.labels]
 
     @property
     def _size(self) -> int:
@@ -199,6 +213,32 @@ def tokenized(
     ids, mask = source.tokenize(tokenizer, texts)
     shape = (len(names), len(templates))
     return ids.unflatten(0, shape), mask.unflatten(0, shape)
+
+
+def check_apart(ids: Tensor, mask: Tensor, labels: Sequence[str]) -> None:
+    """Refuse classes whose texts are the same tokens, which no image could tell apart.
+
+    Args:
+        ids, mask: (classes, templates, tokens), as `tokenized` returns them.
+        labels: the names of the classes.
+
+    Raises:
+        InputError: two classes have the same tokens in every template.
+
+    >>> ids, mask = tokenized(dual_source, dual_tokenizer, ["cat", "cat"], ["a {}."])
+    >>> check_apart(ids, mask, ["cat", "Cat"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The classes 'cat' and 'Cat' have class texts of the same tokens, ...
+    """
+    seen: dict[bytes, str] = {}
+    for label, tokens in zip(labels, (ids * mask).flatten(1), strict=True):
+        key = tokens.numpy().tobytes()
+        if key in seen:
+            raise InputError(
+                f"The classes {seen[key]!r} and {label!r} have class texts of the same tokens, so no image tells them apart: "
+                "give class_texts that differ."
+            )
+        seen[key] = label
 
 
 @torch.no_grad()

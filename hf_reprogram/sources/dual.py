@@ -195,13 +195,12 @@ class DualSource(VisionSource):
             raise InputError(
                 "The tokenizer has no padding token, which texts of several lengths need: set its pad_token."
             )
-        batch = tokenizer(list(texts), return_tensors="pt", return_attention_mask=True, padding_side="right", **padding)
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        if ids.shape[1] > limit:
-            longest = texts[int(mask.sum(1).argmax())]
-            raise InputError(
-                f"The text {longest!r} has {int(mask.sum(1).max())} tokens, but the text tower takes {limit}: shorten it."
-            )
+        batch = tokenizer(list(texts), return_attention_mask=True, padding_side="right", **padding)
+        lengths = [sum(row) for row in batch["attention_mask"]]
+        if (longest := max(lengths)) > limit:
+            text = texts[lengths.index(longest)]
+            raise InputError(f"The text {text!r} has {longest} tokens, but the text tower takes {limit}: shorten it.")
+        ids, mask = torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"])
         return ids, mask
 
     def text_features(self, texts: Texts) -> Tensor:

@@ -256,7 +256,15 @@ class Dual(InputTransform):
         Returns:
             `pixels` and `texts` are the images and the class texts with the programs. `plain` and `plain_texts` are those
             without (`hf_reprogram.sources.dual`).
+
+        Raises:
+            InputError: the batch has texts of its own, as `pipeline("zero-shot-image-classification")` makes them.
         """
+        if "input_ids" in batch:
+            raise InputError(
+                "The batch has texts, and this adapter has its own classes and their texts: pass images alone, with "
+                "pipeline('image-classification') in place of 'zero-shot-image-classification'."
+            )
         self.check_first(batch)
         plain = self.canvas_of(batch["pixel_values"], programmed=False)
         touched = self.canvas is not None or self.options.resolution is not None

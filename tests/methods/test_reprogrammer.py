@@ -86,7 +86,7 @@ def test_alpha_one_is_zero_shot_and_alpha_zero_is_reprogrammed_exactly(folder):
 def test_a_border_of_16_of_224_pixels_has_the_papers_39936_numbers():
     side, border = 224, 16
     assert 3 * (side**2 - (side - 2 * border) ** 2) == 39936
-    model, _ = reprogram(tiny.make_source("clip"), method="reprogrammer", labels=2, processor=tiny.tokenizer())
+    model, _ = reprogram(tiny.make_source("clip"), "reprogrammer", labels=["cat", "dog"], processor=tiny.tokenizer())
     border = round(tiny_vision.SIDE * 16 / 224)
     numbers = 3 * (tiny_vision.SIDE**2 - (tiny_vision.SIDE - 2 * border) ** 2)
     assert model.num_trainable() == numbers + 4 * tiny.WIDTH * 2 + tiny.WIDTH
@@ -128,6 +128,31 @@ def test_class_texts_stand_for_the_names(clip):
     assert other.label_names == LABELS
 
 
+def test_underscores_of_names_are_spaces_in_the_class_texts(clip):
+    """Folders of images are called golden_retriever, and CoOp's own code replaces the underscores too."""
+    model, _ = reprogram(clip, "reprogrammer", labels=["old_dog", "cat"], **NONE)
+    spaced, _ = reprogram(clip, "reprogrammer", labels=["old dog", "cat"], **NONE)
+    assert torch.equal(model.transform.ids, spaced.transform.ids)
+    assert model.label_names == ["old_dog", "cat"]
+    with pytest.raises(InputError, match="The classes 'old_dog' and 'old dog' have class texts of the same tokens"):
+        reprogram(clip, "reprogrammer", labels=["old_dog", "old dog"], **NONE)
+
+
+def test_a_number_of_labels_gives_no_class_texts(clip):
+    with pytest.raises(InputError, match="The 3 classes have no names to put into the templates"):
+        reprogram(clip, "reprogrammer", labels=3)
+    reprogram(clip, "reprogrammer", labels=3, class_texts=["cat", "dog", "bird"])
+
+
+def test_a_pipeline_with_labels_of_its_own_is_told_of_the_adapters(clip, tmp_path):
+    model, processor = reprogram(clip, "reprogrammer", labels=["cat", "dog"])
+    for part in (model, processor, tiny.tokenizer()):
+        part.save_pretrained(tmp_path)
+    classify = pipeline("zero-shot-image-classification", model=str(tmp_path))
+    with pytest.raises(InputError, match="this adapter has its own classes"):
+        classify(tiny_vision.images(1)[0], candidate_labels=["cat", "bird"])
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -142,6 +167,11 @@ def test_class_texts_stand_for_the_names(clip):
         ({"border": 16}, "border is 16"),
         ({"resolution": 33}, "resolution is 33, but the source's image has 32 x 32 pixels"),
         ({"class_texts": ["a", " ", "b"]}, "has no name"),
+        ({"class_texts": ["crane", "puppy", "crane"]}, "have class texts of the same tokens"),
+        (
+            {"class_texts": ["\N{HIRAGANA LETTER A}", "b", "\N{HIRAGANA LETTER I}"]},
+            "have class texts of the same tokens",
+        ),
     ],
 )
 def test_bad_options_get_one_sentence(options, sentence, clip):

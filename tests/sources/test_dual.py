@@ -203,8 +203,9 @@ def test_what_is_no_dual_encoder_is_refused():
         DualSource(tiny_vision.make_model("vit"), tiny_vision.SIDE, tiny_vision.MEAN, tiny_vision.STD)
 
 
-def test_a_text_longer_than_the_tower_takes_is_refused():
-    source = tiny.make_source("clip")
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_text_longer_than_the_tower_takes_is_refused(family):
+    source = tiny.make_source(family)
     with pytest.raises(InputError, match="has 52 tokens, but the text tower takes 40"):
         source.tokenize(tiny.tokenizer(), ["a cat", "b" * 50])
 
