@@ -39,11 +39,12 @@ def _register_model() -> None:
 def _register_schedule() -> None:
     from transformers import trainer
 
-    from .schedule import Schedule
+    from .schedule import Schedule, own_push
 
     callbacks: list[Any] = trainer.DEFAULT_CALLBACKS  # of every Trainer
     if Schedule not in callbacks:
         callbacks.append(Schedule)
+        trainer.Trainer.push_to_hub = own_push(trainer.Trainer.push_to_hub)  # type: ignore[method-assign]
 
 
 _AFTER = {

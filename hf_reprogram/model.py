@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
 from .options import from_dict
+from .publishing import public_config, short_card
 from .registry import Registry
 from .sources.base import Source
 from .sources.loading import read_reference, restore_source
@@ -272,6 +275,55 @@ class ReprogrammedModel(PreTrainedModel):
         remove_others(save_directory, written)
         if push:
             self.push_to_hub(repo_id, token=kwargs.get("token"), **hub)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        processor: Any = None,
+        commit_message: str = "Upload a reprogramming adapter",
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        tags: list[str] | None = None,
+    ) -> Any:
+        """Upload theta, omega, their config and a short card. A card that the repository has already is kept.
+
+        Args:
+            repo_id: the repository, as "owner/name".
+            processor: the adapter's processor, to be uploaded too.
+            commit_message, private, token, revision, create_pr: as for `PreTrainedModel.push_to_hub`.
+            tags: further tags of the card.
+
+        Returns:
+            The commit, as `huggingface_hub.CommitInfo`.
+
+        Raises:
+            InputError: the source is a local folder, which others do not have.
+        """
+        from huggingface_hub import HfApi
+
+        config = public_config(self.config.to_dict())
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            path = Path(folder)
+            saved = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            (path / "config.json").write_text(json.dumps(public_config(saved), indent=2), encoding="utf-8")
+            if not api.file_exists(repo_id, "README.md", revision=revision):
+                card = short_card(config, repo_id, self.num_trainable(), tags)
+                (path / "README.md").write_text(card, encoding="utf-8")
+            if processor is not None:
+                processor.save_pretrained(folder)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=revision,
+                create_pr=create_pr,
+            )
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

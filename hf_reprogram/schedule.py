@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from functools import wraps
 from math import floor
 from typing import Any
 
@@ -29,11 +30,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_utils import HubStrategy
 
 from .errors import InputError
 from .losses import IGNORE
 from .modalities.examples import Examples
 from .model import ReprogrammedModel
+from .publishing import check_public
 
 
 def begin_epoch(
@@ -164,6 +167,10 @@ class Schedule(TrainerCallback):
                 f"neftune_noise_alpha is {args.neftune_noise_alpha}, but the noise is for embeddings that are trained, and "
                 "those of a source are frozen: leave it out."
             )
+        if args.push_to_hub:
+            for each in _models(model):
+                check_public(each.config.source.get("name", ""))
+                args.hub_strategy = HubStrategy.END  # checkpoints would publish the paths that TrainingArguments hold
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         """Begin the first epoch early if the Trainer evaluates before training."""
@@ -202,6 +209,36 @@ class Schedule(TrainerCallback):
     def _acts(self, state: Any) -> bool:
         """Whether this is the first `Schedule` of this training: a second one, added by hand, does nothing."""
         return vars(state).setdefault("_schedule", self) is self
+
+
+def own_push(push: Callable[..., Any]) -> Callable[..., Any]:
+    """A `Trainer.push_to_hub` that publishes a `ReprogrammedModel` by its own `push_to_hub`, and any other model as before."""
+
+    @wraps(push)
+    def push_to_hub(
+        self: Any,
+        commit_message: str = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if not isinstance(self.model, ReprogrammedModel):
+            return push(self, commit_message, blocking, token, **kwargs)
+        check_public(self.model.config.source.get("name", ""))
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=kwargs.get("private"))
+        if not self.is_world_process_zero():
+            return None
+        return self.model.push_to_hub(
+            self.hub_model_id,
+            processor=self.processing_class,
+            commit_message=commit_message,
+            token=token or self.args.hub_token,
+            revision=kwargs.get("revision") or self.args.hub_revision,
+            private=kwargs.get("private"),
+        )
+
+    return push_to_hub
 
 
 def _models(model: nn.Module | None) -> list[ReprogrammedModel]:

@@ -86,33 +86,92 @@ def test_saving_over_an_adapter_replaces_it(adapter, tmp_path):
 
 @pytest.fixture
 def uploads(monkeypatch):
-    """The Hub as transformers' models see it: a list of (repository, files, options), one for every upload."""
+    """The Hub: a list of (repository, texts of the files, options), one for every upload."""
     done = []
 
-    def upload(_self, folder, repo_id, **options):
-        done.append((repo_id, {path.name for path in Path(folder).iterdir()}, options))
+    class Api:
+        def __init__(self, token=None):
+            pass
 
-    api = SimpleNamespace(create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id))
-    monkeypatch.setattr("transformers.utils.hub.hf_api", lambda *_, **__: api)
-    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("---\n---\n"))
-    monkeypatch.setattr(ReprogrammedModel, "_upload_modified_files", upload)
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def file_exists(self, repo_id, name, **_):
+            return repo_id == "me/old"
+
+        def upload_folder(self, *, repo_id, folder_path, **options):
+            files = {path.name: path.read_bytes().decode(errors="replace") for path in Path(folder_path).iterdir()}
+            done.append((repo_id, files, options))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
     return done
 
 
-def test_a_model_pushes_theta_omega_and_its_config_alone(adapter, uploads):
-    adapter[0].push_to_hub("me/adapter", commit_message="Hello", create_pr=True)
+@pytest.fixture
+def public(adapter):
+    """An adapter whose source has a name on the Hub, and whose method has an option that is a path."""
+    adapter[0].config.source["name"] = "owner/bert"
+    adapter[0].config.method["tokenizer"] = "/home/me/letters"
+    return adapter
+
+
+def test_a_model_pushes_its_own_card_and_no_path_of_this_computer(public, uploads):
+    public[0].push_to_hub("me/adapter", commit_message="Hello", create_pr=True, tags=["films"])
     ((repo_id, files, options),) = uploads
     assert repo_id == "me/adapter"
-    assert files == {"config.json", "model.safetensors", "README.md"}
+    assert set(files) == {"config.json", "model.safetensors", "README.md"}
     assert (options["commit_message"], options["create_pr"]) == ("Hello", True)
+    card = ModelCard(files["README.md"])
+    assert card.data.library_name == "hf_reprogram"
+    assert {"model-reprogramming", "warp", "films"} == {*card.data.tags}
+    assert card.data.base_model == "owner/bert"
+    assert "ore information needed" not in files["README.md"].lower()
+    assert "/home/me" not in "".join(files.values())
+    assert json.loads(files["config.json"])["method"]["tokenizer"] == "letters"
+    assert public[0].config.method["tokenizer"] == "/home/me/letters"
 
 
-def test_saving_can_push_what_it_saved(adapter, uploads, tmp_path):
-    adapter[0].save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/adapter", commit_message="Hello")
+def test_a_card_that_is_there_is_kept(public, uploads):
+    public[0].push_to_hub("me/old")
+    assert set(uploads[0][1]) == {"config.json", "model.safetensors"}
+
+
+def test_saving_can_push_what_it_saved(public, uploads, tmp_path):
+    public[0].save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/adapter", commit_message="Hello")
     ((repo_id, files, options),) = uploads
     assert (repo_id, options["commit_message"]) == ("me/adapter", "Hello")
-    assert files == {"config.json", "model.safetensors", "README.md"}
+    assert set(files) == {"config.json", "model.safetensors", "README.md"}
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_local_source_is_not_pushed(adapter, uploads):
+    with pytest.raises(InputError, match=r"source is the local folder .* set model\.config\.source"):
+        adapter[0].push_to_hub("me/adapter")
+    assert not uploads
+
+
+def test_the_trainers_own_push_publishes_the_same(public, uploads, tmp_path, monkeypatch):
+    model, processor = public
+    monkeypatch.setattr(
+        "transformers.Trainer.init_hf_repo", lambda self, **_: setattr(self, "hub_model_id", "me/adapter")
+    )
+    trainer = tiny.trainer_for(
+        model, processor, tiny.tokenized(processor), tmp_path, push_to_hub=True, save_strategy="steps", save_steps=1
+    )
+    trainer.train()
+    assert not uploads  # no checkpoint is pushed
+    trainer.push_to_hub()
+    ((_, files, options),) = uploads
+    assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= set(files)
+    assert "training_args.bin" not in files
+    assert str(tmp_path) not in "".join(files.values())
+    assert options["commit_message"] == "End of training"
+
+
+def test_a_trainer_that_would_push_a_local_source_is_refused_before_training(adapter, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.Trainer.init_hf_repo", lambda *_, **__: None)
+    with pytest.raises(InputError, match="source is the local folder"):
+        tiny.trainer_for(*adapter, tiny.tokenized(adapter[1]), tmp_path, push_to_hub=True)
 
 
 def test_source_options_reach_the_source(adapter, tmp_path):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..reports.card import render_card, without_folder
+from ..publishing import without_folder
+from ..reports.card import render_card
 
 # The files of an adapter's repository. Runs, checkpoints and baselines are not uploaded.
 FILES = (

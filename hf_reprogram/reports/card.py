@@ -11,6 +11,7 @@ from ..modalities import MODALITIES
 from ..modalities.base import CardFacts
 from ..ood.report import note
 from ..ood.report import rows as ood_rows
+from ..publishing import without_folder
 from ..tasks.metrics import METRICS
 from .results import markdown, plus_minus, rows, run_reports
 
@@ -219,16 +220,6 @@ def _settings(results: dict[str, Any]) -> list[tuple[str, str]]:
     method = {key: without_folder(value) for key, value in results["method"].items() if value is not None}
     chosen = {"seeds": ", ".join(results["seeds"]), **{f"method.{k}": v for k, v in method.items()}}
     return [(key, f"`{value}`".replace("|", "\\|")) for key, value in {**chosen, **results["training"]}.items()]
-
-
-def without_folder(value: Any) -> Any:
-    """An option without its folder: a local path, for example of a tokenizer or a mask, becomes its last part.
-
-    >>> without_folder("/home/me/mask.png"), without_folder(20)
-    ('mask.png', 20)
-    """
-    local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
-    return Path(value).name if local else value
 
 
 def _sweep(results: dict[str, Any]) -> str:

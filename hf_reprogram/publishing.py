@@ -1,0 +1,92 @@
+"""What a model that is pushed to the Hub says of itself: a short card, and a config without paths of the local machine.
+
+`hf-reprogram push` publishes the full card of a run instead, with its results (`hf_reprogram.reports.card`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+
+def without_folder(value: Any) -> Any:
+    """An option without its folder: a local path, for example of a tokenizer or a mask, becomes its last part.
+
+    >>> without_folder("/home/me/mask.png"), without_folder(20)
+    ('mask.png', 20)
+    """
+    local = isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists())
+    return Path(value).name if local else value
+
+
+def check_public(name: str) -> None:
+    """Raise `InputError` if the name of a source is a local folder, which others do not have.
+
+    >>> check_public("google-bert/bert-base-uncased")
+    >>> check_public("/home/me/bert")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The adapter's source is the local folder '/home/me/bert', which others do not have: set \
+model.config.source["name"] to its name on the Hub, owner/name.
+    """
+    if Path(name).is_absolute() or Path(name).is_dir() or name.count("/") > 1:
+        raise InputError(
+            f"The adapter's source is the local folder {name!r}, which others do not have: set "
+            'model.config.source["name"] to its name on the Hub, owner/name.'
+        )
+
+
+def public_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without local paths in the options of the method and of the transform.
+
+    Raises:
+        InputError: the source is a local folder.
+
+    >>> public_config({"source": {"name": "owner/bert"}, "method": {"tokenizer": "/home/me/letters"}})["method"]
+    {'tokenizer': 'letters'}
+    """
+    check_public((config.get("source") or {}).get("name", ""))
+    cleaned = {
+        part: {key: without_folder(value) for key, value in (config.get(part) or {}).items()}
+        for part in ("method", "transform")
+    }
+    return {**config, **cleaned}
+
+
+def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:
+    """The card of an adapter without results, as Markdown with its metadata.
+
+    Args:
+        config: as from `public_config`.
+        repo_id: the repository of the adapter.
+        trained: the count of trained numbers.
+        tags: further tags.
+
+    >>> config = {"source": {"name": "owner/bert"}, "method": {"name": "warp"}, "id2label": {0: "no", 1: "yes"}}
+    >>> print(short_card(config, "me/adapter", 194).splitlines()[-1])
+    Labels: no, yes.
+    """
+    from huggingface_hub import ModelCardData
+
+    name, method = config["source"].get("name", ""), (config.get("method") or {}).get("name", "a method of its own")
+    base = {"base_model": name, "base_model_relation": "adapter"} if name else {}
+    data = ModelCardData(library_name="hf_reprogram", tags=["model-reprogramming", method, *(tags or ())], **base)
+    labels = [str(label) for label in config["id2label"].values()]
+    return f"""---
+{data.to_yaml()}
+---
+
+# {name.split("/")[-1] or "A model"} reprogrammed with {method}
+
+A frozen {name or "model"} between a trained input transform and a trained output mapping. No weight of it was changed; this
+repository holds only the {trained:,} trained numbers.
+
+```python
+from hf_reprogram import ReprogrammedModel
+
+model = ReprogrammedModel.from_pretrained("{repo_id}")
+```
+
+Labels: {", ".join(labels[:20])}{f" and {len(labels) - 20} more" if len(labels) > 20 else ""}.
+"""
