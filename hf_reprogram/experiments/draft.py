@@ -21,6 +21,7 @@ from ..files import write_text
 from ..modalities import MODALITIES, every_modality
 from ..modalities.base import Modality
 from ..modalities.first_recipe import FirstRecipe, Guess
+from ..tasks.files import with_numbers
 from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
 from ..tasks.problems import PROBLEMS
@@ -109,7 +110,7 @@ def split_of(splits: Mapping[str, Any]) -> str:
 def drawn_rows(train: Any) -> Any:
     """The rows that guesses are made from, drawn from all, since data may be sorted by their labels."""
     rows = Random(0).sample(range(len(train)), min(LOOKED_AT, len(train)))
-    return train.select(sorted(rows))
+    return with_numbers(train.select(sorted(rows)))
 
 
 def guessed_task(rows: Any, doubts: list[str]) -> tuple[list[Entry], Modality, list[str]]:

@@ -122,8 +122,13 @@ class Modality(ABC):
         """
         raise InputError(f"There is no first recipe for {self.noun}: write one by hand.")
 
-    def read_folder(self, folder: str) -> Any:
-        """The raw splits of a folder by name, where `datasets` does not read such folders; None where it does."""
+    def read_folder(self, folder: str, named: Sequence[str] = ()) -> Any:
+        """The raw splits of a folder by name; None if it holds no examples. See `hf_reprogram.modalities.folders`.
+
+        Args:
+            folder: the folder of the data set.
+            named: split names of the task, which count as they are.
+        """
         return None
 
     @abstractmethod

@@ -11,6 +11,7 @@ from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import image_examples
 from .first_recipe import FirstRecipe, Guess, plain_values
+from .image_folders import read_images
 from .pixels import image_processor, to_rgb
 from .processors import open_image_processor
 
@@ -73,6 +74,10 @@ class Picture(Modality):
             for_source={"image_size": 84} if classes else {},  # three quarters of its canvas
         )
 
+    def read_folder(self, folder: str, named: Sequence[str] = ()) -> Any:
+        """The splits of a folder with images; see `hf_reprogram.modalities.image_folders.read_images`."""
+        return read_images(folder, ENDINGS, named)
+
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`image`, encoded or as a path, which nothing has opened yet; see `Modality.prepare`."""
         from datasets import Dataset, Image, Value
@@ -83,7 +88,7 @@ class Picture(Modality):
         if isinstance(kind, Value) and kind.dtype in ("string", "large_string"):  # a path, from where the data lies
             where = Path(dataset)
             folder = where.parent if where.is_file() else where if where.is_dir() else ""
-            data = Dataset.from_dict({column: [path and os.path.join(folder, path) for path in data[column]]})
+            data = Dataset.from_dict({column: [os.path.join(folder, path) if path else None for path in data[column]]})
         elif not encoded and not (isinstance(kind, Value) and kind.dtype in ("binary", "large_binary")):
             raise InputError(
                 f"The column {column!r} of {dataset!r} holds {kind}, which is no image: name a column of encoded images "

@@ -79,12 +79,26 @@ class Table(Modality):
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`features`, a list of float32 per row; see `Modality.prepare`."""
         from datasets import Dataset, Features, List, Value
-        from pandas.api.types import is_numeric_dtype
+        from pandas import to_numeric
+        from pandas.api.types import is_numeric_dtype, is_string_dtype
 
         frame = data.select_columns(columns).to_pandas()
         table = np.empty((len(frame), len(columns)), np.float32)
         for place, column in enumerate(columns):
             values = frame[column]
+            if is_string_dtype(values):  # of a csv file
+                flags = {"true": 1, "false": 0}
+                if {*values.str.lower()} <= {*flags}:
+                    values = values.str.lower().map(flags)
+                numbers = to_numeric(values, errors="coerce")
+                wrong = np.flatnonzero(~np.isfinite(numbers))
+                if len(wrong):
+                    raise InputError(
+                        f"Row {wrong[0]} of the {split} split has {values[wrong[0]]!r} in the column {column!r}: give a "
+                        "finite number "
+                        "in every row, or leave the row out."
+                    )
+                values = numbers
             if not is_numeric_dtype(values):
                 row = next((row for row, value in enumerate(values) if not isinstance(value, int | float)), 0)
                 raise InputError(

@@ -114,8 +114,16 @@ class Text(Modality):
         """`text`, and `text_pair` of a second column; see `Modality.prepare`."""
         from datasets import Dataset, Features, Value
 
+        for column in columns:
+            kind = data.features[column]
+            if not isinstance(kind, Value) or kind.dtype not in ("string", "large_string", "null"):
+                raise InputError(
+                    f"The column {column!r} of {dataset!r} holds {getattr(kind, 'dtype', kind)}, which is no text: name a "
+                    "column of "
+                    "texts in task.text, or write its values as texts."
+                )
         ready = {
-            name: [str(value) if value is not None else "" for value in data[column]]
+            name: [value if value is not None else "" for value in data[column]]
             for name, column in zip(("text", "text_pair"), columns, strict=False)
         }
         return Dataset.from_dict(ready, features=Features({name: Value("string") for name in ready}))

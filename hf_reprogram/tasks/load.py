@@ -46,6 +46,8 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task
     known = known_task(options)
     splits = read_splits(options)
     train_name = options.train_split or (known.train_split if known else "train")
+    if getattr(splits, "unlabelled", "") and problem_of(options) != "infilling":
+        raise InputError(splits.unlabelled)
     columns = _columns(options, known, _split(splits, train_name, options), labels)
     carve_by = options.split or (known.split if known else "seeded")
     _check_modality(columns, carve_by, options)
@@ -53,7 +55,7 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task
     if both := {*columns.inputs} & {*columns.labels}:
         raise InputError(f"The column {both.pop()!r} is both an input and a label: remove it from one of them.")
     ready = {split: prepare(data, columns, options, split) for split, data in chosen.raw.items()}
-    notes = []
+    notes = list(getattr(splits, "notes", []))
     if carve_by == "scaffold" and find_spec("rdkit") is None:
         if options.split == "scaffold":
             raise InputError("task.split: scaffold needs rdkit: pip install 'hf_reprogram[molecules]'.")

@@ -180,7 +180,7 @@ class Sound(Modality):
     column_help = "the column of sounds"
     takes, noun = "pixel_values", "sounds"  # as a spectrogram
 
-    def read_folder(self, folder):
+    def read_folder(self, folder, named=()):
         files = sorted(Path(folder).rglob("*.wav"))
         waves = [list(wave.open(str(file)).readframes(9)) for file in files]
         rows = {"wave": waves, "label": [file.parent.name for file in files]}

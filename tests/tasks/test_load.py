@@ -349,7 +349,7 @@ def test_selection_takes_the_lowest_error_and_the_highest_share(tmp_path):
 
 def test_a_modality_may_read_a_folder_itself(tmp_path, monkeypatch):
     rows = Dataset.from_dict({"text": ["good", "bad"] * 10, "label": ["yes", "no"] * 10})
-    monkeypatch.setattr(Text, "read_folder", lambda self, folder: DatasetDict(train=rows), raising=True)
+    monkeypatch.setattr(Text, "read_folder", lambda self, folder, named: DatasetDict(train=rows), raising=True)
     task = load_task(TaskOptions(dataset=str(tmp_path), text="text"))
     assert sorted(task.labels) == ["no", "yes"]
     assert len(task.train) + len(task.test) == 20

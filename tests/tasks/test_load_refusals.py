@@ -59,7 +59,7 @@ def test_hidden_labels(tmp_path):
     for split, label in (("train", TWENTY), ("test", [-1] * 4)):
         Dataset.from_dict({"text": ["a"] * len(label), "label": label}).to_csv(tmp_path / f"{split}.csv")
     sentence = refused(dataset=str(tmp_path), text="text")
-    assert "Row 0 of the test split has the label -1" in sentence
+    assert "Row 0 of the test split has the label '-1'" in sentence
     assert "another split if the labels of this one are hidden" in sentence
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_data_set_without_a_network():
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "data.xlsx").write_bytes(b"x")
-    assert "data.xlsx' has no known ending: convert it to one of .csv" in refused(
+    assert "data.xlsx' has an ending that is not read here: save the sheet as a csv file" in refused(
         dataset=str(tmp_path / "data.xlsx"), text="text"
     )
 
@@ -226,9 +226,9 @@ def test_options_that_cannot_be_are_refused_before_anything_is_read(options, sen
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [
-        ("test.csv", b"text,label\na,1\na,b,1\n", "Expected 2 fields in line 3, saw 3"),
-        ("test.csv", b"text,label\n\xff\xfe,1\n", "'utf-8' codec can't decode byte 0xff"),
-        ("test.csv", b"", "No columns to parse from file"),
+        ("test.csv", b"text,label\na,1\na,b,1\n", "row 1 (line 3) has 3 fields, and the header has 2"),
+        ("test.csv", b"text,label\n\xff\xfe,1\n", "the byte 0xff in line 2 is not utf-8: name"),
+        ("test.csv", b"", "it has no line"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_cause(tmp_path, name, content, cause):
@@ -238,19 +238,19 @@ def test_a_file_that_cannot_be_read_is_named_with_the_cause(tmp_path, name, cont
         with pytest.raises(InputError) as refused:
             load_task(TaskOptions(dataset=str(dataset), text="text"))
         message = str(refused.value)
-        assert message.startswith(f"The file {str(tmp_path / name)!r} is empty or cannot be read: ")
+        assert message.startswith(f"The file {str(tmp_path / name)!r} cannot be read: ")
         assert cause in message
         assert "generating the dataset" not in message
 
 
 def test_a_broken_line_of_json_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n{"text": oops\n')
-    with pytest.raises(InputError, match=r"The file '.*a.jsonl' is empty or cannot be read: JSON parse error"):
+    with pytest.raises(InputError, match=r"The file '.*a.jsonl' cannot be read: JSON parse error"):
         load_task(TaskOptions(dataset=str(tmp_path / "a.jsonl"), text="text"))
 
 
 def test_files_with_other_columns_are_told_apart(tmp_path):
     (tmp_path / "train-1.csv").write_text("text,label\na,1\n")
     (tmp_path / "train-2.csv").write_text("text,class\na,1\n")
-    with pytest.raises(InputError, match="its files cannot be read together: Schema at index 1 was different"):
+    with pytest.raises(InputError, match=r"have different columns: .* label \(string\), and .* class \(string\)"):
         load_task(TaskOptions(dataset=str(tmp_path), text="text"))
