@@ -82,13 +82,7 @@ def task_of(model: Any, options: TaskOptions) -> Task:
     Raises:
         InputError: the adapter takes another modality, or the data have a label that the adapter has not.
     """
-    task = load_task(options, model.label_names)
-    if task.modality.takes != model.transform.takes:
-        raise InputError(
-            f"The adapter takes {modality_taking(model.transform.takes).noun}, and {task.title!r} holds {task.modality.noun}: "
-            "give a task with examples of the same kind."
-        )
-    return task
+    return load_task(options, model.label_names, model.transform.takes)
 
 
 def seed_of(adapter: str) -> int:

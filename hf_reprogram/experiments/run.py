@@ -24,11 +24,13 @@ import torch
 
 from ..errors import InputError
 from ..files import write_json, write_text
+from ..methods import METHODS
 from ..progress import quiet_libraries
 from ..reports.results import render_ood, run_reports, short_name, summarize, versions
 from ..tasks.load import load_task
 from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
+from ..transforms import TRANSFORMS
 from .baselines import run_baselines
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
@@ -59,7 +61,8 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     output = Path(recipe.output or "runs/run")
     with process.main_process_first():
         _claim(output, recipe, resume or not process.is_main_process)
-        task = load_task(recipe.task_options)
+        takes = TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
+        task = load_task(recipe.task_options, takes=takes)
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
     started = time.perf_counter()
     job, tried = sweep(Job(recipe, task, output, process, resume, quiet))

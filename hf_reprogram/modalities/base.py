@@ -71,6 +71,7 @@ class Modality(ABC):
         letters: whether an example is a string of letters. Only then can labels stand per letter, can examples be cut at a
             number of tokens, and can molecules be split by scaffold.
         pictures: whether an example is an image, which can be corrupted and compared with images from elsewhere.
+        several: whether an example is made of all columns that can hold one.
         auto_classes: names of the `AutoModelFor...` classes under which an adapter of this modality is loaded.
     """
 
@@ -82,6 +83,7 @@ class Modality(ABC):
     on_command_line: ClassVar[str]
     letters: ClassVar[bool] = False
     pictures: ClassVar[bool] = False
+    several: ClassVar[bool] = False
     auto_classes: ClassVar[tuple[str, ...]] = ()
 
     # ---------------------------------------------------------------------------------------------- raw data
@@ -99,6 +101,15 @@ class Modality(ABC):
     def pick(self, names: Sequence[str], columns: Sequence[str]) -> list[str]:
         """The raw columns to read, of `names` that a task or the catalog gives, where the data has `columns`."""
         return list(names)
+
+    def candidates(self, rows: Any, labels: Sequence[str]) -> list[str]:
+        """The raw columns that can hold examples of this modality by the type of their values.
+
+        Args:
+            rows: some of the raw rows, a `datasets.Dataset`.
+            labels: the columns that hold labels.
+        """
+        return []
 
     def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
         """The raw columns that could be the examples of data that nobody has described; None if no column could.

@@ -42,6 +42,22 @@ class Picture(Modality):
         """The first of `names` that the data has."""
         return [next((name for name in names if name in columns), names[0])]
 
+    def candidates(self, rows: Any, labels: Sequence[str]) -> list[str]:
+        """The columns of encoded images or of paths of images; see `Modality.candidates`."""
+        from datasets import Image
+
+        values = plain_values(rows)
+        return [
+            name
+            for name, kind in rows.features.items()
+            if name not in labels
+            and (
+                isinstance(kind, Image)
+                or (isinstance(kind, dict) and {*kind} == {"bytes", "path"})
+                or all(str(path).lower().endswith(ENDINGS) for path in values.get(name, [""]))
+            )
+        ]
+
     def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
         """The first column that the data declares as images, or that holds encoded images or the paths of images."""
         from datasets import Image

@@ -28,6 +28,7 @@ class Table(Modality):
     column_help = "columns of numbers, in the order in which a row is read"
     takes = "table_values"
     noun = "rows of numbers"
+    several = True
     on_command_line = "numbers separated by commas"
 
     def named(self, value: Any) -> list[str] | None:
@@ -36,6 +37,19 @@ class Table(Modality):
         if names is not None and not 1 <= len(names) == len({*names}):
             raise InputError(f"task.features is {names}: give at least one column, and each once.")
         return names
+
+    def candidates(self, rows: Any, labels: Sequence[str]) -> list[str]:
+        """The columns of numbers but for the numbers of rows; see `Modality.candidates`."""
+        from datasets import Value
+
+        return [
+            name
+            for name, kind in rows.features.items()
+            if name not in labels
+            and name.lower() not in ROW_NUMBERS
+            and isinstance(kind, Value)
+            and kind.dtype.startswith(("int", "uint", "float", "bool"))
+        ]
 
     def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
         """All columns of numbers but the labels and the numbers of rows; many columns are surer than few."""

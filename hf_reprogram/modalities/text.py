@@ -57,6 +57,14 @@ class Text(Modality):
             raise InputError(f"task.text names {len(names)} columns: give one, or two for pairs.")
         return names
 
+    def candidates(self, rows: Any, labels: Sequence[str]) -> list[str]:
+        """The columns of texts; see `Modality.candidates`."""
+        return [
+            name
+            for name, kind in rows.features.items()
+            if name not in labels and getattr(kind, "dtype", "") in ("string", "large_string")
+        ]
+
     def guess(self, rows: Any, labels: Sequence[str]) -> Guess | None:
         """Two columns that are called like the parts of a pair, or the longest texts that differ from row to row.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from ..modalities import every_modality, modality_of
+from ..modalities import every_modality, modality_of, modality_taking
 from .catalog import KnownTask
 from .inputs import input_columns
 from .labels import known_task, label_classes, label_columns, lists_of, problem_of
@@ -23,12 +23,13 @@ from .splits import at_most, carve, scaffold_split
 from .task import Task, strata
 
 
-def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task:
+def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: str | None = None) -> Task:
     r"""Load the data of a task and check it.
 
     Args:
         options: the task section of a recipe.
         labels: the label names of an adapter, which decide the names and their order; the data may lack some of them.
+        takes: what a model's `forward` calls its examples. A task of other examples is refused.
 
     Raises:
         InputError: the data cannot be found, a column or split is missing, a split is empty, a label is missing or
@@ -48,14 +49,14 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task
     train_name = options.train_split or (known.train_split if known else "train")
     if getattr(splits, "unlabelled", "") and problem_of(options) != "infilling":
         raise InputError(splits.unlabelled)
-    columns = _columns(options, known, _split(splits, train_name, options), labels)
+    columns = _columns(options, known, _split(splits, train_name, options), labels, takes)
     carve_by = options.split or (known.split if known else "seeded")
     _check_modality(columns, carve_by, options)
     chosen = _choose(splits, train_name, options, known)
     if both := {*columns.inputs} & {*columns.labels}:
         raise InputError(f"The column {both.pop()!r} is both an input and a label: remove it from one of them.")
     ready = {split: prepare(data, columns, options, split) for split, data in chosen.raw.items()}
-    notes = list(getattr(splits, "notes", []))
+    notes = [*getattr(splits, "notes", []), *([columns.note] if columns.note else [])]
     if carve_by == "scaffold" and find_spec("rdkit") is None:
         if options.split == "scaffold":
             raise InputError("task.split: scaffold needs rdkit: pip install 'hf_reprogram[molecules]'.")
@@ -87,10 +88,19 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None) -> Task
 
 
 def _columns(
-    options: TaskOptions, known: KnownTask | None, train: Any, expected: Sequence[str] | None = None
+    options: TaskOptions,
+    known: KnownTask | None,
+    train: Any,
+    expected: Sequence[str] | None = None,
+    takes: str | None = None,
 ) -> Columns:
     """The problem type, the columns of examples and labels, and the names of the classes."""
-    modality, inputs = input_columns(options, train)
+    modality, inputs, note = input_columns(options, train, takes)
+    if takes is not None and modality.takes != takes:
+        raise InputError(
+            f"The model takes {modality_taking(takes).noun}, and {options.dataset!r} holds {modality.noun}: give a task with "
+            "examples of the same kind."
+        )
     problem = problem_of(options)
     for name in options.metrics or ():
         check_metric(name, PROBLEMS[problem].takes, problem)
@@ -101,7 +111,7 @@ def _columns(
         )
     labels = label_columns(options, known, train)
     classes = label_classes(options, known, problem, labels, train, expected)
-    return Columns(modality, inputs, labels, classes, problem, known, lists_of(labels, train))
+    return Columns(modality, inputs, labels, classes, problem, known, lists_of(labels, train), note)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Columns:
         known: the catalog's entry; None if the catalog does not have the task.
         lists: "names" if the label column holds lists with the names of an example's labels, "marks" if it holds lists with 0
             or 1 for each label; empty for other columns.
+        note: how the columns of the inputs were found, if the task does not name them.
     """
 
     modality: Modality
@@ -49,6 +50,7 @@ class Columns:
     problem: str
     known: KnownTask | None = None
     lists: str = ""
+    note: str = ""
 
 
 def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> Any:

@@ -170,7 +170,7 @@ def test_a_task_of_another_kind_is_refused(run, tmp_path, csv_file):
     task = {"dataset": str(csv_file), "text": ["sentence"], "label": "kind"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"source": "unused", "method": "warp", "task": task}))
     takes = {"images": "images", "table": "rows of numbers"}[run.kind]
-    with pytest.raises(InputError, match=f"The adapter takes {takes}, and 'films' holds texts"):
+    with pytest.raises(InputError, match=f"The model takes {takes}, and .*films.csv' holds texts"):
         evaluate_adapter(str(run.folder), tmp_path / "recipe.yaml", [], "test", None, True)
 
 

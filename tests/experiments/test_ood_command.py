@@ -82,11 +82,11 @@ def test_an_adapter_of_digits_without_a_download(world, tmp_path):
         ({"overrides": ["ood.scores=msp"]}, "'scores': did you mean 'score'"),
         ({"overrides": ["training.bf16=true"]}, "Unknown section 'training': choose one of 'ood', 'task'"),
         (
-            {"overrides": ["task.labels=[below, above]"]},
-            "The adapter's labels are above, below, and those of the task are below, above",
+            {"overrides": ["task.labels=[below, over]"]},
+            r"task\.labels gives below, over, and the column 'label' holds above, below",
         ),
         ({"overrides": ["ood.alphas=[0, 1]"]}, r"ood\.alphas are shares of a zero-shot branch"),
-        ({"inside": "digits"}, "The adapter's labels are above, below, and those of the task are 0, 1"),
+        ({"inside": "digits"}, "The data has the labels 0, 1, .*, and the adapter's labels are above, below"),
     ],
 )
 def test_what_cannot_be_reported_on_is_refused(given, said, whole_run, tmp_path):

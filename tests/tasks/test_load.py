@@ -353,3 +353,38 @@ def test_a_modality_may_read_a_folder_itself(tmp_path, monkeypatch):
     task = load_task(TaskOptions(dataset=str(tmp_path), text="text"))
     assert sorted(task.labels) == ["no", "yes"]
     assert len(task.train) + len(task.test) == 20
+
+
+@pytest.mark.parametrize(
+    ("data", "takes", "column", "names"),
+    [
+        ({"review": ["good", "bad"] * 10}, None, "text", ["review"]),
+        ({"text": ["good", "bad"] * 10, "stars": [1, 2] * 10, "title": ["a", "b"] * 10}, None, "text", ["text"]),
+        ({"review": ["good", "bad"] * 10, "stars": [1, 2] * 10}, "input_ids", "text", ["review"]),
+        ({"id": [*range(20)], "a": [0.5, 1.5] * 10, "b": [1, 2] * 10}, None, "features", ["a", "b"]),
+        ({"name": ["a", "b"] * 10, "a": [0.5, 1.5] * 10}, "table_values", "features", ["a"]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_columns_that_alone_fit_need_no_name(data, takes, column, names, suffix, tmp_path):
+    path = write(tmp_path / f"data{suffix}", {**data, "label": ["yes", "no"] * 10})
+    task = load_task(TaskOptions(str(path)), takes=takes)
+    assert (task.modality.column, task.columns) == (column, names)
+    assert any(f"the data allows only {', '.join(map(repr, names))}" in note for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"one": ["a"] * 20, "two": ["b"] * 20}, {"review": ["a"] * 20, "stars": [1, 2] * 10}, {"other": [[1]] * 20}],
+)
+def test_columns_are_not_guessed_where_several_fit(data, tmp_path):
+    path = write(tmp_path / "data.parquet", {**data, "label": ["yes", "no"] * 10})
+    with pytest.raises(InputError, match="does not say which columns"):
+        load_task(TaskOptions(str(path)))
+
+
+def test_a_task_of_other_examples_than_a_model_takes_is_refused(csv):
+    with pytest.raises(
+        InputError, match=r"The model takes images, and .* holds texts: give a task with examples of the same kind"
+    ):
+        load_task(TaskOptions(csv, text="sentence"), takes="pixel_values")

@@ -96,8 +96,10 @@ def test_misspelt_columns_are_refused_with_the_nearest(parquet):
 
 
 def test_a_task_that_does_not_say_where_its_text_is(parquet):
-    assert "does not say which columns" in refused(dataset=parquet(TWENTY))
-    assert "It has 'text', 'label'" in refused(dataset=parquet(TWENTY))
+    path = parquet(TWENTY)
+    Dataset.from_dict({"one": ["a"] * 20, "two": ["b"] * 20, "label": TWENTY}).to_parquet(path)
+    assert "does not say which columns" in refused(dataset=path)
+    assert "It has 'one', 'two', 'label'" in refused(dataset=path)
 
 
 def test_an_empty_split(tmp_path, monkeypatch):
