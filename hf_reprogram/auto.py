@@ -34,6 +34,7 @@ def _register_model() -> None:
     for name in dict.fromkeys(name for modality in every_modality() for name in modality.auto_classes):
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
+    modeling_auto.AutoModel.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 
 
 def _register_schedule() -> None:

@@ -104,8 +104,9 @@ def check_headers(module: nn.Module, headers: Mapping[str, tuple[tuple[int, ...]
         if tuple(expected[name].shape) != shape or _kind(expected[name].dtype) != _kind_of_header(dtype):
             wrong.append(name)
     if wrong:
+        names = [name if name.isprintable() and len(name) < 80 else shown(name, 80) for name in sorted(wrong)[:10]]
         raise InputError(
-            f"{file!r} does not fit its config.json in {', '.join(map(shown, sorted(wrong)[:5]))}: take another copy of the "
+            f"{file!r} does not fit its config.json in {', '.join(names)}: take another copy of the "
             "adapter, since this one is incomplete or mixes two adapters."
         )
 

@@ -218,3 +218,24 @@ def test_a_damaged_adapter_answers_or_is_refused_in_one_sentence(example):
 @given(damaged())
 def test_two_thousand_damaged_adapters_answer_or_are_refused_in_one_sentence(example):
     check(example)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("mapping", {"num_labels": 10**9}),
+        ("mapping", {"width": 10**12}),
+        ("transform", {"width": 10**30}),
+        ("transform", {"template": "99999999 $A [MASK] $B"}),
+    ],
+)
+def test_a_size_is_refused_before_memory_is_taken(section, values, tmp_path):
+    adapter = saved(CASES[0])
+    shutil.copytree(adapter.folder, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "config.json").read_text())
+    config[section] |= values
+    (tmp_path / "adapter" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError, match=r"whole number of at most|names a tensor of 99999999 x 32 numbers|2 labels in id2label"
+    ):
+        ReprogrammedModel.from_pretrained(tmp_path / "adapter", source=adapter.source)

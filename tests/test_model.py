@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
-from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
+from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel, reprogram
 from hf_reprogram.model import adapter_bytes
 from tests.support import tiny
 
@@ -211,3 +219,56 @@ def test_code_named_by_a_checkpoint_is_not_run(adapter, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     ReprogrammedModel.from_pretrained(tmp_path)
     assert not ran.exists()
+
+
+def test_an_adapter_in_several_files_loads_and_gives_way_to_one_in_a_single_file(adapter, tmp_path):
+    model, _ = adapter
+    model.save_pretrained(tmp_path, max_shard_size=100)
+    names = {file.name for file in tmp_path.iterdir()}
+    assert "model.safetensors.index.json" in names
+    assert "model.safetensors" not in names
+    again = ReprogrammedModel.from_pretrained(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    assert adapter_bytes(tmp_path) > 0
+    model.save_pretrained(tmp_path)
+    assert {file.name for file in tmp_path.glob("model*")} == {"model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../other.safetensors", "/tmp/other.safetensors", "sub/other.safetensors", "weights.bin"]
+)
+def test_an_index_that_names_files_elsewhere_is_refused(name, adapter, tmp_path):
+    adapter[0].save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"mapping.bias": name}}))
+    with pytest.raises(InputError, match=f"names '{name}', which is no safetensors file beside it"):
+        ReprogrammedModel.from_pretrained(tmp_path)
+
+
+def test_auto_classes_and_pipelines_take_a_moved_source(source_folder, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(source_folder("bert"), source)
+    model, processor = reprogram(str(source), labels=["bad", "good"], num_prompts=2)
+    for part in model, processor:
+        part.save_pretrained(tmp_path / "adapter")
+    source.rename(tmp_path / "moved")
+    kept = {"source": str(tmp_path / "moved")}
+    for auto_class in AutoModelForSequenceClassification, AutoModel:
+        loaded = auto_class.from_pretrained(tmp_path / "adapter", **kept)
+        assert isinstance(loaded, ReprogrammedModel)
+        assert loaded.config.source == model.config.source
+    assert len(pipeline("text-classification", model=str(tmp_path / "adapter"), model_kwargs=kept)("a film")) == 1
+    with pytest.raises(InputError, match=r"source' is neither a folder here .* say where it is with source="):
+        AutoModel.from_pretrained(tmp_path / "adapter")
+
+
+def test_a_relative_source_is_found_from_another_working_directory(source_folder, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(source_folder("bert"), tmp_path / "models" / "bert")
+    monkeypatch.chdir(tmp_path)
+    for source in "models/bert", AutoModelForMaskedLM.from_pretrained("models/bert"):
+        model, _ = reprogram(source, labels=2, num_prompts=2, processor=AutoTokenizer.from_pretrained("models/bert"))
+        model.save_pretrained("adapter")
+        with monkeypatch.context() as there:
+            there.chdir("elsewhere")
+            assert ReprogrammedModel.from_pretrained("../adapter").num_trainable() == model.num_trainable()

@@ -12,6 +12,7 @@ output/
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import warnings
@@ -169,7 +170,7 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
-    current = json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "output"}))
+    current = _with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
     current["source"].pop("token", None)  # a secret is never saved
     path = output / "recipe.json"
     if path.exists() and (output / "runs").exists():
@@ -189,6 +190,17 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     elif not path.exists() and output.is_dir() and any(output.iterdir()):
         raise InputError(f"The folder {str(output)!r} is not empty and holds no run: choose another output.")
     write_json(path, current)
+
+
+def _with_whole_paths(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as plain data, whose relative paths that exist are absolute: another working directory finds them too."""
+    sets = [given for kind in ("covariate", "semantic") for given in ((recipe["ood"] or {}).get(kind) or {}).values()]
+    for section, key in ((recipe["source"], "name"), *((place, "dataset") for place in (recipe["task"], *sets))):
+        if os.path.exists(section[key]):
+            section[key] = os.path.abspath(section[key])
+    if recipe["init_from"] and os.path.exists(recipe["init_from"]):
+        recipe["init_from"] = os.path.abspath(recipe["init_from"])
+    return recipe
 
 
 def _publish(folder: Path, output: Path) -> None:

@@ -15,6 +15,8 @@ from ..reports.card import render_card
 FILES = (
     "config.json",
     "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -62,9 +64,9 @@ def push_adapter(
     from huggingface_hub.errors import HfHubHTTPError
 
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise InputError(f"{str(folder)!r} holds no adapter: {name} is missing.")
+    for names in ("config.json",), ("model.safetensors", "model.safetensors.index.json"):
+        if not any((folder / name).is_file() for name in names):
+            raise InputError(f"{str(folder)!r} holds no adapter: {names[0]} is missing.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     name = source or config.get("source", {}).get("name", "")
     if Path(name).is_absolute() or Path(name).is_dir() or name.count("/") > 1:

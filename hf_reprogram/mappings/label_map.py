@@ -91,9 +91,12 @@ class LabelMap(OutputMapping):
             )
 
     def check_state(self, spec: SourceSpec) -> None:
-        """Raise `InputError` if a set holds no label of the source."""
-        if self.options.how not in WEIGHTS:
-            check_indices("sets", -1, self.options.width, self.sets)
+        """Raise `InputError` if a set holds what is no label of the source, or a fitted one is empty."""
+        if self.options.how in WEIGHTS:
+            return
+        check_indices("sets", -1, self.options.width, self.sets)
+        if self.options.is_fitted and self.fitted >= 0 and not bool((self.sets >= 0).any(-1).all()):
+            raise InputError("The checkpoint's sets leave a class without source labels: take another copy.")
 
     # ------------------------------------------------------------------------------------------------------ fitting
 

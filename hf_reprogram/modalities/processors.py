@@ -10,6 +10,8 @@ from ..errors import InputError
 from ..files import repository_json
 from ..trust import comes_with_code
 
+# Tokens of a text, where the source takes texts of any length: padding="max_length" would take all memory without an end.
+LONGEST = 2**16
 _FILES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 

@@ -12,7 +12,7 @@ from ..losses import IGNORE
 from .alphabets import alphabet_of
 from .base import CardFacts, Modality
 from .first_recipe import ROW_NUMBERS, FirstRecipe, Guess, plain_values
-from .processors import open_tokenizer
+from .processors import LONGEST, open_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,7 +142,9 @@ class Text(Modality):
 
     def load_processor(self, adapter: str | os.PathLike[str]) -> Any:
         """The tokenizer."""
-        return open_tokenizer(adapter)
+        tokenizer = open_tokenizer(adapter)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, LONGEST)
+        return tokenizer
 
     def for_method(self, train: Any) -> dict[str, Any]:
         """The training texts, from which a method may take a vocabulary."""

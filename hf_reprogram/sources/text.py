@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modalities import every_modality
-from ..modalities.processors import open_tokenizer
+from ..modalities.processors import LONGEST, open_tokenizer
 from .base import Source, SourceSpec
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
@@ -321,7 +321,7 @@ def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens, LONGEST)
     return tokenizer
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..modalities.pixels import image_processor
 from .base import Source, SourceSpec, fingerprint
 from .checks import check_independent, check_repeatable
@@ -26,6 +26,8 @@ from .families import SourceFamily, architecture_in
 from .image_settings import image_settings
 from .quantized import plain
 from .reading import PATCHING, forward_of, takes_argument, with_part
+
+LARGEST_SIDE = 4096  # of an image in pixels: attention over the patches of a larger one takes all memory
 
 
 class VisionSource(Source):
@@ -73,11 +75,13 @@ class VisionSource(Source):
     ):
         super().__init__(model)
         size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
-        if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
-            raise InputError(f"image_size is {image_size!r}: give the side in pixels, or height and width.")
+        if len(size) != 2 or not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in size):
+            raise InputError(
+                f"image_size is {shown(image_size)}: give the side in pixels, at most {LARGEST_SIDE}, or height and width."
+            )
         for name, values in (("mean", mean), ("std", std)):
-            if not isinstance(values, Sequence) or not all(isinstance(value, int | float) for value in values):
-                raise InputError(f"{name} is {values!r}: give a number for each of the three channels.")
+            if not isinstance(values, Sequence) or not all(type(value) in (int, float) for value in values):
+                raise InputError(f"{name} is {shown(values)}: give a number for each of the three channels.")
             if len(values) != 3:
                 raise InputError(f"{name} has {len(values)} values: give one for each of the three channels.")
         if not all(value > 0 for value in std):

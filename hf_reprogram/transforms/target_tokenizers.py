@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any
 
 from ..errors import InputError, unknown
+from ..modalities.processors import LONGEST
 from .template import special_frame
 
 RESIDUES = tuple("ACDEFGHIKLMNPQRSTVWY")
@@ -201,7 +202,7 @@ def _with_specials(
     )  # fmt: skip
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        model_max_length=max_tokens,
+        model_max_length=min(max_tokens, LONGEST),
         padding_side="right",
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..modalities.processors import LONGEST
 
 SLOT = "<|prompt_{}|>"
 WORDS = ("$A", "$B", "[MASK]", "[SEP]")
@@ -198,7 +199,7 @@ def apply_template(tokenizer: Any, template: Template, max_tokens: int) -> tuple
         special["pad_token"] = special.get("eos_token") or special.get("unk_token") or next(iter(special.values()))
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        model_max_length=min(tokenizer.model_max_length, max_tokens),
+        model_max_length=min(tokenizer.model_max_length, max_tokens, LONGEST),
         padding_side="right",
         truncation_side=tokenizer.truncation_side,
         model_input_names=["input_ids", "attention_mask"],

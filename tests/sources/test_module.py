@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch import nn
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.modalities.processors import LONGEST
 from hf_reprogram.sources.base import SourceSpec
 from hf_reprogram.sources.module import ModuleSource
 from tests.support import tiny
@@ -313,3 +314,10 @@ def test_a_label_map_on_a_module_that_returns_logits(tmp_path):
 def test_what_a_module_of_logits_cannot_do_is_refused(problem, mapping, sentence):
     with pytest.raises(InputError, match=sentence):
         reprogram(Classifier(), "r2dl", ["a", "b"], problem_type=problem, tokenizer="residues", mapping=mapping)
+
+
+def test_texts_are_padded_to_a_length_that_fits_into_memory_where_the_source_has_no_limit():
+    options = {"tokenizer": "residues", "sparsity": None, "processor": tiny.FAMILIES["gpt2"].tokenizer()}
+    model, processor = reprogram(Recurrent(), "r2dl", labels=2, **options)
+    assert model.source.spec.max_tokens > processor.model_max_length
+    assert len(processor("ACD", padding="max_length", truncation=True)["input_ids"]) == LONGEST

@@ -258,6 +258,7 @@ def test_a_module_stays_in_eval_mode_and_its_statistics_do_not_move():
         (lambda: VisionSource(Network(), 16, (0, 0, 0), "abc"), "std is 'abc': give a number for each"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 0)), "give deviations of more than 0"),
         (lambda: VisionSource(Network(), 0, (0, 0, 0), (1, 1, 1)), "image_size is 0"),
+        (lambda: VisionSource(Network(), 10**6, (0, 0, 0), (1, 1, 1)), "image_size is 1000000.*at most 4096"),
         (lambda: VisionSource(Network(), 16.0, (0, 0, 0), (1, 1, 1)), "image_size is 16.0"),
         (lambda: VisionSource(Network(), 16, (0, 0, 0), (1, 1, 1), labels=["a"]), "1 labels for 5 logits"),
         (lambda: VisionSource(nn.Conv2d(3, 4, 3), 16, (0, 0, 0), (1, 1, 1)), "Conv2d returns an output of shape"),
