@@ -37,6 +37,16 @@ def _register_model() -> None:
     modeling_auto.AutoModel.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
 
 
+def _register_processor() -> None:
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    from .config import ReprogramConfig
+    from .modalities.pixel_processor import PixelImageProcessor
+
+    backends: dict[str, type] = dict.fromkeys(("pil", "torchvision"), PixelImageProcessor)  # Pillow's in place of both
+    AutoImageProcessor.register(ReprogramConfig, image_processor_classes=backends, exist_ok=True)
+
+
 def _register_schedule() -> None:
     from transformers import trainer
 
@@ -51,6 +61,7 @@ def _register_schedule() -> None:
 _AFTER = {
     "transformers.models.auto.configuration_auto": _register_config,
     "transformers.models.auto.modeling_auto": _register_model,
+    "transformers.models.auto.image_processing_auto": _register_processor,
     "transformers.trainer": _register_schedule,
 }
 

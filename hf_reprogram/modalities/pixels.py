@@ -95,10 +95,10 @@ def image_processor(size: Sequence[int], resample: int = 2, crop: float | None =
         resample: as Pillow numbers it: 2 is bilinear, 3 bicubic.
         crop: how many times as long as the size the shorter side is made before the middle is cut out; None squeezes an image.
     """
-    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+    from .pixel_processor import PixelImageProcessor
 
     whole = {"height": size[0], "width": size[1]}
-    return ViTImageProcessorPil(
+    return PixelImageProcessor(
         do_convert_rgb=True,
         do_resize=True,
         size={"shortest_edge": round(crop * max(size))} if crop else whole,
