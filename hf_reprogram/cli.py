@@ -255,6 +255,29 @@ def ood(
     typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 
 
+def _one_line(record: dict[str, Any]) -> str:
+    """JSON on one line, also for a reader that takes Unicode's own line ends for those of lines."""
+    text = json.dumps(record, ensure_ascii=False)
+    for end in ("\x85", "\u2028", "\u2029"):
+        text = text.replace(end, f"\\u{ord(end):04x}")
+    return text
+
+
+def _standard_input() -> bytes:
+    stream = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read().encode() if stream is None else stream.read()
+
+
+def _lines(file: str) -> list[str]:
+    """The lines of a file, or of standard input if it is called "-": split at line feeds alone, without a byte-order mark."""
+    try:
+        data = _standard_input() if file == "-" else Path(file).read_bytes()
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The file {file!r} cannot be read: {error}.") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
 @app.command(cls=_NamesExamples)
 def predict(
     adapter: Adapter,
@@ -283,15 +306,9 @@ def predict(
         raise InputError(
             f"There are {len(example)} examples: give one, or the two parts of a pair, and put a part with spaces in quotes."
         )
-    if example:
-        lines = ["\t".join(example)]
-    else:
-        try:
-            lines = (sys.stdin.read() if str(file) == "-" else Path(str(file)).read_text(encoding="utf-8")).splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file {str(file)!r} cannot be read: {error}.") from error
+    lines = ["\t".join(example)] if example else _lines(str(file))
     for record in predict_lines(adapter, lines, source, quiet, trust_remote_code):
-        typer.echo(json.dumps(record, ensure_ascii=False))
+        typer.echo(_one_line(record))
 
 
 @app.command(cls=_NamesExamples)

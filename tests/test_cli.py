@@ -209,6 +209,14 @@ def vision(tmp_path_factory):
     return folder
 
 
+def test_predict_splits_a_file_at_line_feeds_alone(cli, finished, tmp_path):
+    lines = ["good\u2028film", "bad\x85film", "plain\x0ctext"]
+    for name, encoding, end in (("a", "utf-8-sig", "\n"), ("b", "utf-8", "\r\n"), ("c", "utf-16", "\n")):
+        (tmp_path / name).write_bytes((end.join(lines) + end).encode(encoding))
+        found = records(cli("predict", finished.folder, "--file", tmp_path / name, "--quiet"))
+        assert [record["text"] for record in found] == lines
+
+
 def test_predict_takes_images(cli, vision):
     path = str(vision / "image.png")
     (record,) = records(cli("predict", vision / "images", path, "--quiet"))

@@ -1,4 +1,7 @@
-"""The most frequent class of train; for a regression the mean label, for a multi-label problem the share of each label."""
+"""The most frequent class of train; for a regression the mean label, for a multi-label problem the share of each label.
+
+For a few-shot task the classes are counted in all of train, since the draw has as many examples of each.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class Majority(Baseline):
         elif task.problem_type == "multi_label_classification":
             constant = np.nan_to_num(np.nanmean(np.asarray(setting.splits["train"]["label"], float), axis=0)) - 0.5
         else:
-            constant = _log_share(np.bincount(setting.splits["train"]["label"], minlength=len(task.labels)))
+            pool = setting.splits["train"] if task.options.few_shot is None else task.train
+            constant = _log_share(np.bincount(pool["label"], minlength=len(task.labels)))
         shape = {
             name: labels[name].shape if labels else (len(setting.splits[name]),) for name in ("validation", "test")
         }

@@ -20,7 +20,7 @@ from ..tasks.shifts import ShiftOptions, load_shifts
 from ..training.adapter import load_adapter
 from .evaluate import seed_of, task_of
 from .ood import adapter_record, check_alphas, summarize_ood
-from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe
+from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe, with_whole_paths
 
 
 def ood_adapter(
@@ -104,9 +104,9 @@ def _sections(
         raise InputError(
             f"{adapter!r} has no recipe.json: name the task that it was trained for with --id or --recipe."
         )
-    task = dict(chosen.task) if chosen else {}
+    task = with_whole_paths(dict(chosen.task)) if chosen else {}
     if inside is not None:
-        address = {"name": None, **_address(inside)}
+        address = with_whole_paths({"name": None, **_address(inside)})
         task = task if all(task.get(key) == value for key, value in address.items()) else address
     ood = dict(chosen.ood or {}) if chosen and (from_user or not (covariate or semantic)) else {}
     for key, sets in (("covariate", covariate), ("semantic", semantic)):

@@ -31,6 +31,7 @@ from ..options import check_whole_list, from_dict
 from ..sources.families import every_family
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
+from ..tasks.memory import held
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
 from ..training.adapter import recorded
@@ -102,6 +103,7 @@ class Recipe:
                     f"The recipe's {section} is {getattr(self, section)!r}: give a mapping of keys to values."
                 )
         check_recipe_source(self.source)
+        self.task, self.ood = _with_data(self.task), _with_data(self.ood)
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
         from_dict(chosen.Options, options, f"option of {self.method['name']}")
@@ -197,6 +199,25 @@ class Recipe:
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the sweep's values, by dotted key; without a sweep one empty combination."""
         return [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
+
+
+def _with_data(section: Any) -> Any:
+    """A section with data sets in memory in a form that can be copied and recorded; see `hf_reprogram.tasks.memory`."""
+    if not isinstance(section, dict):
+        return section
+    return {key: held(value) if key == "dataset" else _with_data(value) for key, value in section.items()}
+
+
+def with_whole_paths(section: Any) -> Any:
+    """A section of a recipe in which the files and folders of data sets are found from any working directory."""
+    if not isinstance(section, dict):
+        return section
+    return {
+        key: os.path.abspath(value)
+        if key == "dataset" and isinstance(value, str) and os.path.exists(value)
+        else with_whole_paths(value)
+        for key, value in section.items()
+    }
 
 
 def load_recipe(

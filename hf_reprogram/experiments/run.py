@@ -35,7 +35,7 @@ from ..transforms import TRANSFORMS
 from .baselines import run_baselines
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
-from .recipe import Recipe
+from .recipe import Recipe, with_whole_paths
 from .seed_runs import score_test, sweep, train_seed, untrained_model
 
 
@@ -172,9 +172,10 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
     current = _with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
     current["source"].pop("token", None)  # a secret is never saved
+    current = with_whole_paths(current)
     path = output / "recipe.json"
     if path.exists() and (output / "runs").exists():
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = with_whole_paths(json.loads(path.read_text(encoding="utf-8")))
         if not resume:
             raise InputError(
                 f"The folder {str(output)!r} holds a run already: continue it with --resume, or choose another output."

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, make_dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..label_names import label_list
 from ..modalities import every_modality
 from ..options import check_whole
+from .memory import held
 from .metrics import METRICS
 from .problems import PROBLEMS
 
@@ -80,6 +81,11 @@ class TaskSection:
     max_length: int | None = None
 
     def __post_init__(self):
+        self.dataset = held(self.dataset)
+        if not isinstance(self.dataset, str):
+            raise InputError(
+                f"task.dataset is {shown(self.dataset)}: give a Hub id, a file, a folder, a Dataset or a DataFrame."
+            )
         if not self.dataset:
             raise InputError("The task has no dataset: give a Hub id, a folder or a file in task.dataset.")
         for modality in every_modality():

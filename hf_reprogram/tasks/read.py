@@ -15,6 +15,7 @@ from ..modalities.folders import SPLIT_NAMES, RawSplits, files_in, split_called,
 from .catalog import in_mirror, on_hub
 from .files import FORMATS, check_columns, ending, format_of, read_csv
 from .inputs import task_modality
+from .memory import InMemory
 
 if TYPE_CHECKING:
     from .options import TaskOptions
@@ -39,6 +40,9 @@ def read_splits(options: TaskOptions) -> Any:
 
     from .builtin import BUILTIN
 
+    if isinstance(options.dataset, InMemory):
+        raw = RawSplits(options.dataset.splits)
+        return by_split_column(raw, options) if [*raw] == ["train"] else raw
     path = Path(options.dataset)
     if options.dataset in BUILTIN and not path.exists():
         return BUILTIN[options.dataset]()

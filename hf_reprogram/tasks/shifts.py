@@ -26,6 +26,7 @@ from ..options import check_whole, from_dict
 from .corruptions import KINDS, LEVELS, check, corrupt
 from .inputs import prepare_inputs
 from .labels import known_task, number_of
+from .memory import held
 from .options import TaskOptions
 from .read import VALIDATION_NAMES, read_splits
 from .splits import at_most
@@ -51,6 +52,7 @@ class SetOptions:
         labels: the label names in the order of the label values, for a covariate set. Each must be a label of the task. By
             default the names that the data declares.
         test_split: the split to read; by default the catalog's, or test, else validation, else the only one.
+        max_test: the number of images to draw from this set at most; by default `ood.max_images`.
         drop: rows to leave out, as `{column: [values]}`, with class names if the column declares them.
     """
 
@@ -61,7 +63,13 @@ class SetOptions:
     label: str | None = None
     labels: list[str | int | float] | None = None
     test_split: str | None = None
+    max_test: int | None = None
     drop: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.dataset = held(self.dataset)
+        if self.max_test is not None:
+            check_whole(**{"max_test of a set of ood": self.max_test})
 
     def task(self) -> TaskOptions:
         """The same address as a `task:` section, for the functions that read a task's data."""
@@ -217,7 +225,7 @@ def load_shifts(options: ShiftOptions, task: Task) -> Shifts:
     splits, seed = {}, task.options.split_seed
     for kind, sets in (("covariate", options.covariate), ("semantic", options.semantic)):
         for name, section in sets.items():
-            data = _rows(section, f"ood.{kind}.{name}", options.max_images, seed)
+            data = _rows(section, f"ood.{kind}.{name}", section.max_test or options.max_images, seed)
             ready = prepare_inputs(data, IMAGE, [_image_column(section, data)], f"{kind}/{name}", section.task())
             if kind == "covariate":
                 ready = ready.add_column("label", _labels(section, data, task.labels, f"ood.covariate.{name}"))

@@ -25,6 +25,7 @@ from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.options import from_dict
 from hf_reprogram.tasks.load import load_task
 from tests.support import runs, tiny_dual, toys, words  # noqa: F401 - toys registers a third-party baseline
+from tests.support.tables import write
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ def test_the_majority_is_of_train_and_costs_nothing(setting):
     assert set(made.task.decide(outcome.test)) == set(made.task.decide(outcome.validation)) == {1}
     assert (outcome.test.shape, outcome.validation.shape) == ((48, 2), (19, 2))
     assert outcome.trainable == 0
+
+
+def test_the_majority_of_a_few_shot_task_is_that_of_all_of_train(setting, tmp_path):
+    data = write(
+        tmp_path / "rare.csv", {"sentence": [f"film {i}" for i in range(60)], "kind": ["bad", "good", "good"] * 20}
+    )
+    made = setting(task={"dataset": str(data), "few_shot": 4})
+    assert np.bincount(made.splits["train"]["label"]).tolist() == [4, 4]
+    outcome = run("majority", made)
+    assert set(made.task.decide(outcome.test)) == {1}
 
 
 def test_the_majority_of_a_regression_is_the_mean(setting, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf_reprogram import InputError
-from hf_reprogram.experiments.recipe import load_recipe, make_recipe, read_yaml
+from hf_reprogram.experiments.recipe import load_recipe, make_recipe, read_yaml, with_whole_paths
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PLAIN = {"source": "some/model", "method": "warp", "task": {"dataset": "data.csv", "text": ["sentence"]}}
@@ -226,3 +226,10 @@ def test_what_an_image_method_cannot_mean_is_refused_before_anything_is_loaded(m
     with pytest.raises(InputError) as refused:
         make_recipe({"source": "nowhere", "method": method, "task": {"dataset": "digits"}})
     assert sentence in str(refused.value)
+
+
+def test_files_of_data_are_recorded_with_their_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "films.csv").touch()
+    section = {"task": {"dataset": "films.csv", "name": None}, "ood": {"semantic": {"dots": {"dataset": "owner/dots"}}}}
+    assert with_whole_paths(section) == {**section, "task": {"dataset": str(tmp_path / "films.csv"), "name": None}}

@@ -105,6 +105,7 @@ DOTS = {"semantic": {"dots": {"dataset": "dots"}}}
         ({"corruptions": {"levels": [6]}}, "The level of gaussian_noise is 6"),
         ({"corruptions": {"levels": []}}, r"ood\.corruptions\.levels is \[\]"),
         ({"corruptions": {"images": 0}}, r"ood\.corruptions\.images is 0"),
+        ({"semantic": {"dots": {"dataset": "dots", "max_test": 0}}}, "max_test of a set of ood is 0"),
         ({**DOTS, "max_images": 0}, r"ood\.max_images is 0: give a whole number, 1 or more"),
         ({**DOTS, "score": "margin", "temperature": 100}, "The score 'margin' has no temperature"),
         ({**DOTS, "score": "energi"}, "Unknown score 'energi': did you mean 'energy'"),
@@ -272,6 +273,8 @@ def test_the_images_used_are_drawn_with_the_tasks_split_seed(a_set, task):
     other = load_task(TaskOptions(dataset=task.options.dataset, image="image", split_seed=1))
     assert reds(load(other, **given)["semantic/dots"]) != first
     assert len(load(task, semantic=given["semantic"], max_images=50)["semantic/dots"]) == 40
+    few = {"dots": {**given["semantic"]["dots"], "max_test": 5}}
+    assert len(load(task, semantic=few, max_images=10)["semantic/dots"]) == 5
 
 
 def test_the_test_split_is_taken_and_no_other_unless_it_is_named(tmp_path, task):
