@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -371,4 +372,14 @@ def main(arguments: list[str] | None = None) -> None:
         command(args=arguments, prog_name="hf-reprogram", standalone_mode=True)
     except InputError as error:
         typer.echo(f"hf-reprogram: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" that holds {error.filename!r}" if error.filename else ""
+        typer.echo(
+            f"hf-reprogram: The disk{where} is full; what was complete is kept: free some space, and continue a training with "
+            "--resume.",
+            err=True,
+        )
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -309,3 +310,16 @@ def test_push_without_a_network_is_one_line(cli, finished):
     assert_refused(cli("push", finished.folder, "me/adapter"), "source=owner/name")
     outcome = cli("push", finished.folder, "me/adapter", "--source", "owner/name")
     assert_refused(outcome, "Pushing to 'me/adapter' failed")
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/films")
+
+    monkeypatch.setattr("typer.main.get_command", lambda _: full)
+    with pytest.raises(SystemExit) as ended:
+        main(["methods"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "hf-reprogram: The disk that holds 'runs/films' is full; what was complete"
+    )

@@ -67,8 +67,10 @@ def zero_shot_features(
 
     path = folder() / f"{_key(model.source, processor, data, bf16)}.safetensors"
     try:
-        return read_features(path)
-    except (SafetensorError, KeyError, OSError):
+        kept = read_features(path)
+        if kept.shape == (len(data), model.source.spec.widths["features"]):
+            return kept
+    except (SafetensorError, KeyError, OSError, ValueError):
         pass  # not there yet, or damaged from outside
     features = _compute(model, processor, data, bf16, quiet)
     try:
@@ -91,6 +93,9 @@ def _warn_unwritten(where: Path, why: str) -> None:
 def read_features(path: str | os.PathLike) -> np.ndarray:
     """Read features (n, width) from a file, through a memory map.
 
+    Raises:
+        ValueError: the numbers are not those that were written.
+
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "features.safetensors")
@@ -98,9 +103,15 @@ def read_features(path: str | os.PathLike) -> np.ndarray:
     ...     read_features(path).shape
     (2, 3)
     """
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
-    return load_file(path)["features"].numpy()
+    with safe_open(path, "np") as file:
+        written = (file.metadata() or {}).get("sha256")
+    features = load_file(path)["features"].numpy()
+    if hashlib.sha256(np.ascontiguousarray(features).data).hexdigest() != written:
+        raise ValueError(f"The file {os.fspath(path)!r} was changed after it was written.")
+    return features
 
 
 def folder() -> Path:
@@ -129,7 +140,8 @@ def write_features(features: np.ndarray, path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # other computers may share the folder
     try:
-        save_file({"features": features}, partial)
+        digest = hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
+        save_file({"features": features}, partial, metadata={"sha256": digest})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from transformers import Trainer
+from transformers.trainer_callback import TrainerState
 
 from hf_reprogram import InputError, ReprogrammedModel
 from hf_reprogram.experiments.run import train
@@ -143,6 +145,27 @@ def test_what_changes_in_the_course_of_training_resumes_to_the_same_bytes(
     train(recipe("cut"), resume=True, quiet=True)
     assert runs.weights(tmp_path / "cut") == runs.weights(tmp_path / "whole")
     assert results_of(tmp_path / "cut") == results_of(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_what_was_whole(source_folder, csv_file, tmp_path, monkeypatch):
+    changes = {"training": {"num_train_epochs": 3, **EVERY_FEW_STEPS}, "task": {"max_train": 64}}
+    train(runs.recipe(source_folder("bert"), csv_file, tmp_path / "whole", **changes), quiet=True)
+    cut = runs.recipe(source_folder("bert"), csv_file, tmp_path / "cut", **changes)
+    write, done = TrainerState.save_to_json, []
+
+    def full(self, path):
+        done.append(path)
+        if len(done) == 2:
+            Path(path).write_text('{"epo')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, path)
+
+    monkeypatch.setattr(TrainerState, "save_to_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(cut, quiet=True)
+    assert Path(last_whole_checkpoint(tmp_path / "cut" / "runs" / "seed-0" / "checkpoints")) == Path(done[0]).parent
+    train(cut, resume=True, quiet=True)
+    assert runs.weights(tmp_path / "cut") == runs.weights(tmp_path / "whole")
 
 
 # ------------------------------------------------------------------------------------------ files that were cut short

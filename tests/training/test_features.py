@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from hf_reprogram import reprogram
 from hf_reprogram.training import features as module
 from hf_reprogram.training.encode import encode
-from hf_reprogram.training.features import add_zero_shot_features, folder, zero_shot_features
+from hf_reprogram.training.features import add_zero_shot_features, folder, write_features, zero_shot_features
 from hf_reprogram.training.predict import predict_logits
 from tests.support import tiny_dual, tiny_vision
 
@@ -110,7 +110,7 @@ def test_the_text_side_and_theta_do_not(cache, computed):
 def test_a_crash_while_writing_leaves_nothing_behind(cache, monkeypatch):
     model, processor = make()
 
-    def half(tensors, name):
+    def half(tensors, name, **_):
         with open(name, "wb") as file:
             file.write(b"\x08")
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_features_are_used_where_they_cannot_be_kept(cache, computed):
 
 
 def test_a_full_disk_is_no_crash(cache, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise SafetensorError("Error while serializing: No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", full)
@@ -146,15 +146,23 @@ def test_a_full_disk_is_no_crash(cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_a_damaged_file_is_computed_anew(cache, computed):
+def test_a_damaged_file_is_computed_anew(cache, computed, tmp_path):
     model, processor = make()
     first = np.array(zero_shot_features(model, processor, examples(processor), quiet=True))
     path = next(cache.iterdir())
     path.write_bytes(path.read_bytes()[:40])
     np.testing.assert_array_equal(zero_shot_features(model, processor, examples(processor), quiet=True), first)
-    save_file({"other": first}, path)
-    zero_shot_features(model, processor, examples(processor), quiet=True)
-    assert len(computed) == 3
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[-5] ^= 64  # one bit of one number
+    shorter = tmp_path / "shorter"
+    write_features(first[:5], shorter)
+    save_file({"other": first}, tmp_path / "other")
+    for damage in (bytes(changed), shorter.read_bytes(), (tmp_path / "other").read_bytes()):
+        path.write_bytes(damage)
+        np.testing.assert_array_equal(zero_shot_features(model, processor, examples(processor), quiet=True), first)
+        assert path.read_bytes() == whole
+    assert len(computed) == 5
 
 
 def test_only_what_blends_reads_them_and_train_only_where_alpha_is_trained(cache):
