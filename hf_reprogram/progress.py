@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -46,11 +47,13 @@ def quiet_libraries(quiet: bool = False) -> None:
     """
     if not quiet and in_terminal():
         return
-    import datasets
     import huggingface_hub.utils
     import transformers
 
-    datasets.disable_progress_bars()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+    else:  # it reads this when it is imported, which a prediction of texts never does
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     if quiet:

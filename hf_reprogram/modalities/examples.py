@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..errors import InputError
 from .pixels import open_image, read_image
@@ -14,7 +13,7 @@ from .pixels import open_image, read_image
 KEEP = 256 * 2**20  # bytes of a split's pixels that are kept in memory
 
 
-class Examples(Dataset[dict[str, Any]]):
+class Examples:
     """Examples with one input each, which is read when it is asked for.
 
     Args:
@@ -118,3 +117,33 @@ def labels_in(split: Any) -> np.ndarray | None:
         return None
     labels = np.asarray(split["label"])
     return labels.astype(np.float32) if labels.dtype.kind == "f" else labels
+
+
+class Columns:
+    """A few rows in memory, with the part of `datasets.Dataset` that encoding and prediction use.
+
+    Args:
+        columns: lists of one length by name.
+
+    >>> rows = Columns({"text": ["a film", "a plot"]})
+    >>> rows.map(lambda batch: {"size": [len(text) for text in batch["text"]]})["size"]
+    [6, 6]
+    """
+
+    def __init__(self, columns: Mapping[str, list[Any]]):
+        self.columns = dict(columns)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self.columns[name]
+
+    def map(self, function: Callable[..., Any], fn_kwargs: Mapping[str, Any] | None = None, **_: Any) -> Columns:
+        """The columns that a function makes of all rows at once."""
+        return Columns(dict(function(self.columns, **(fn_kwargs or {}))))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -79,6 +80,8 @@ def read_base(file: str, size: tuple[int, int]) -> Tensor:
     Raises:
         InputError: there is no such image, or it is of a kind that `to_rgb` refuses.
     """
+    import torch
+
     try:
         with Image.open(file) as image:
             resized = to_rgb(image).resize((size[1], size[0]), Image.Resampling.BICUBIC)

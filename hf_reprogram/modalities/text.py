@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..losses import IGNORE
 from .alphabets import alphabet_of
 from .base import CardFacts, Modality
+from .examples import Columns
 from .first_recipe import ROW_NUMBERS, FirstRecipe, Guess, plain_values
 from .processors import LONGEST, open_tokenizer
 
@@ -159,6 +159,10 @@ class Text(Modality):
             )
         return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
 
+    def as_split(self, rows: list[dict[str, Any]]) -> Columns:
+        """Rows of `parse` as a prepared split, without the library datasets, whose import takes longer than a prediction."""
+        return Columns({name: [row[name] for row in rows] for name in rows[0]})
+
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """Token ids (1, tokens) of a text, or of a text, a tab and its pair; see `Modality.example`."""
         from ..figures import cut
@@ -265,6 +269,8 @@ def tokenize(
 
 def _label_tokens(found: Any, labels: list[list[int]], processor: Any) -> dict[str, Any]:
     """One class per token, from one class per letter."""
+    from ..losses import IGNORE
+
     ready: dict[str, Any] = {name: found[name] for name in ("input_ids", "attention_mask")}
     ready["labels"] = [
         [letters[start] if end > start else IGNORE for start, end in offsets]
@@ -275,6 +281,8 @@ def _label_tokens(found: Any, labels: list[list[int]], processor: Any) -> dict[s
 
 def _hide_tokens(found: Any, marks: list[list[int]], processor: Any) -> dict[str, Any]:
     """The mask in place of marked tokens, and their ids as labels; what the vocabulary does not know is not scored."""
+    from ..losses import IGNORE
+
     special = set(processor.all_special_ids)
     ready: dict[str, Any] = {"input_ids": [], "attention_mask": found["attention_mask"], "labels": []}
     for ids, letters, offsets in zip(found["input_ids"], marks, found["offset_mapping"], strict=True):

@@ -1,4 +1,4 @@
-"""Images and rows of numbers, from prepared splits to batches."""
+"""Images, rows of numbers and texts, from prepared splits to batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from hf_reprogram import InputError
 from hf_reprogram.modalities import modality_taking
-from hf_reprogram.modalities.examples import Pixels, image_examples
+from hf_reprogram.modalities.examples import Columns, Pixels, image_examples
+from hf_reprogram.modalities.text import TEXT
 from hf_reprogram.training.encode import batches, collator, encode, labels_of
-from tests.support import tiny_vision
+from tests.support import tiny_vision, words
 
 SIZE = 12
 KEEPING = pytest.mark.parametrize("keep", [2**28, 0], ids=["kept", "decoded each time"])
@@ -202,3 +203,18 @@ def test_the_processor_of_a_folder_is_what_the_transform_takes(tmp_path, source_
     assert found.to_dict() == processor().to_dict()
     assert modality_taking("table_values").load_processor(tmp_path) is None
     assert modality_taking("input_ids").load_processor(source_folder("bert"))("the film")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"text": "a film"}, {"text": "the plot is long"}], [{"text": "a", "text_pair": "b"}]]
+)
+def test_lines_of_texts_are_encoded_as_a_data_set_is(rows):
+    """The rows of a prediction do without the library datasets, whose import takes longer than the prediction."""
+    tokenizer = words.wordpiece()
+    split = TEXT.as_split(rows)
+    assert isinstance(split, Columns)
+    encoded = TEXT.encode({"input": split}, tokenizer, None, "single_label_classification")["input"]
+    expected = TEXT.encode({"input": Dataset.from_list(rows)}, tokenizer, None, "single_label_classification")["input"]
+    assert len(encoded) == len(expected) == len(rows)
+    for name in ("input_ids", "attention_mask"):
+        assert encoded[name] == expected[name][:]
