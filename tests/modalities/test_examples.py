@@ -213,8 +213,8 @@ def test_lines_of_texts_are_encoded_as_a_data_set_is(rows):
     tokenizer = words.wordpiece()
     split = TEXT.as_split(rows)
     assert isinstance(split, Columns)
-    encoded = TEXT.encode({"input": split}, tokenizer, None, "single_label_classification")["input"]
-    expected = TEXT.encode({"input": Dataset.from_list(rows)}, tokenizer, None, "single_label_classification")["input"]
+    encoded = TEXT.encode({"input": split}, tokenizer, 64, "single_label_classification")["input"]
+    expected = TEXT.encode({"input": Dataset.from_list(rows)}, tokenizer, 64, "single_label_classification")["input"]
     assert len(encoded) == len(expected) == len(rows)
     for name in ("input_ids", "attention_mask"):
         assert encoded[name] == expected[name][:]
