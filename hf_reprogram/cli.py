@@ -163,7 +163,7 @@ def train(
     from .experiments.run import train as run
     from .reports.results import markdown, render_ood, rows, run_reports
 
-    overrides = [*(set_ or []), *([f"output={json.dumps(output)}"] if output else [])]
+    overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
     chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:

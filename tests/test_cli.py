@@ -108,6 +108,11 @@ def test_overrides_reach_the_run(cli, recipe_file, tmp_path):
     assert list(results["seeds"]) == ["4"]
 
 
+def test_the_name_of_a_folder_may_hold_any_letter(cli, recipe_file, tmp_path):
+    assert cli("train", recipe_file(), "--output", tmp_path / "out 😀", "--quiet")[0] == 0
+    assert (tmp_path / "out 😀" / "results.json").is_file()
+
+
 def test_a_run_is_resumed_when_asked_and_refused_otherwise(cli, recipe_file, tmp_path):
     output = ("--output", tmp_path / "run", "--quiet")
     assert cli("train", recipe_file(), *output)[0] == 0

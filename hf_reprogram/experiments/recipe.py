@@ -208,14 +208,19 @@ def _with_data(section: Any) -> Any:
     return {key: held(value) if key == "dataset" else _with_data(value) for key, value in section.items()}
 
 
-def with_whole_paths(section: Any) -> Any:
-    """A section of a recipe in which the files and folders of data sets are found from any working directory."""
-    if not isinstance(section, dict):
-        return section
+def whole_path(name: Any) -> Any:
+    """The absolute path of an existing file or folder, which another working directory finds too; any other name as it is."""
+    return os.path.abspath(name) if isinstance(name, str) and os.path.exists(name) else name
+
+
+def with_whole_paths(section: dict[str, Any]) -> dict[str, Any]:
+    """A section of a recipe, with `whole_path` of its data sets and of the adapter to start from."""
     return {
-        key: os.path.abspath(value)
-        if key == "dataset" and isinstance(value, str) and os.path.exists(value)
-        else with_whole_paths(value)
+        key: with_whole_paths(value)
+        if isinstance(value, dict)
+        else whole_path(value)
+        if key in ("dataset", "init_from")
+        else value
         for key, value in section.items()
     }
 

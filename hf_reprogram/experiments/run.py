@@ -12,7 +12,6 @@ output/
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import warnings
@@ -35,7 +34,7 @@ from ..transforms import TRANSFORMS
 from .baselines import run_baselines
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
-from .recipe import Recipe, with_whole_paths
+from .recipe import Recipe, whole_path, with_whole_paths
 from .seed_runs import score_test, sweep, train_seed, untrained_model
 
 
@@ -170,12 +169,12 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
 
 def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into its output folder, or check that it is the one there."""
-    current = _with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
+    current = with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
+    current["source"]["name"] = whole_path(current["source"]["name"])
     current["source"].pop("token", None)  # a secret is never saved
-    current = with_whole_paths(current)
     path = output / "recipe.json"
     if path.exists() and (output / "runs").exists():
-        saved = with_whole_paths(json.loads(path.read_text(encoding="utf-8")))
+        saved = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
             raise InputError(
                 f"The folder {str(output)!r} holds a run already: continue it with --resume, or choose another output."
@@ -191,17 +190,6 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     elif not path.exists() and output.is_dir() and any(output.iterdir()):
         raise InputError(f"The folder {str(output)!r} is not empty and holds no run: choose another output.")
     write_json(path, current)
-
-
-def _with_whole_paths(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as plain data, whose relative paths that exist are absolute: another working directory finds them too."""
-    sets = [given for kind in ("covariate", "semantic") for given in ((recipe["ood"] or {}).get(kind) or {}).values()]
-    for section, key in ((recipe["source"], "name"), *((place, "dataset") for place in (recipe["task"], *sets))):
-        if os.path.exists(section[key]):
-            section[key] = os.path.abspath(section[key])
-    if recipe["init_from"] and os.path.exists(recipe["init_from"]):
-        recipe["init_from"] = os.path.abspath(recipe["init_from"])
-    return recipe
 
 
 def _publish(folder: Path, output: Path) -> None:
