@@ -124,7 +124,7 @@ def _parsed(text: str, delimiter: str, names: list[str], header: int, quotes: bo
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    data = text.encode()
+    data = text.lstrip("\r\n").encode()
     places = [str(place) for place in range(len(names))]
 
     def read(block: int) -> pa.Table:

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..label_names import label_list
 from .catalog import CATALOG, KnownTask, on_hub
 from .problems import PROBLEMS
@@ -181,8 +181,12 @@ def label_classes(
 
 
 def _check_lists(data: Any, labels: list[str], problem: str) -> None:
-    """Refuse lists in a column that has one label per example."""
+    """Refuse values that are no labels, and lists in a column that has one label per example."""
     for column in labels:
+        if isinstance(data.features[column], dict) or getattr(data.features[column], "dtype", "") in ("binary", "dict"):
+            raise InputError(
+                f"The column {column!r} holds {shown(data.features[column], 60)}, which is no label: give texts or numbers."
+            )
         if not hasattr(data.features[column], "feature") or (
             problem == "multi_label_classification" and len(labels) == 1
         ):

@@ -147,9 +147,11 @@ def _read_folder(folder: Path, options: TaskOptions) -> Any:
     modality = task_modality(options)
     files = [path for path in files_in(folder) if ending(path) in FORMATS and path.stem.lower() != "metadata"]
     # `hf-reprogram init` does not know the modality yet
-    for reader in every_modality() if modality is None and not files else [modality] if modality else []:
+    for reader in every_modality() if modality is None else [modality]:
         splits = reader.read_folder(str(folder), named)
         if splits is None or any(_has_columns(path, options) for path in files):
+            continue
+        if modality is None and bool(files) and bool(getattr(splits, "unlabelled", "")):
             continue
         listed = ", ".join(repr(str(path.relative_to(folder))) for path in files[:5])
         notes = [f"Left out beside the {reader.noun}: {listed}."] if files else []
@@ -174,11 +176,11 @@ def _declares_files(readme: Path) -> bool:
 
 
 def _has_columns(path: Path, options: TaskOptions) -> bool:
-    """Whether a data file has the column of examples that a task names."""
+    """Whether a data file has the column of examples that a task names; if it names none, whether it is called like a split."""
     modality = task_modality(options)
     named = getattr(options, modality.column) if modality is not None else None
     if not named:
-        return False
+        return modality is None and split_of_stem(path.name.split(".")[0]) is not None
     try:
         return named[0] in read_files([path], options).column_names
     except InputError:
@@ -278,6 +280,8 @@ def _reason(error: BaseException) -> str:
 
     while isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, StopIteration):
+        return "it holds no row"
     return " ".join(str(error).split()).rstrip(".:") or type(error).__name__
 
 

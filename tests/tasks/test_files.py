@@ -81,6 +81,10 @@ def test_a_column_may_change_its_kind_after_many_rows(make, options, classes, fi
     assert task.labels == classes
 
 
+def test_empty_lines_are_no_rows(file):
+    assert read_csv(file("a.csv", "\n\r\ntext,label\n\na,0\n\nb,1\n"))[:] == {"text": ["a", "b"], "label": ["0", "1"]}
+
+
 def test_quotes_of_csv_follow_the_rules(file):
     text = 'text,label\n"a, ""b""",0\n"two\nlines",1\n5" nail,0\n'
     notes: list[str] = []

@@ -109,6 +109,12 @@ def test_what_lies_beside_the_folders_is_left_out_and_noted(folder):
     assert "Left out beside the images: 'labels.csv'." in task.notes
 
 
+def test_other_files_beside_folders_of_classes_need_no_word_of_the_task(folder):
+    task = load_task(TaskOptions(folder(*images(*KINDS), classes_dot_json='{"cat": 1}')))
+    assert task.labels == ["cat", "dog"]
+    assert "Left out beside the images: 'classes.json'." in task.notes
+
+
 @pytest.mark.parametrize("split", ["", "train/"])
 def test_images_without_a_folder_of_a_class_are_noted(split, folder):
     beside = images("test/cat", "test/dog") if split else []

@@ -190,6 +190,8 @@ def test_a_column_of_lists_holds_several_labels(lists, kind, labels, names, expe
         ([[0, 2], [1, 1]], {"problem": "multi_label_classification"}, "lists with 0 or 1 for every label"),
         ([["a"], ["b"]], {"problem": "multi_label_classification", "labels": ["a"]}, "gives a, and .* holds a, b"),
         ([["H"], ["E"]], {"problem": "token_classification"}, "a text with one letter per letter"),
+        ([{"a": 1}, {"a": 2}], {}, "which is no label: give texts or numbers"),
+        ([b"a", b"b"], {}, "which is no label: give texts or numbers"),
     ],
 )
 def test_lists_that_say_no_labels_are_refused(lists, options, sentence, tmp_path):
