@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,11 +24,10 @@ from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
-from .options import from_dict
+from .parts import build, check_config, options_as_they_are
 from .publishing import public_config, short_card
-from .registry import Registry
 from .sources.base import Source
-from .sources.loading import read_reference, restore_source
+from .sources.loading import restore_source
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
 from .trust import trusts_code
@@ -41,10 +39,8 @@ from .weights import (
     read_headers,
     remove_others,
     weight_files,
-    weights_bytes,
 )
 
-_LARGEST = 2**24  # of a size among the options of a part: the largest vocabulary is a tenth of it
 # The arguments of `from_pretrained` that go to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
 
@@ -82,8 +78,8 @@ class ReprogrammedModel(PreTrainedModel):
 
     def __init__(self, config: ReprogramConfig, source: Source):
         super().__init__(config)
-        self.transform = _build(TRANSFORMS, config.transform, "transform")
-        self.mapping = _build(MAPPINGS, config.mapping, "mapping")
+        self.transform = build(TRANSFORMS, config.transform, "transform")
+        self.mapping = build(MAPPINGS, config.mapping, "mapping")
         self.transform.check(source.spec)
         self.mapping.check(source.spec)
         if config.problem_type == "regression":
@@ -260,8 +256,8 @@ class ReprogrammedModel(PreTrainedModel):
             save_directory: the folder.
             kwargs: as for `PreTrainedModel.save_pretrained`.
         """
-        self.config.transform = _as_it_is(self.transform, self.config.transform, "transform")
-        self.config.mapping = _as_it_is(self.mapping, self.config.mapping, "mapping")
+        self.config.transform = options_as_they_are(self.transform, self.config.transform, "transform")
+        self.config.mapping = options_as_they_are(self.mapping, self.config.mapping, "mapping")
         if (state := kwargs.get("state_dict")) is not None:
             kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
         push = kwargs.pop("push_to_hub", False)
@@ -388,49 +384,6 @@ def to_accelerator(module: nn.Module) -> nn.Module:
     return module
 
 
-def check_config(config: ReprogramConfig) -> None:
-    """Parse the records of a config into their dataclasses, before anything is loaded or built.
-
-    Raises:
-        InputError: a key is missing or unknown, a value is of the wrong type or out of its range, or the number of labels is
-            not that of the output mapping.
-    """
-    read_reference(config.source)
-    for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
-        parsed = _options(_part(registry, options, kind), options, kind)
-    outputs, names = getattr(parsed, "num_labels", None), config.id2label or {}
-    if outputs not in (None, len(names)):
-        raise InputError(
-            f"The config names {len(names)} labels in id2label, but the output mapping has {outputs}: name each of them."
-        )
-
-
-def _part(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
-    """The class of a part by its options `{"type": name, **its options}`."""
-    if not isinstance(options, dict) or not isinstance(options.get("type"), str):
-        raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
-    return registry[options["type"]]
-
-
-def _build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
-    """The part with the options `{"type": name, **its options}`."""
-    part = _part(registry, options, kind)
-    return part(_options(part, options, kind))
-
-
-def _options(part: Any, options: dict[str, Any] | None, kind: str) -> Any:
-    """The dataclass of a part's options, from the config."""
-    options = options or {}
-    values = {key: value for key, value in options.items() if key != "type"}
-    return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}", most=_LARGEST)
-
-
-def _as_it_is(part: Any, options: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The options of a part in the config, updated by those that changed: an alpha that was set, a phase that ended."""
-    then, now = asdict(_options(part, options, kind)), asdict(part.options)
-    return {**options, **{key: value for key, value in now.items() if value != then[key]}}
-
-
 def _drop_source(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
     for name in [name for name in state if name.startswith(f"{prefix}source.")]:
         del state[name]
@@ -443,16 +396,3 @@ def _remember_place(module: ReprogrammedModel, _state: dict[str, Tensor], prefix
 def _forgive_missing_source(module: ReprogrammedModel, incompatible: Any) -> None:
     source = f"{module._place}source."
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(source)]
-
-
-def adapter_bytes(folder: str | os.PathLike[str]) -> int:
-    """The size of an adapter's weights file on disk, in bytes.
-
-    >>> import tempfile
-    >>> from hf_reprogram import reprogram
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)[0].save_pretrained(folder)
-    ...     adapter_bytes(folder) < 2000
-    True
-    """
-    return weights_bytes(folder)

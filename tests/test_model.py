@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel, reprogram
-from hf_reprogram.model import adapter_bytes
+from hf_reprogram.weights import weights_bytes
 from tests.support import tiny
 
 
@@ -89,7 +89,7 @@ def test_saving_over_an_adapter_replaces_it(adapter, tmp_path):
     again = ReprogrammedModel.from_pretrained(tmp_path)
     assert torch.equal(again.transform.prompts, model.transform.prompts)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-    assert adapter_bytes(tmp_path) == (tmp_path / "model.safetensors").stat().st_size
+    assert weights_bytes(tmp_path) == (tmp_path / "model.safetensors").stat().st_size
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_an_adapter_in_several_files_loads_and_gives_way_to_one_in_a_single_file
     assert "model.safetensors" not in names
     again = ReprogrammedModel.from_pretrained(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
-    assert adapter_bytes(tmp_path) > 0
+    assert weights_bytes(tmp_path) > 0
     model.save_pretrained(tmp_path)
     assert {file.name for file in tmp_path.glob("model*")} == {"model.safetensors"}
 

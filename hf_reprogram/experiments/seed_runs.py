@@ -74,7 +74,8 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
     Returns:
         The folder of the run.
     """
-    from ..model import adapter_bytes, to_accelerator
+    from ..model import to_accelerator
+    from ..weights import weights_bytes
 
     recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet
     folder = job.output / "runs" / (name or f"seed-{seed}")
@@ -120,7 +121,7 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
                 "seconds": result.seconds,
                 "warning": advice,
                 "trainable": model.num_trainable(),
-                "adapter_bytes": adapter_bytes(folder),
+                "adapter_bytes": weights_bytes(folder),
                 "num_prompts": model.transform.num_prompts,
                 "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
                 "method": model.config.method,

@@ -3,6 +3,7 @@
     last_layer_at, stop_before, only_at    shortcuts through a text model, if only the state at one position or the decoder's
                                            inputs are needed
     by_length                              the rows of one length together, for models that would read padding
+    input_of, instead_of                   catch the input of a layer, and give its output in its place
     forward_of                             replaces the computation of a module, for example by fixed embeddings
     constant                               makes tensors that may be kept from one call to the next
     with_part                              a view of a model with another module in one place, for compiled models
@@ -269,5 +270,42 @@ def only_at(model: nn.Module, position: Tensor) -> Iterator[None]:
     handle = model.register_forward_hook(keep)
     try:
         yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
+    """Make `layer` return `output` within this context. It yields pixels for the model's call, whose values are not used.
+
+    Args:
+        layer: a convolution whose kernel and stride are the side of a patch.
+        output: (batch, channels, rows, columns) of patches.
+
+    >>> layer = nn.Conv2d(3, 4, kernel_size=8, stride=8)
+    >>> with instead_of(layer, torch.ones(1, 4, 2, 2)) as pixels:
+    ...     pixels.shape, float(layer(pixels).mean())
+    (torch.Size([1, 3, 16, 16]), 1.0)
+    """
+    side = layer.kernel_size[0]
+    pixels = output.new_zeros(1).to(layer.weight.dtype)
+    with forward_of(layer, lambda _: output):
+        yield pixels.expand(len(output), 3, side * output.shape[2], side * output.shape[3])
+
+
+@contextmanager
+def input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Add each input of `layer` to a list within this context, and yield the list.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> with input_of(layer) as inputs:
+    ...     _ = layer(torch.ones(3, 2))
+    >>> [input.shape for input in inputs]
+    [torch.Size([3, 2])]
+    """
+    caught: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    try:
+        yield caught
     finally:
         handle.remove()

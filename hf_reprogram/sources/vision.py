@@ -9,8 +9,8 @@ numbers are the same, and no image is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .image_settings import image_settings
 from .quantized import plain
-from .reading import PATCHING, forward_of, takes_argument, with_part
+from .reading import PATCHING, input_of, instead_of, takes_argument, with_part
 
 LARGEST_SIDE = 4096  # of an image in pixels: attention over the patches of a larger one takes all memory
 
@@ -228,7 +228,7 @@ class VisionSource(Source):
             return False
         if pixels.is_meta:
             return True
-        with _instead_of(layer, stem[0][1]) as blank:
+        with instead_of(layer, stem[0][1]) as blank:
             return torch.equal(stem[0][0], pixels) and torch.allclose(self._run(blank), output)
 
     def _makes_patches(self, layer: nn.Conv2d) -> bool:
@@ -290,11 +290,11 @@ class VisionSource(Source):
             return features
         with PATCHING, ExitStack() as patches:
             if "patches" in inputs:
-                pixels = patches.enter_context(_instead_of(self._stem, self._as_map(inputs["patches"])))
+                pixels = patches.enter_context(instead_of(self._stem, self._as_map(inputs["patches"])))
             else:
                 pixels = self._normalised(self._checked(inputs["pixels"]))
             if reads == "features" and self._head is not None:
-                caught = patches.enter_context(_input_of(self._head))
+                caught = patches.enter_context(input_of(self._head))
                 self._run(pixels)
                 return caught[0].to(self.device)  # the head may be on another device
             output: Tensor = self._run(pixels)
@@ -326,26 +326,6 @@ def _in_order(pixels: Tensor, side: int) -> Tensor:
     """The `noise` (batch, patches) by which ViT-MAE sorts its patches, so that they stay in their order."""
     count = (pixels.shape[-2] // side) * (pixels.shape[-1] // side)
     return torch.arange(count, device=pixels.device).expand(len(pixels), count)
-
-
-@contextmanager
-def _instead_of(layer: Any, output: Tensor) -> Iterator[Tensor]:
-    """Make `layer` return `output` within this context. It yields pixels for the model's call, whose values are not used."""
-    side = layer.kernel_size[0]
-    pixels = output.new_zeros(1).to(layer.weight.dtype)
-    with forward_of(layer, lambda _: output):
-        yield pixels.expand(len(output), 3, side * output.shape[2], side * output.shape[3])
-
-
-@contextmanager
-def _input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Add each input of `layer` to a list within this context, and yield the list."""
-    caught: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
-    try:
-        yield caught
-    finally:
-        handle.remove()
 
 
 class VisionFamily(SourceFamily):

@@ -13,7 +13,7 @@ from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from hf_reprogram.inspection.adapter import probe_of
-from hf_reprogram.model import adapter_bytes
+from hf_reprogram.weights import weights_bytes
 from tests.support import tiny, tiny_vision, words
 
 TEXTS, LABELS = words.texts(24)
@@ -244,7 +244,7 @@ def test_training_lowers_the_loss_and_the_saved_folder_is_the_model(family, opti
     for part in (model, processor):
         part.save_pretrained(folder)
     held = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    assert adapter_bytes(folder) < held + 2000
+    assert weights_bytes(folder) < held + 2000
     again = AutoTokenizer.from_pretrained(folder)
     assert again(TEXTS, padding=True, truncation=True) == processor(TEXTS, padding=True, truncation=True)
     with torch.no_grad():

@@ -1,0 +1,59 @@
+"""The two parts of an adapter, from the records in its config: parsed and checked before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .config import ReprogramConfig
+from .errors import InputError
+from .mappings import MAPPINGS
+from .options import from_dict
+from .registry import Registry
+from .sources.loading import read_reference
+from .transforms import TRANSFORMS
+
+_LARGEST = 2**24  # of a size among the options of a part: the largest vocabulary is a tenth of it
+
+
+def check_config(config: ReprogramConfig) -> None:
+    """Parse the records of a config into their dataclasses, before anything is loaded or built.
+
+    Raises:
+        InputError: a key is missing or unknown, a value is of the wrong type or out of its range, or the number of labels is
+            not that of the output mapping.
+    """
+    read_reference(config.source)
+    for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
+        parsed = _options(_part(registry, options, kind), options, kind)
+    outputs, names = getattr(parsed, "num_labels", None), config.id2label or {}
+    if outputs not in (None, len(names)):
+        raise InputError(
+            f"The config names {len(names)} labels in id2label, but the output mapping has {outputs}: name each of them."
+        )
+
+
+def _part(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
+    """The class of a part by its options `{"type": name, **its options}`."""
+    if not isinstance(options, dict) or not isinstance(options.get("type"), str):
+        raise InputError(f"The config names no {kind}: it must hold {{'type': name, ...}}.")
+    return registry[options["type"]]
+
+
+def build(registry: Registry[Any], options: dict[str, Any] | None, kind: str) -> Any:
+    """The part with the options `{"type": name, **its options}`."""
+    part = _part(registry, options, kind)
+    return part(_options(part, options, kind))
+
+
+def _options(part: Any, options: dict[str, Any] | None, kind: str) -> Any:
+    """The dataclass of a part's options, from the config."""
+    options = options or {}
+    values = {key: value for key, value in options.items() if key != "type"}
+    return from_dict(part.Options, values, f"option of the {kind} {options['type']!r}", most=_LARGEST)
+
+
+def options_as_they_are(part: Any, options: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The options of a part in the config, updated by those that changed: an alpha that was set, a phase that ended."""
+    then, now = asdict(_options(part, options, kind)), asdict(part.options)
+    return {**options, **{key: value for key, value in now.items() if value != then[key]}}
