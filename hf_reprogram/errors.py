@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 40  # choices in a message
+
 
 class InputError(ValueError):
     """An input of the user cannot be used. The command line prints the message without a traceback.
@@ -36,5 +38,6 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
     """
     choices, text = sorted(choices), shown(name)
     near = difflib.get_close_matches(str(name)[:100], choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(map(repr, choices))}."
+    listed = ", ".join(map(repr, choices[:_LISTED])) + (" and others" if len(choices) > _LISTED else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {listed}."
     return InputError(f"Unknown {what} {text}: {hint}")

@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import yaml
+
 from ..errors import InputError
 from ..files import write_text
 from ..modalities import MODALITIES, every_modality
@@ -26,7 +28,8 @@ from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
 from ..tasks.problems import PROBLEMS
 from ..tasks.read import read_splits
-from .recipe import make_recipe, read_yaml
+from .recipe import make_recipe
+from .yaml_text import read_yaml
 
 LOOKED_AT = 2000  # rows of train
 MOST_CLASSES = 100
@@ -160,7 +163,7 @@ def written(
 
 
 def as_yaml(value: Any) -> str:
-    """A value on one line of YAML, which is read back as the same value.
+    """A value on one line of YAML, which is read back as the same value, also by readers that follow YAML 1.1.
 
     >>> as_yaml({"name": "a_method", "size": 3}), as_yaml(["no", "p: q", 0.5])
     ('{name: a_method, size: 3}', '["no", "p: q", 0.5]')
@@ -168,7 +171,7 @@ def as_yaml(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {as_yaml(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and read_yaml(value, "a word") == value
+        plain = re.fullmatch(r"[A-Za-z][\w./-]*", value) and yaml.safe_load(value) == value
         return value if plain else json.dumps(value, ensure_ascii=False)
     return json.dumps(value) if isinstance(value, int | float) else f"[{', '.join(map(as_yaml, value))}]"
 

@@ -15,17 +15,13 @@ Everything is checked before anything is loaded. An unknown key is refused with 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..errors import InputError, unknown
+from ..errors import InputError
 from ..modalities import modality_taking
 from ..options import check_whole_list, from_dict
 from ..sources.families import every_family
@@ -37,9 +33,8 @@ from ..tasks.shifts import ShiftOptions, check_task
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
 from .library import find
-
-_ROUNDS = ("bf16_full_eval", "fp16_full_eval")
-_RESERVED = ("output_dir", "seed", "data_seed", "push_to_hub", "resume_from_checkpoint", "run_name", "report_to")
+from .training_arguments import check_training
+from .yaml_text import read_yaml
 
 
 @dataclass
@@ -93,7 +88,7 @@ class Recipe:
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         for section, value in (("source", self.source), ("method", self.method)):
-            if not value.get("name"):
+            if not isinstance(value.get("name"), str) or not value["name"]:
                 raise InputError(
                     f"The recipe's {section} has no name: write {section}: NAME or {section}: {{name: NAME}}."
                 )
@@ -115,18 +110,7 @@ class Recipe:
             )
         if self.shift_options is not None:
             check_task(modality, problem_of(self.task_options))
-        known = _training_fields()
-        for key in self.training:
-            if key in _RESERVED:
-                raise InputError(f"training.{key} is set by the run itself: leave it out.")
-            if key in _ROUNDS and self.training[key]:
-                raise InputError(
-                    f"training.{key} would round the trained parameters permanently: leave it out, and set bf16 or fp16."
-                )
-            if key not in known:
-                raise unknown("key of training", key, known)
-            if known[key] is not None and isinstance(self.training[key], str):
-                raise InputError(f"training.{key} is {self.training[key]!r}: give a number such as {known[key]}.")
+        check_training(self.training)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
@@ -303,35 +287,6 @@ def make_recipe(values: dict[str, Any], trust_remote_code: bool = False) -> Reci
     return recipe
 
 
-def read_yaml(text: str, where: str) -> Any:
-    """Parse YAML without tags. 1e-3 is a number here, which YAML 1.1 reads as a text.
-
-    Args:
-        text: the YAML.
-        where: the name of the text in an error message.
-
-    Raises:
-        InputError: the text is not valid YAML.
-
-    >>> read_yaml("learning_rate: 1e-3", "my recipe")
-    {'learning_rate': 0.001}
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where!r} is not valid YAML: {str(error).splitlines()[0]}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
     """Set `a.b` in nested mappings. `source` and `method` may be names instead of mappings."""
     *parents, last = dotted.split(".")
@@ -348,15 +303,3 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
         values[parent] = dict(inner)
         values = values[parent]
     values[last] = value
-
-
-@cache
-def _training_fields() -> dict[str, Any]:
-    """The names of the fields of `TrainingArguments`, with the default value of those that are numbers."""
-    from transformers import TrainingArguments
-
-    return {
-        field.name: field.default if type(field.default) in (int, float) else None
-        for field in fields(TrainingArguments)
-        if field.init
-    }

@@ -42,10 +42,11 @@ def held(data: Any) -> Any:
     """
     if isinstance(data, Mapping) and data:
         splits = {str(name): _rows(split) for name, split in data.items()}
-        if wrong := next((name for name, split in splits.items() if split is None), None):
-            raise InputError(
-                f"The split {wrong!r} of the dataset is a {type(data[wrong]).__name__}: give a Dataset or a DataFrame."
-            )
+        for name, given in data.items():
+            if splits[str(name)] is None:
+                raise InputError(
+                    f"The split {name!r} of the dataset is of type {type(given).__name__}: give a Dataset or a DataFrame."
+                )
         return InMemory(splits)
     rows = _rows(data)
     return data if rows is None else InMemory({"train": rows})

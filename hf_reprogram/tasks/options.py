@@ -127,9 +127,7 @@ class TaskSection:
         names = given.values() if isinstance(given, dict) else given
         for name in names if isinstance(given, dict | list | tuple) else ():
             if isinstance(name, bool):
-                raise InputError(
-                    f"task.labels holds {name!r}, as YAML reads yes and no as booleans: put the name in quotes."
-                )
+                raise InputError(f"task.labels holds {name!r}, which is no text: put the name in quotes.")
         listed = label_list(list(names) if isinstance(given, dict) else given, "task.labels")
         return given if isinstance(given, dict | list) else listed
 

@@ -164,8 +164,10 @@ class FeatureOverlay(ProgramTransform):
         return Example(torch.lerp(self.low, self.high, share)[None], "features from the least to the greatest")
 
     def read_example(self, processor: Any, text: str) -> Example:
-        """Numbers separated by commas."""
-        return parse_example(self.takes, processor, text)
+        """Numbers separated by commas, as many as there are features."""
+        example = parse_example(self.takes, processor, text)
+        self.check_batch({self.takes: example.data})
+        return example
 
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Features (batch, F) on the canvas (batch, 3, height, width), with or without the program."""

@@ -16,8 +16,9 @@ from hf_reprogram import InputError
 from hf_reprogram.cli import main
 from hf_reprogram.experiments import draft as experiments_draft
 from hf_reprogram.experiments.draft import draft, split_of, write_draft
-from hf_reprogram.experiments.recipe import load_recipe, make_recipe, read_yaml
+from hf_reprogram.experiments.recipe import load_recipe, make_recipe
 from hf_reprogram.experiments.run import train
+from hf_reprogram.experiments.yaml_text import read_yaml
 from hf_reprogram.methods import METHODS
 from hf_reprogram.modalities import every_modality
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hf_reprogram import InputError
-from hf_reprogram.experiments.recipe import load_recipe, make_recipe, read_yaml, with_whole_paths
+from hf_reprogram.experiments.recipe import load_recipe, make_recipe, with_whole_paths
+from hf_reprogram.experiments.yaml_text import read_yaml
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PLAIN = {"source": "some/model", "method": "warp", "task": {"dataset": "data.csv", "text": ["sentence"]}}

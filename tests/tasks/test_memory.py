@@ -49,7 +49,7 @@ def test_other_objects_are_refused():
         InputError, match=r"task\.dataset is 3: give a Hub id, a file, a folder, a Dataset or a DataFrame"
     ):
         TaskOptions(3)
-    with pytest.raises(InputError, match="The split 'test' of the dataset is a list"):
+    with pytest.raises(InputError, match="The split 'test' of the dataset is of type list"):
         held({"train": ROWS, "test": [1]})
     with pytest.raises(InputError, match="The dataset is streamed"):
         held(IterableDataset.from_generator(lambda: iter([{"a": 1}])))
