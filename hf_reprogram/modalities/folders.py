@@ -18,6 +18,7 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SPLIT_NAMES = frozenset(_SPLITS)  # in lower case
+_HEAD = 4096  # bytes by which files of one size are compared first
 _SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")  # of train-00000-of-00002
 
 
@@ -56,7 +57,9 @@ def split_of_stem(stem: str) -> str | None:
 
 
 def files_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """All files below a folder in the order of their paths, but for hidden ones.
+    """All files below a folder in the order of their paths, but for hidden ones, and for pipes and devices.
+
+    A link to a folder is followed, unless it leads back to a folder that holds it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -67,9 +70,22 @@ def files_in(folder: str | os.PathLike[str]) -> list[Path]:
     """
     found = []
     for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        found += [Path(where, name) for name in names if not name.startswith(".")]
+        folders[:] = [
+            name for name in folders if not name.startswith((".", "__")) and not _leads_back(os.path.join(where, name))
+        ]
+        paths = [Path(where, name) for name in names if not name.startswith(".")]
+        found += [
+            path for path in paths if path.is_file() or path.is_symlink()
+        ]  # a broken link is refused when it is read
     return sorted(found)
+
+
+def _leads_back(folder: str) -> bool:
+    """Whether a folder is a link to one that holds it, in which a walk would never end."""
+    if not os.path.islink(folder):
+        return False
+    real, here = os.path.realpath(folder), os.path.realpath(os.path.dirname(folder))
+    return here == real or here.startswith(os.path.join(real, ""))
 
 
 def stamp(paths: Iterable[str | os.PathLike[str] | None]) -> str:
@@ -167,6 +183,7 @@ def read_layout(folder: str | os.PathLike[str], endings: Sequence[str], named: S
     if loose:
         layout.notes.append(f"Left out, as they lie beside the folders: {_some(path.name for path in loose)}.")
     _check_disjoint(layout)
+    layout.notes += _copies(layout)
     return layout
 
 
@@ -229,3 +246,49 @@ def _check_disjoint(layout: Layout) -> None:
                 raise InputError(
                     f"The file {real!r} belongs to the splits {seen[real]} and {split}: remove it from one of them."
                 )
+
+
+def _copies(layout: Layout) -> list[str]:
+    """A note on the files of a split that hold the same bytes as files of another, train first; none without such files.
+
+    Sizes are compared first, then the heads of the files, then the whole of them, so that few files are read.
+    """
+    splits = sorted(layout.files, key=lambda split: split != "train")
+    groups = [[(split, path) for split in splits for path, _ in layout.files[split]]]
+    for key in (_size, lambda path: _digest(path, _HEAD), _digest):
+        found: dict[Any, list[tuple[str, Path]]] = {}
+        for number, group in enumerate(groups):
+            for split, path in group:
+                found.setdefault((number, key(path)), []).append((split, path))
+        groups = [group for group in found.values() if len({split for split, _ in group}) > 1]
+    copies: dict[str, list[tuple[Path, Path]]] = {}
+    for (first, original), *others in groups:
+        for split, path in others:
+            if split != first:
+                copies.setdefault(split, []).append((path, original))
+    return [
+        f"The split {split} has {len(pairs)} of {len(layout.files[split])} images that are copies of images of another split, "
+        f"such as {_below(pairs[0][0], layout)} of {_below(pairs[0][1], layout)}: remove them from one of the two, as they say "
+        "nothing of new images."
+        for split, pairs in copies.items()
+    ]
+
+
+def _below(path: Path, layout: Layout) -> str:
+    return repr(path.relative_to(layout.root).as_posix())
+
+
+def _size(path: Path) -> Any:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nowhere is equal to no other file
+        return path
+
+
+def _digest(path: Path, most: int = -1) -> Any:
+    """The digest of a file, or of its first bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.blake2b(file.read(most)).digest()
+    except OSError:
+        return path

@@ -69,7 +69,7 @@ def read_image(value: Any, row: int, split: str) -> Image.Image:
 
 
 def _refused(value: Any, row: int, split: str, error: Exception) -> InputError:
-    name = f" ({value['path']})" if value["path"] else ""
+    name = f" ({' '.join(value['path'].split())})" if value["path"] else ""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return InputError(f"Row {row} of the {split} split{name} is no image that can be read, leave it out: {reason}.")
 

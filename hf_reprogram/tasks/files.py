@@ -102,7 +102,7 @@ def read_csv(
     from datasets import Dataset
     from pyarrow import ArrowInvalid
 
-    text = _decoded(path, encoding)
+    text = decoded(path, encoding)
     tabs = ending(path) == ".tsv"
     delimiter = sep or ("\t" if tabs else ",")
     header = 0 if columns else 1
@@ -115,7 +115,7 @@ def read_csv(
         table = _parsed(text, delimiter, names, header, quotes)
     except ArrowInvalid as error:
         _explain(text, delimiter, path, names, header, quotes)
-        raise _unreadable(path, " ".join(str(error).split()).rstrip(".")) from error
+        raise unreadable(path, " ".join(str(error).split()).rstrip(".")) from error
     return Dataset(table, fingerprint=stamp([path, delimiter, encoding, *names]))
 
 
@@ -152,7 +152,7 @@ def _check_quotes(text: str, delimiter: str, path: Path, header: int) -> int:
     for field in re.finditer(rf'"(?<!{edge}")((?:[^"]+|"")*+"(?!{edge}))?', text):
         if field[1] is None:
             _rows(text, delimiter, path, header)
-            raise _unreadable(path, "its double quotes are not closed where the fields end")
+            raise unreadable(path, "its double quotes are not closed where the fields end")
         joined += field[1].count("\n")
     return joined
 
@@ -160,32 +160,35 @@ def _check_quotes(text: str, delimiter: str, path: Path, header: int) -> int:
 def _explain(text: str, delimiter: str, path: Path, names: list[str], header: int, quotes: bool) -> None:
     """Raise the reason why the rows make no table, with the line."""
     rows = _rows(text, delimiter, path, header, quotes)[header:]
+    if not rows:
+        raise unreadable(path, "it holds no row")
     wrong = next((place for place, (row, _) in enumerate(rows) if len(row) != len(names)), None)
     if wrong is not None:
         row, line = rows[wrong]
         there = "the header has" if header else "task.columns names"
         remedy = f"put fields that hold {delimiter!r} or line breaks into double quotes, or correct the line"
-        raise _unreadable(path, f"row {wrong} (line {line}) has {len(row)} fields, and {there} {len(names)}: {remedy}")
+        raise unreadable(path, f"row {wrong} (line {line}) has {len(row)} fields, and {there} {len(names)}: {remedy}")
 
 
-def _unreadable(path: Path, reason: str) -> InputError:
+def unreadable(path: Path, reason: str) -> InputError:
+    """The error for a file that cannot be read."""
     return InputError(f"The file {str(path)!r} cannot be read: {reason}.")
 
 
-def _decoded(path: Path, encoding: str | None) -> str:
+def decoded(path: Path, encoding: str | None) -> str:
     """The text of a file, without a byte-order mark."""
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+        raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
     marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     chosen = encoding or marked or "utf-8"
     try:
         text = data.decode("utf-8-sig" if chosen.lower().replace("_", "-") in ("utf-8", "utf8") else chosen)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _unreadable(
+        raise unreadable(
             path,
             f"the byte 0x{data[error.start]:02x} in line {line} is not {chosen}: name the file's encoding in task.encoding, "
             "such "
@@ -196,7 +199,7 @@ def _decoded(path: Path, encoding: str | None) -> str:
             f"task.encoding is {chosen!r}, which is no encoding of texts: give one such as latin-1."
         ) from error
     if "\0" in text:
-        raise _unreadable(path, "it holds NUL characters: name the file's encoding in task.encoding, such as utf-16-le")
+        raise unreadable(path, "it holds NUL characters: name the file's encoding in task.encoding, such as utf-16-le")
     return text.removeprefix("\ufeff")
 
 
@@ -215,7 +218,7 @@ def _rows(text: str, delimiter: str, path: Path, header: int, quotes: bool = Tru
     except csv.Error as error:
         open_quote = "unexpected end" in str(error)
         what = "a double quote that is opened and never closed" if open_quote else "text after a closing double quote"
-        raise _unreadable(
+        raise unreadable(
             path,
             f"row {len(rows) - header} (line {line}) has {what}: write a double quote within a field twice, and put the "
             "field into "
@@ -241,7 +244,7 @@ def _tsv_quotes(text: str, delimiter: str, path: Path, header: int) -> bool:
         raise
     joined = (place for place, (row, _) in enumerate(quoted) if any("\n" in field or "\r" in field for field in row))
     if even and (place := next(joined, None)) is not None:
-        raise _unreadable(
+        raise unreadable(
             path,
             f"the double quotes of row {place - header} (line {quoted[place][1]}) join it with other lines, and without them "
             "each line is a row: write every double quote that is a letter twice, and put its field into double quotes",
@@ -255,10 +258,10 @@ def _header(text: str, delimiter: str, path: Path, quotes: bool) -> list[str]:
     reader = csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     first = next((row for row in reader if row), None)
     if first is None:
-        raise _unreadable(path, "it has no line")
+        raise unreadable(path, "it has no line")
     names = [name or f"Unnamed: {place}" for place, name in enumerate(first)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise _unreadable(path, f"two columns are called {twice!r}: rename one of them")
+        raise unreadable(path, f"two columns are called {twice!r}: rename one of them")
     return names
 
 
@@ -275,11 +278,11 @@ def check_columns(data: Any, wanted: Sequence[str], path: Path, sep: str | None)
     names = data.column_names
     other = next((mark for mark in (";", "\t", "|", ",") if mark in names[0]), None) if len(names) == 1 else None
     if other is not None and not {*wanted} & {*names}:
-        raise _unreadable(
+        raise unreadable(
             path, f"its only column is called {names[0]!r}: if {other!r} separates the fields, set task.sep: {other!r}"
         )
     if wanted and not any(difflib.get_close_matches(name, names, 1, 0.5) for name in wanted):
-        raise _unreadable(
+        raise unreadable(
             path,
             f"its first line gives the columns {', '.join(map(repr, names[:12]))}, and none of them is "
             f"{' or '.join(map(repr, wanted))}: "

@@ -25,7 +25,7 @@ class TaskSection:
         name: the configuration of the data set, for example "rte" of "nyu-mll/glue".
         revision: the commit of the data set's repository.
         sep: the character between two fields of a csv or tsv file; by default a tab in a tsv file, else a comma.
-        encoding: the encoding of a csv or tsv file, such as "latin-1"; by default UTF-8.
+        encoding: the encoding of a csv, tsv or JSON file, such as "latin-1"; by default UTF-8.
         columns: the names of all columns of a csv or tsv file whose first line is no header.
         label: the label column. A multi-label task has several columns of 0 and 1, with empty fields where a label is
             missing. For "token_classification" the column holds one label character per text character, and for
@@ -93,8 +93,8 @@ class TaskSection:
         columns = [f"task.{each.column}" for each in every_modality() if getattr(self, each.column)]
         if len(columns) > 1:
             raise InputError(f"{' and '.join(columns)} both name the examples: give one of them.")
-        if self.sep is not None and (len(str(self.sep)) != 1 or self.sep in '\r\n"'):
-            raise InputError(f"task.sep is {self.sep!r}: give one character, such as ';' or a tab as \"\\t\".")
+        if self.sep is not None and (len(str(self.sep)) != 1 or self.sep in '\0\r\n"' or not self.sep.isascii()):
+            raise InputError(f"task.sep is {self.sep!r}: give one ASCII character, such as ';' or a tab as \"\\t\".")
         if self.columns is not None and not 1 <= len(self.columns) == len({*map(str, self.columns)}):
             raise InputError(f"task.columns is {self.columns!r}: give the name of every column once.")
         if self.few_shot is not None:

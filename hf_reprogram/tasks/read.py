@@ -15,6 +15,7 @@ from ..modalities.folders import SPLIT_NAMES, RawSplits, files_in, split_called,
 from .catalog import in_mirror, on_hub
 from .files import FORMATS, check_columns, ending, format_of, read_csv
 from .inputs import task_modality
+from .json_lines import read_json_lines
 from .memory import InMemory
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def read_files(paths: Sequence[Path], options: TaskOptions, notes: list[str] | N
         for path in paths:
             parts.append(read_csv(path, options.sep, options.encoding, options.columns, notes))
             check_columns(parts[-1], _named_columns(options), path, options.sep)
+    elif kinds[first] == "json":
+        return read_json_lines(paths, options.encoding, notes)
     else:
         try:
             found = load_dataset(kinds[first], data_files={"train": [str(path) for path in paths]})

@@ -175,7 +175,8 @@ def test_separators_and_columns_are_named(file):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"sep": ";;"}, "task.sep is ';;': give one character"),
+        ({"sep": ";;"}, "task.sep is ';;': give one ASCII character"),
+        ({"sep": "é"}, "task.sep is 'é': give one ASCII character"),
         ({"sep": '"'}, "task.sep is"),
         ({"columns": ["a", "a"]}, "give the name of every column once"),
         ({"encoding": "latin-l"}, "task.encoding is 'latin-l', which is no encoding"),

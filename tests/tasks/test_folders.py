@@ -262,3 +262,21 @@ def test_the_files_that_a_card_declares_are_left_to_datasets(tmp_path):
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: first.csv\n---\n"
     (tmp_path / "README.md").write_text(card)
     assert len(rows_of(tmp_path, "first.csv", "test.csv").train) == 16
+
+
+def test_copies_of_images_in_two_splits_are_noted(folder, tmp_path):
+    data = Path(folder(*images("train/cat", "train/dog", "test/cat", "test/dog", count=4)))
+    for number, kind in enumerate(("cat", "dog")):
+        (data / "test" / kind / "again.png").write_bytes((data / "train" / kind / f"i{number}.png").read_bytes())
+    task = load(str(data))
+    assert sizes(task) == {"train": 8, "test": 10}
+    (note,) = [note for note in task.notes if "copies" in note]
+    assert "split test has 2 of 10 images that are copies" in note
+    assert "'test/cat/again.png' of 'train/cat/i0.png'" in note
+
+
+def test_links_that_lead_back_and_pipes_are_no_images(folder):
+    data = Path(folder(*images(*KINDS)))
+    (data / "cat" / "loop").symlink_to(data, target_is_directory=True)
+    os.mkfifo(data / "cat" / "pipe.png")  # to read it would never end
+    assert sizes(load(str(data))) == {"train": 16, "test": 4}
