@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -12,7 +13,7 @@ import typer
 import typer.core
 
 from . import __version__
-from .errors import InputError
+from .errors import InputError, shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -366,7 +367,9 @@ def push(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. An `InputError` is printed as one sentence, and the process exits with status 2."""
+    """Run the command line. An `InputError`, or a file that cannot be used, is one sentence on standard error and exit
+    status 2.
+    """
     try:
         command: Any = typer.main.get_command(app)
         command(args=arguments, prog_name="hf-reprogram", standalone_mode=True)
@@ -375,7 +378,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            if error.filename is None:
+                raise
+            name = f"{shown(os.fspath(error.filename))} cannot be used: {error.strerror}"
+            typer.echo(f"hf-reprogram: The file or folder {name}.", err=True)
+            sys.exit(2)
         where = f" that holds {error.filename!r}" if error.filename else ""
         typer.echo(
             f"hf-reprogram: The disk{where} is full; what was complete is kept: free some space, and continue a training with "

@@ -162,6 +162,23 @@ def test_a_recipe_that_cannot_work_is_one_line(changes, named, cli, recipe_file,
     assert not list(tmp_path.rglob("fit.json"))  # before any time was spent
 
 
+def test_a_name_that_no_file_can_have_is_one_line(cli, recipe_file):
+    assert_refused(
+        cli("train", recipe_file(), "--output", "é" * 300, "--quiet"), "File name too long", "cannot be used"
+    )
+
+
+def test_a_dtype_that_torch_has_not_is_one_line(cli, finished):
+    assert_refused(cli("evaluate", finished.folder, "--quiet", "--set", "source.dtype=FILE"), "'dtype'", "'FILE'")
+
+
+def test_a_link_to_nowhere_is_not_overwritten(cli, csv_file, tmp_path):
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "nowhere")
+    assert_refused(cli("init", csv_file, "--output", tmp_path / "link.yaml"), "is there already")
+    (tmp_path / "bbbp.yaml").symlink_to(tmp_path / "nowhere")
+    assert_refused(cli("recipes", "copy", "molecules/bbbp", tmp_path), "exists already")
+
+
 def test_a_missing_recipe_is_one_line(cli, tmp_path):
     assert_refused(cli("train", tmp_path / "nowhere.yaml"), "nowhere.yaml", "No such file")
 

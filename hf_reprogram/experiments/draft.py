@@ -63,7 +63,7 @@ def write_draft(data: str, output: str | os.PathLike, source: str | None = None)
     Raises:
         InputError: the file is there already, or the data cannot be read or hold nothing that an example could be.
     """
-    if Path(output).exists():
+    if os.path.lexists(output):
         raise InputError(f"The file {os.fspath(output)!r} is there already: give another with --output, or remove it.")
     text, open_questions = draft(data, source)
     write_text(output, text)

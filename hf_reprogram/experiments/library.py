@@ -113,7 +113,7 @@ def copy(name: str, target: str | os.PathLike) -> list[Path]:
     files = [file, *(script for script in sorted(file.parent.glob("*.py")) if script.name in text)]
     pairs = [(source, Path(target) / source.name) for source in files]
     for _, to in pairs:
-        if to.exists():
+        if os.path.lexists(to):
             raise InputError(f"The file {str(to)!r} exists already: choose another folder, or remove the file.")
     Path(target).mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(source, to)) for source, to in pairs]

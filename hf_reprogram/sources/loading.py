@@ -268,7 +268,7 @@ def _load(family: SourceFamily, kind: str, name: str, source_kwargs: dict[str, A
     arguments = weight_arguments(source_kwargs)
     try:
         model, info = auto_class.from_pretrained(name, output_loading_info=True, **arguments)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # the second for a dtype that torch has not
         raise InputError(f"{name!r} cannot be loaded with {', '.join(map(repr, source_kwargs))}: {error}") from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if arguments["use_safetensors"] and _has_pickle(name, str(error)):
