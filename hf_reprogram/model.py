@@ -340,7 +340,7 @@ class ReprogrammedModel(PreTrainedModel):
             source_kwargs: arguments of the source's own `from_pretrained`; by default the dtype is the recorded one.
             kwargs: Hub arguments for the adapter's files, such as revision, token or cache_dir. dtype, device_map,
                 attn_implementation, quantization_config and max_memory go to the source, and so does trust_remote_code,
-                without which the source's own code is not run. Nothing in the adapter's folder is ever run.
+                without which neither the source's own code nor that of a package that is not imported is run.
 
         Raises:
             InputError: the folder is incomplete, or the adapter was trained on another source.
@@ -351,7 +351,7 @@ class ReprogrammedModel(PreTrainedModel):
             config = ReprogramConfig.from_pretrained(pretrained_model_name_or_path, **hub)
         if not config.source:
             raise InputError(f"{os.fspath(pretrained_model_name_or_path)!r} is not an adapter of hf_reprogram.")
-        check_config(config)
+        check_config(config, trusts_code(kwargs) or trusts_code(source_kwargs or {}))
         files = weight_files(pretrained_model_name_or_path, hub)
         headers = read_headers(files)
         for_source = {name: kwargs[name] for name in _SOURCE_ARGUMENTS if kwargs.get(name) not in (None, "auto")}

@@ -9,23 +9,29 @@ from .config import ReprogramConfig
 from .errors import InputError
 from .mappings import MAPPINGS
 from .options import from_dict
-from .registry import Registry
+from .registry import Registry, plugins
 from .sources.loading import read_reference
 from .transforms import TRANSFORMS
 
 _LARGEST = 2**24  # of a size among the options of a part: the largest vocabulary is a tenth of it
 
 
-def check_config(config: ReprogramConfig) -> None:
+def check_config(config: ReprogramConfig, consent: bool = False) -> None:
     """Parse the records of a config into their dataclasses, before anything is loaded or built.
 
+    Args:
+        config: of an adapter.
+        consent: whether it may name parts of other packages that are not imported; see `hf_reprogram.registry.plugins`.
+
     Raises:
-        InputError: a key is missing or unknown, a value is of the wrong type or out of its range, or the number of labels is
-            not that of the output mapping.
+        InputError: a part needs consent, a key is missing or unknown, a value is of the wrong type or out of its range, or the
+            number of labels is not that of the output mapping.
     """
     read_reference(config.source)
     for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
-        parsed = _options(_part(registry, options, kind), options, kind)
+        with plugins(consent):
+            part = _part(registry, options, kind)
+        parsed = _options(part, options, kind)
     outputs, names = getattr(parsed, "num_labels", None), config.id2label or {}
     if outputs not in (None, len(names)):
         raise InputError(

@@ -2,8 +2,10 @@
 
 What could run code is the source's own Python code (`auto_map` in its files), weights that are a pickle, and an attention
 kernel that is fetched from a repository. The caller consents with `trust_remote_code=True` in `source_kwargs`, or with
-`--trust-remote-code` on the command line. `use_safetensors=False` in `source_kwargs` consents to a pickle alone. Nothing that
-lies in an adapter's folder is consent, and standard input is never asked.
+`--trust-remote-code` on the command line. A transform, a mapping or a method of an installed package that only an adapter's
+files name needs the same consent, unless the package is imported already (`hf_reprogram.registry.plugins`).
+`use_safetensors=False` in `source_kwargs` consents to a pickle alone. Nothing that lies in an adapter's folder is consent, and
+standard input is never asked.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from hf_reprogram.experiments.evaluate import evaluate_adapter, predict_lines
 from hf_reprogram.experiments.ood_adapter import ood_adapter
 from hf_reprogram.experiments.recipe import load_recipe, make_recipe
 from hf_reprogram.inspection.adapter import inspect_adapter
+from hf_reprogram.mappings import MAPPINGS
+from hf_reprogram.methods import METHODS
 from hf_reprogram.sources import load_source
 from hf_reprogram.training.adapter import load_adapter
 from tests.support import tiny
@@ -217,3 +222,60 @@ def test_every_command_that_loads_a_source_takes_consent(capsys, trusting, mark)
     with pytest.raises(SystemExit):
         main(["train", f"{trusting}/recipe.json"])
     assert "a recipe cannot consent" in capsys.readouterr().err
+
+
+PLUGIN = """
+from pathlib import Path
+Path({mark!r}).write_text("ran")
+from hf_reprogram.methods.warp import Warp
+"""
+
+
+@pytest.fixture
+def plugin(adapter, mark, tmp_path, monkeypatch):
+    """An installed package with a mapping and a method, both of which the adapter's files name; it writes the mark."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "strange_parts.py").write_text(PLUGIN.format(mark=str(mark)))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    kind = type(ReprogrammedModel.from_pretrained(adapter).mapping)
+    for registry, name, what in ((MAPPINGS, "strange", kind.__name__), (METHODS, "strange", "Warp")):
+        point = EntryPoint(name, f"strange_parts:{what}", registry.group)
+        monkeypatch.setattr(registry, "_points", [point])
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    with (tmp_path / "site" / "strange_parts.py").open("a") as file:
+        file.write(f"from {kind.__module__} import {kind.__name__}\n")
+    held = json.loads((adapter / "config.json").read_text())
+    edit(adapter / "config.json", mapping={**held["mapping"], "type": "strange"})
+    yield str(adapter)
+    sys.modules.pop("strange_parts", None)
+
+
+def test_an_installed_part_that_only_an_adapter_names_needs_consent(plugin, mark):
+    for load in (ReprogrammedModel.from_pretrained, load_adapter, inspect_adapter):
+        with pytest.raises(
+            InputError, match=r"code of the installed package 'strange_parts'.* import strange_parts before"
+        ):
+            load(plugin)
+        assert not mark.exists()
+    ReprogrammedModel.from_pretrained(plugin, trust_remote_code=True)
+    assert mark.exists()
+
+
+def test_an_installed_part_that_the_caller_imported_needs_no_consent(plugin, mark):
+    import_module("strange_parts")
+    ReprogrammedModel.from_pretrained(plugin)
+
+
+def test_a_method_in_the_recipe_beside_an_adapter_needs_consent_and_one_in_a_recipe_none(plugin, copy, mark, csv_file):
+    task = {"dataset": str(csv_file), "text": ["sentence"], "label": "kind"}
+    recipe = {"source": {"name": str(copy)}, "method": {"name": "strange"}, "task": task}
+    edit(Path(plugin) / "recipe.json", **recipe)
+    for command in (
+        lambda: evaluate_adapter(plugin, None, [], "test", None, True),
+        lambda: ood_adapter(plugin, semantic=["other=images:dtd"], quiet=True),
+    ):
+        with pytest.raises(InputError, match="The method 'strange' is code of the installed package"):
+            command()
+    assert not mark.exists()
+    assert make_recipe(recipe).method["name"] == "strange"
+    assert mark.exists()

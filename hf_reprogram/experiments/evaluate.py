@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from ..modalities import modality_taking
 from ..progress import quiet_libraries
+from ..registry import plugins
 from ..tasks.load import load_task
 from ..tasks.options import TaskOptions
 from ..tasks.task import Task
@@ -56,7 +57,8 @@ def evaluate_adapter(
         if values is None:
             raise InputError(f"{adapter!r} has no recipe.json: name the task to score with --recipe.")
         apply_overrides(values, overrides)
-        chosen = make_recipe(values)
+        with plugins(trust_remote_code):
+            chosen = make_recipe(values)
     model, processor = load_adapter(
         adapter, source, chosen.source_kwargs if recipe is None else None, trust_remote_code
     )

@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..files import write_json
 from ..mappings.base import Blends
 from ..ood.report import Scored, average, curves, report_of_scored, scored, title_of
+from ..registry import plugins
 from ..reports.results import short_name, summarize
 from ..tasks.shifts import CorruptionOptions, Shifts
 from ..tasks.task import Task
@@ -175,7 +176,10 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
     path, asked = folder / "ood.json", options_as_json(shifts)
     if path.exists() and (record := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:
         return record
-    model = ReprogrammedModel.from_pretrained(folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs)
+    with plugins(True):  # the recipe names them
+        model = ReprogrammedModel.from_pretrained(
+            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+        )
     to_accelerator(model)
     processor = task.modality.load_processor(folder)
     validation, bf16 = task.splits(seed)["validation"], bool(recipe.training.get("bf16"))

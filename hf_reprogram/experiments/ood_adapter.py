@@ -13,6 +13,7 @@ from ..files import write_json, write_text
 from ..modalities.image import IMAGE
 from ..options import from_dict
 from ..progress import quiet_libraries
+from ..registry import plugins
 from ..reports.results import ood_reports, render_ood, versions
 from ..tasks.inputs import task_modality
 from ..tasks.options import TaskOptions
@@ -61,7 +62,10 @@ def ood_adapter(
     """
     quiet_libraries(quiet)
     own = recorded_recipe(adapter)
-    chosen = load_recipe(recipe) if recipe is not None else None if own is None else make_recipe(own)
+    chosen = load_recipe(recipe) if recipe is not None else None
+    if chosen is None and own is not None:
+        with plugins(trust_remote_code):
+            chosen = make_recipe(own)
     values = _sections(adapter, chosen, recipe is not None, inside, covariate, semantic)
     known = [*values]
     apply_overrides(values, overrides)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
@@ -182,9 +183,10 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
     result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     path = folder / "test.json"
     if not path.exists() and process.is_main_process:
-        model = ReprogrammedModel.from_pretrained(
-            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
-        )
+        with plugins(True):  # the recipe names them
+            model = ReprogrammedModel.from_pretrained(
+                folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+            )
         to_accelerator(model)
         processor = task.modality.load_processor(folder)
         data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]

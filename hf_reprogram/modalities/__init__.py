@@ -21,6 +21,7 @@ MODALITIES: Registry[Modality] = Registry(
         "image": "hf_reprogram.modalities.image:IMAGE",
         "table": "hf_reprogram.modalities.table:TABLE",
     },
+    whole=True,
 )
 
 

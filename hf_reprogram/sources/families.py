@@ -23,6 +23,7 @@ SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
         "vision_module": "hf_reprogram.sources.vision:VisionModuleFamily",
         "module": "hf_reprogram.sources.module:ModuleFamily",
     },
+    whole=True,
 )
 
 
