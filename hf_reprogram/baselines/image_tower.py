@@ -138,7 +138,7 @@ class Start:
         features = {"train": {"features": self.features}, "validation": {"features": self.read("validation")}}
         labels = {split: labels_of(self.data[split]) for split in features}
         chosen, model = best_linear(self.setting.task, features, labels, strengths, self.outputs)
-        return chosen["strength"], model.layer(self.features.shape[1])
+        return chosen["strength"], (model.weight, model.bias)
 
 
 class TowerBaseline(Baseline):

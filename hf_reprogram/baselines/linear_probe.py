@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
+from ..mappings.linear_fit import STRENGTHS, LinearModel
 from ..modalities.examples import Examples
 from ..model import to_accelerator
 from ..sources.families import native_inputs
@@ -22,14 +23,14 @@ from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
 from ..trust import file_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
-from .linear import LinearModel, best_linear
+from .linear import best_linear
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.task import Task
 
 READS = ["features", "first", "last"]  # the candidates if the options name none
-STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+
 MOST_TOKENS = 20_000
 
 
@@ -198,7 +199,9 @@ def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: i
     flat = {split: states["tokens"].reshape(-1, states["tokens"].shape[-1]) for split, states in features.items()}
     best = None
     for strength in strengths:
-        model = LinearModel(task, strength, outputs).fit(flat["train"][rows], labels["train"].ravel()[rows])
+        model = LinearModel(task.problem_type, strength, outputs).fit(
+            flat["train"][rows], labels["train"].ravel()[rows]
+        )
         logits = {
             split: model.logits(flat[split]).reshape(*labels[split].shape, outputs) for split in ("validation", "test")
         }

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..mappings.linear_fit import STRENGTHS
 from .base import Outcome, Setting, check_choices
 from .image_tower import RATES, Start, TowerBaseline
-from .linear_probe import STRENGTHS
 from .search import best_of
 
 

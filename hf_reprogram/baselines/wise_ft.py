@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..mappings.linear_fit import STRENGTHS
 from ..methods.reprogrammer import zero_shot_head
 from ..sources.dual import DualSource
 from ..tasks.problems import finite
 from ..training.encode import labels_of
 from .base import Outcome, Setting, check_choices
 from .image_tower import RATES, Start, TowerBaseline
-from .linear_probe import STRENGTHS
 from .search import Best, best_of
 from .zero_shot import class_text_model
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-from hf_reprogram.baselines.linear import LinearModel, best_linear
+from hf_reprogram.baselines.linear import best_linear
+from hf_reprogram.mappings.linear_fit import STRENGTHS, LinearModel, best_strength
 from hf_reprogram.tasks.problems import score_logits
 
 METRIC = {"regression": "rmse", "multi_label_classification": "roc_auc"}
@@ -42,7 +44,7 @@ def logistic(scaler=StandardScaler, strength=0.5):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_classes_are_logistic_regression_on_standardised_features(classes):
     features, labels = data(classes)
-    model = LinearModel(task("single_label_classification"), 0.5, classes).fit(features, labels)
+    model = LinearModel("single_label_classification", 0.5, classes).fit(features, labels)
     oracle = logistic().fit(features, labels)
     logits = model.logits(features)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -53,7 +55,7 @@ def test_classes_are_logistic_regression_on_standardised_features(classes):
 def test_far_examples_stay_ordered():
     """Their probabilities are all 1 in floating point, and an area under the curve needs their order."""
     features, labels = data(2)
-    model = LinearModel(task("single_label_classification"), 1e4, 2).fit(features, labels)
+    model = LinearModel("single_label_classification", 1e4, 2).fit(features, labels)
     far = features[labels == 1][:1] * np.array([[0], [1e3], [2e3], [3e3]])
     decisions = np.diff(model.logits(far), axis=1).ravel()
     assert len(set(decisions)) == 4
@@ -64,7 +66,7 @@ def test_far_examples_stay_ordered():
 def test_a_class_that_training_lacked_never_wins(kept, outputs):
     features, labels = data(4)
     rows = np.isin(labels, kept)
-    model = LinearModel(task("single_label_classification"), 1.0, outputs).fit(features[rows], labels[rows])
+    model = LinearModel("single_label_classification", 1.0, outputs).fit(features[rows], labels[rows])
     logits = model.logits(features)
     assert logits.shape == (90, outputs)
     assert np.array_equal(logits.argmax(1), logistic(strength=1.0).fit(features[rows], labels[rows]).predict(features))
@@ -74,7 +76,7 @@ def test_a_class_that_training_lacked_never_wins(kept, outputs):
 @pytest.mark.parametrize("label", [0, 2])
 def test_the_only_class_of_training_always_wins(label):
     features, _ = data(3)
-    model = LinearModel(task("single_label_classification"), 1.0, 3).fit(features, np.full(90, label))
+    model = LinearModel("single_label_classification", 1.0, 3).fit(features, np.full(90, label))
     assert set(model.logits(features).argmax(1)) == {label}
     assert model.trainable == 0
 
@@ -86,16 +88,44 @@ def test_the_model_is_a_linear_layer(problem, classes):
     if problem == "multi_label_classification":
         labels = np.eye(classes + 1)[labels]  # the last one is constant
     outputs = 1 if problem == "regression" else classes + 1  # a class more than training has
-    model = LinearModel(task(problem), 0.5, outputs).fit(features, labels)
-    weight, bias = model.layer(5)
-    assert weight.shape == (outputs, 5)
-    np.testing.assert_allclose(features @ weight.T + bias, model.logits(features), atol=1e-8)
+    model = LinearModel(problem, 0.5, outputs).fit(features, labels)
+    assert model.weight.shape == (outputs, 5)
+    np.testing.assert_allclose(features @ model.weight.T + model.bias, model.logits(features), atol=1e-8)
+
+
+@pytest.mark.parametrize("problem", ["single_label_classification", "regression", "multi_label_classification"])
+def test_more_features_than_examples_give_the_fit_of_scikit_learn(problem):
+    """The fit runs in the space of the examples, which must not change it."""
+    features, labels = np.random.default_rng(0).normal(size=(30, 200)) * np.logspace(-2, 2, 200), np.arange(30) % 3
+    if problem == "multi_label_classification":
+        labels = np.eye(3)[labels]
+    model = LinearModel(problem, 1.0, 3).fit(features, labels)
+    if problem == "regression":
+        expected = make_pipeline(StandardScaler(), Ridge()).fit(features, labels).predict(features)[:, None]
+    elif problem == "single_label_classification":
+        expected = logistic(strength=1.0).fit(features, labels).decision_function(features)
+    else:
+        expected = np.stack([logistic(strength=1.0).fit(features, c).decision_function(features) for c in labels.T], 1)
+    np.testing.assert_allclose(model.logits(features), expected, atol=2e-2)  # both stop at a tolerance
+
+
+def test_the_best_strength_is_that_of_the_smallest_loss_on_validation():
+    features, labels = data(3, 200)
+    train, validation = (features[:100], labels[:100]), (features[100:], labels[100:])
+    losses = {
+        strength: log_loss(validation[1], logistic(strength=strength).fit(*train).predict_proba(validation[0]))
+        for strength in STRENGTHS
+    }
+    found = best_strength(train, validation, "single_label_classification", 3)
+    assert found.strength == min(losses, key=losses.get)
+    folded = best_strength(train, None, "single_label_classification", 3)
+    assert losses[folded.strength] < min(losses.values()) + 0.1  # five folds of the training data come close
 
 
 def test_numbers_are_ridge_regression():
     features, labels = data(4)
     values = features @ np.arange(5) + labels
-    model = LinearModel(task("regression"), 0.25, 1).fit(features, values)
+    model = LinearModel("regression", 0.25, 1).fit(features, values)
     oracle = make_pipeline(StandardScaler(), Ridge(alpha=4)).fit(features, values)
     assert model.logits(features).shape == (90, 1)
     np.testing.assert_allclose(model.logits(features)[:, 0], oracle.predict(features))
@@ -113,7 +143,7 @@ def several():
 
 def test_several_labels_are_a_logistic_regression_each_on_their_labelled_rows(several):
     features, labels = several
-    model = LinearModel(task("multi_label_classification"), 0.5, 4).fit(features, labels)
+    model = LinearModel("multi_label_classification", 0.5, 4).fit(features, labels)
     logits = model.logits(features)
     assert logits.shape == (90, 4)
     np.testing.assert_allclose(logits[:, 0], logistic().fit(features, labels[:, 0]).decision_function(features))
@@ -124,7 +154,7 @@ def test_several_labels_are_a_logistic_regression_each_on_their_labelled_rows(se
 
 def test_a_constant_or_missing_label_gets_a_constant_logit(several):
     features, labels = several
-    logits = LinearModel(task("multi_label_classification"), 0.5, 4).fit(features, labels).logits(features)
+    logits = LinearModel("multi_label_classification", 0.5, 4).fit(features, labels).logits(features)
     assert np.ptp(logits[:, 2:], axis=0).tolist() == [0, 0]
     assert np.isfinite(logits).all()
 
@@ -136,7 +166,7 @@ def test_sparse_features_stay_sparse_and_are_scaled_by_their_largest(problem):
     if problem == "multi_label_classification":
         labels = np.eye(3)[labels]
         labels[::3, 0] = np.nan
-    found = LinearModel(task(problem), 0.5, 3).fit(sparse.csr_matrix(counts), labels).logits(sparse.csr_matrix(counts))
+    found = LinearModel(problem, 0.5, 3).fit(sparse.csr_matrix(counts), labels).logits(sparse.csr_matrix(counts))
     if problem == "regression":
         oracle = make_pipeline(MaxAbsScaler(), Ridge(alpha=2)).fit(counts, labels)
         np.testing.assert_allclose(found[:, 0], oracle.predict(counts), rtol=1e-3)
@@ -164,7 +194,7 @@ def test_features_and_strength_are_those_that_validation_likes_best(problem):
     scores = {}
     for which in ("noise", "states"):
         for strength in strengths:
-            fitted = LinearModel(asked, strength, 3).fit(given["train"][which], labels["train"])
+            fitted = LinearModel(asked.problem_type, strength, 3).fit(given["train"][which], labels["train"])
             found = asked.score(fitted.logits(given["validation"][which]), labels["validation"])
             scores[which, strength] = asked.benefit(found)
     assert chosen["features"] == "states"

@@ -1,0 +1,166 @@
+"""Regularised linear models of fixed features: the linear probe, and the start of an omega that is linear.
+
+Features are standardised first, so one strength suits every width and unit. With fewer examples than features the fit runs in
+the space that the examples span. The penalised solution lies there, so the result is the same (a test checks this), and the
+cost depends on the number of examples alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)  # inverse L2 strengths
+ABSENT = -1e3  # the logit of a class that training lacked
+
+
+class LinearModel:
+    """Logistic regression, ridge regression, or one logistic regression per label, on standardised features.
+
+    Attributes:
+        weight: (outputs, width), for features as they are given.
+        bias: (outputs,).
+        trainable: the number of fitted parameters.
+
+    Args:
+        problem_type: "regression", "multi_label_classification", or any other for one class per row.
+        strength: inverse L2 strength.
+        outputs: the number of logits.
+
+    >>> model = LinearModel("single_label_classification", strength=1.0, outputs=2)
+    >>> model.fit(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])).logits(np.array([[3.0]])).argmax(1)
+    array([1])
+    """
+
+    def __init__(self, problem_type: str | None, strength: float, outputs: int):
+        self.problem_type, self.strength = problem_type, strength
+        self.outputs = 1 if problem_type == "regression" else outputs
+        self.weight, self.bias, self.trainable = np.zeros((self.outputs, 0)), np.zeros(self.outputs), 0
+
+    def fit(self, features: Any, labels: np.ndarray) -> LinearModel:
+        """Fit to features and labels.
+
+        Args:
+            features: (n, width), dense or sparse.
+            labels: (n,) classes or numbers, or (n, outputs) with 0, 1 or NaN for a missing label.
+        """
+        self.weight, self.bias = np.zeros((self.outputs, features.shape[1])), np.zeros(self.outputs)
+        self.trainable = 0
+        several = self.problem_type == "multi_label_classification"
+        for output, column in enumerate(labels.T if labels.ndim == 2 else [labels]):
+            rows = np.flatnonzero(~np.isnan(column.astype(float)))
+            if not len(rows):
+                continue
+            scaled, mean, scale = _standardised(features[rows])
+            classes, weight, bias = self._fitted(scaled, column[rows])
+            outputs = np.array([output]) if several or self.problem_type == "regression" else classes
+            if outputs is classes:
+                self.bias[:] = ABSENT
+            if len(weight) == 1 and len(outputs) == 2:  # the log odds of two classes
+                weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
+            self.weight[outputs] = weight / scale
+            self.bias[outputs] = bias - self.weight[outputs] @ mean
+        return self
+
+    def _fitted(self, features: Any, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The classes of a target (n,), and the weight and the bias of scaled features."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        if self.problem_type == "regression":
+            ridge = Ridge(alpha=1 / self.strength).fit(features, target)
+            self.trainable += ridge.coef_.size + 1
+            return np.empty(0), ridge.coef_[None], np.array([ridge.intercept_])
+        classes = np.unique(target.astype(int))
+        if len(classes) < 2:  # the logit of this label is constant
+            return classes, np.zeros((1, features.shape[1])), np.zeros(1)
+        basis = None
+        if isinstance(features, np.ndarray) and features.shape[1] > features.shape[0]:
+            left, values, basis = np.linalg.svd(features, full_matrices=False)
+            features = left * values
+        model = LogisticRegression(C=self.strength, max_iter=2000).fit(features, target.astype(int))
+        weight = model.coef_ if basis is None else model.coef_ @ basis
+        self.trainable += weight.size + model.intercept_.size
+        return classes, weight, model.intercept_
+
+    def logits(self, features: Any) -> np.ndarray:
+        """Logits (n, outputs) of features (n, width); a class that training lacked has logit -1000."""
+        return np.asarray(features @ self.weight.T) + self.bias
+
+
+def _standardised(features: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Features of mean 0 and deviation 1, with the mean and the deviation; sparse ones of largest size 1, which keeps zeros."""
+    from sklearn.preprocessing import MaxAbsScaler, StandardScaler
+
+    if isinstance(features, np.ndarray):
+        scaler = StandardScaler()
+        scaled = scaler.fit_transform(features.astype(np.float64, copy=False))
+        return scaled, scaler.mean_, scaler.scale_
+    scaler = MaxAbsScaler()
+    return scaler.fit_transform(features), np.zeros(features.shape[1]), scaler.scale_
+
+
+def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> float:
+    """The mean loss of logits: squared error, or cross-entropy of one class or of several labels, without missing ones.
+
+    >>> round(mean_loss(np.zeros((2, 2)), np.array([0, 1]), "single_label_classification"), 4)
+    0.6931
+    """
+    if problem_type == "regression":
+        return float(np.nanmean((logits[:, 0] - labels.reshape(-1)) ** 2))
+    if problem_type == "multi_label_classification":
+        return float(np.nanmean(np.logaddexp(0, logits) - labels * logits))
+    logits, labels = logits[labels >= 0], labels[labels >= 0]
+    top = logits.max(1, keepdims=True)
+    log_norm = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
+    return float((log_norm - logits[np.arange(len(logits)), labels.astype(int)]).mean())
+
+
+def best_strength(
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    problem_type: str | None,
+    outputs: int,
+    strengths: Sequence[float] = STRENGTHS,
+) -> LinearModel:
+    """The linear model whose strength has the smallest loss on validation.
+
+    Strengths are tried from the smallest, up to where the loss rose twice in a row.
+
+    Args:
+        train: features (n, width) and labels.
+        validation: the same; None to divide the training data into folds instead.
+        problem_type, outputs: as for `LinearModel`.
+        strengths: inverse L2 strengths.
+
+    >>> rows, classes = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> best_strength((rows, classes), (rows, classes), "single_label_classification", 2, [1e-4, 10.0]).strength
+    10.0
+    """
+    folds = [(train, validation)] if validation is not None else list(_folds(*train, problem_type))
+    best, rises = (np.inf, min(strengths)), 0
+    for strength in sorted(strengths) if folds else ():
+        losses = [
+            mean_loss(LinearModel(problem_type, strength, outputs).fit(*fit).logits(held[0]), held[1], problem_type)
+            for fit, held in folds
+        ]
+        loss = float(np.mean(losses))
+        rises = 0 if loss < best[0] else rises + 1
+        best = min(best, (loss, strength))
+        if rises == 2:
+            break
+    return LinearModel(problem_type, best[1], outputs).fit(*train)
+
+
+def _folds(features: np.ndarray, labels: np.ndarray, problem_type: str | None) -> Iterator[tuple[Any, Any]]:
+    """Five folds, fewer where a class has fewer examples; none where there are too few examples."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    classes = problem_type not in ("regression", "multi_label_classification")
+    count = min(5, int(np.unique(labels, return_counts=True)[1].min()) if classes else len(labels) // 2)
+    if count < 2:
+        return
+    splitter = (StratifiedKFold if classes else KFold)(count, shuffle=True, random_state=0)
+    for fit, held in splitter.split(features, labels if classes else None):
+        yield (features[fit], labels[fit]), (features[held], labels[held])
