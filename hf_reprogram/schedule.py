@@ -19,30 +19,37 @@ A model that would be trained without what its options ask for refuses its first
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from functools import wraps
-from math import floor
+from functools import cache, wraps
+from math import floor, isfinite
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
 from .errors import InputError
 from .losses import IGNORE
+from .mappings.base import Reader
 from .modalities.examples import Examples
 from .model import ReprogrammedModel
 from .publishing import check_public
 
 
 def begin_epoch(
-    model: ReprogrammedModel, epoch: float, loader: Any, batch_size: int = 64, half: torch.dtype | None = None
+    model: ReprogrammedModel,
+    epoch: float,
+    loader: Any,
+    batch_size: int = 64,
+    half: torch.dtype | None = None,
+    validation: Any = None,
 ) -> None:
-    """Prepare an epoch of training.
+    """Prepare an epoch of training. Before the first epoch, this fits the start of omega.
 
     Args:
         model: the model.
@@ -50,6 +57,8 @@ def begin_epoch(
         loader: the `DataLoader` of the training data.
         batch_size: examples per batch of a pass over the data, if a part needs one.
         half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
+        validation: the `DataLoader` of the validation data, on which the strength of a start is chosen; by default folds of
+            the training data decide.
 
     Raises:
         InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
@@ -58,7 +67,11 @@ def begin_epoch(
     if target is not None and not target.is_fitted():
         target.fit(target_values(loader))
     model.transform.begin_epoch(epoch)
-    model.mapping.begin_epoch(epoch, reader(model, loader, batch_size, half), model.source)
+    read = reader(model, loader, batch_size, half)
+    model.mapping.begin_epoch(epoch, read, model.source)
+    if not model.mapping.has_started():
+        held = None if validation is None else reader(model, validation, batch_size, half)
+        model.mapping.begin(read, held, model.config.problem_type, model.source)
     model.in_schedule = True
 
 
@@ -104,51 +117,61 @@ def target_values(loader: Any) -> Tensor:
     return torch.cat(values)
 
 
-def reader(
-    model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None
-) -> Callable[[str], tuple[Tensor, Tensor]]:
-    """A function with which `OutputMapping.begin_epoch` reads the source's outputs on all training data.
+def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None) -> Reader:
+    """The function with which a mapping reads the source's outputs on all data of a loader.
 
     Every process gets the same outputs. The function does not change the random numbers of training. Where the data are
-    augmented it draws the same numbers every time, so that a resumed run reads the same outputs as an uninterrupted one.
+    augmented it draws the same numbers every time, so that a resumed run reads the same outputs as an uninterrupted one. What
+    was read is kept as long as the function.
 
     Args:
         model: a `ReprogrammedModel`.
-        loader: the training data loader.
+        loader: the data loader.
         batch_size: examples per batch.
         half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
-
-    Returns:
-        A function of the output to read ("logits", "features" and so on). It returns the outputs of all examples and their
-        labels, on the CPU. With one label per token it returns those of the tokens that are scored.
     """
 
+    @cache
     @torch.no_grad()
-    def read(reads: str) -> tuple[Tensor, Tensor]:
-        outputs, labels = [], []
+    def read(reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
+        outputs, labels, data = [], [], loader.dataset
         training = model.training
         model.eval()
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(0)
-            for batch in DataLoader(
-                loader.dataset, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
-            ):
-                target = batch.pop("labels").cpu()
+            if most is not None and hasattr(data, "__len__") and len(data) > most:
+                data = Subset(data, sorted(torch.randperm(len(data))[:most].tolist()))
+            for batch in DataLoader(data, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers):
+                if "labels" not in batch:
+                    raise InputError("The training data have no labels: add a column of labels, or set start='none'.")
+                labels.append(batch.pop("labels").cpu())
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
                 with torch.autocast(model.source.device.type, half, enabled=half is not None):
-                    values = model.source(model.transform(inputs, model.source), reads).float().cpu()
-                if values.dim() == 3 and target.dim() == 2:  # one label per token: keep the tokens that are scored
-                    values, target = values[target != IGNORE], target[target != IGNORE]
-                outputs.append(values)
-                labels.append(target)
+                    outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
         model.train(training)
-        return torch.cat(outputs), torch.cat(labels)
+        return _joined(outputs, 0.0), _joined(labels, IGNORE)
 
     return read
 
 
+def _joined(batches: list[Tensor], fill: float) -> Tensor:
+    """Batches as one tensor; those of texts are padded to the longest."""
+    longest = max(batch.shape[1] if batch.dim() > 1 else 0 for batch in batches)
+    if all(batch.dim() < 2 or batch.shape[1] == longest for batch in batches):
+        return torch.cat(batches)
+    return torch.cat(
+        [
+            torch.nn.functional.pad(batch, [0, 0] * (batch.dim() - 2) + [0, longest - batch.shape[1]], value=fill)
+            for batch in batches
+        ]
+    )
+
+
 class Schedule(TrainerCallback):
     """Calls the functions of this module for every `ReprogrammedModel` in a Trainer's model.
+
+    With `eval_on_start` and `load_best_model_at_end`, the start of training is a candidate for the best model: it is scored
+    and saved as `checkpoint-0`, so a program is never worse on validation than not training it.
 
     It also keeps the state of the random numbers at the start of the epoch in every checkpoint. A run that is resumed within
     an epoch then draws the same order of batches again, also if batches are grouped by length.
@@ -178,6 +201,20 @@ class Schedule(TrainerCallback):
         self.resumed = True
         if args.eval_on_start:
             self._begin(args, state, model, **kwargs)
+
+    def on_evaluate(self, args, state, control, metrics=None, model=None, processing_class=None, **kwargs):
+        """Save the start as the best model so far, if it is scored before the first step."""
+        if not (self.resumed and args.eval_on_start and args.load_best_model_at_end) or state.global_step:
+            return
+        name = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
+        value = (metrics or {}).get(name, float("nan"))
+        if not isinstance(model, ReprogrammedModel) or not isfinite(value) or not self._acts(state):
+            return
+        folder = os.path.join(args.output_dir, "checkpoint-0")
+        state.best_metric, state.best_global_step, state.best_model_checkpoint = value, 0, folder
+        if args.should_save:
+            model.save_pretrained(folder)
+            state.save_to_json(os.path.join(folder, "trainer_state.json"))
 
     def on_epoch_begin(self, args, state, control, model=None, **kwargs):
         """Call `begin_epoch`; a run that is resumed within an epoch begins that epoch again."""

@@ -20,6 +20,7 @@ from ..tasks.labels import problem_of
 from ..tasks.options import TaskOptions
 from ..tasks.task import Task
 from ..training.encode import encode
+from ..training.rates import RATES
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
@@ -91,7 +92,8 @@ class Setting:
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The recipe's `TrainingArguments`, overridden by those of the baseline."""
-        return {**self.recipe.training_arguments, **options}
+        arguments = self.recipe.training_arguments
+        return {**{name: value for name, value in arguments.items() if name not in RATES}, **options}
 
     def predict_extra(self, processor: Any, predict: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
         """The predictions for each of `extra`, encoded without labels. One split at a time is in memory.

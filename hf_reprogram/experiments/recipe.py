@@ -101,7 +101,7 @@ class Recipe:
         self.task, self.ood = _with_data(self.task), _with_data(self.ood)
         chosen = METHODS[self.method["name"]]
         options = {key: value for key, value in self.method.items() if key != "name"}
-        from_dict(chosen.Options, options, f"option of {self.method['name']}")
+        chosen.read_options(options, f"option of {self.method['name']}")
         modality, takes = task_modality(self.task_options), TRANSFORMS[chosen.info.transform].takes
         if modality is not None and modality.takes != takes:
             raise InputError(
@@ -141,7 +141,7 @@ class Recipe:
         from ..methods import METHODS
 
         method = METHODS[self.method["name"]]
-        options = from_dict(method.Options, self.method_options, f"option of {self.method['name']}")
+        options = method.read_options(self.method_options, f"option of {self.method['name']}")
         return {**method(options).arguments(), **self.training}
 
     @property

@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..files import write_json, write_text
 from ..methods import METHODS
 from ..progress import quiet_libraries
-from ..reports.results import render_ood, run_reports, short_name, summarize, versions
+from ..reports.results import gain, render_ood, run_reports, short_name, summarize, versions
 from ..tasks.load import load_task
 from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
@@ -131,6 +131,12 @@ def _results(
         "best_seed": best.seed,
         "validation": summarize([outcome["validation"] for outcome in outcomes]),
         "test": summarize([outcome["test"] for outcome in outcomes]),
+        "start": {
+            "validation": summarize([outcome["start"] for outcome in outcomes]),
+            "test": summarize([outcome["start_test"] for outcome in outcomes]),
+        },
+        "gain": gain([outcome["test"] for outcome in outcomes], [outcome["start_test"] for outcome in outcomes]),
+        "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
         "trainable": best.result["trainable"],
         "adapter_bytes": best.result["adapter_bytes"],
         "seconds": summarize([{"train": outcome["seconds"]} for outcome in outcomes])["train"],
@@ -142,7 +148,7 @@ def _results(
 
 def _record(result: dict[str, Any]) -> dict[str, Any]:
     """The entry of one seed in `results.json`."""
-    kept = ("validation", "test", "confusion", "history", "seconds", "warning")
+    kept = ("validation", "test", "start", "start_test", "best_epoch", "confusion", "history", "seconds", "warning")
     return {key: result[key] for key in kept if result.get(key) is not None}
 
 

@@ -18,6 +18,7 @@ from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
+from ..training.callbacks import KeepStart
 from ..training.encode import encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import fit
@@ -103,6 +104,7 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
         arguments,
         folder=folder / "checkpoints",
         seed=seed,
+        callbacks=[KeepStart(folder / "start")],
         resume=job.resume,
         quiet=quiet,
     )
@@ -118,6 +120,8 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
             {
                 "seed": seed,
                 "validation": result.validation,
+                "start": {name: result.history[0][name] for name in task.metrics},
+                "best_epoch": result.best_epoch,
                 "history": result.history,
                 "seconds": result.seconds,
                 "warning": advice,
@@ -195,6 +199,11 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
         logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
         labels = labels_of(data)
         record: dict[str, Any] = {"test": task.score(logits, labels)}
+        record["start_test"] = record["test"]
+        if result["best_epoch"]:
+            start = to_accelerator(ReprogrammedModel.from_pretrained(folder / "start", source=model.source))
+            untrained = predict_logits(start, processor, data, bf16=bf16, quiet=quiet)
+            record["start_test"] = task.score(untrained, labels)
         if task.problem_type in ("single_label_classification", "token_classification"):
             from sklearn.metrics import confusion_matrix
 

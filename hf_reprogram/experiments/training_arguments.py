@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from ..errors import InputError, unknown
 from ..options import check_types
+from ..training.rates import RATES
 
 ROUNDS = ("bf16_full_eval", "fp16_full_eval")
 RESERVED = (
@@ -79,8 +80,13 @@ def check_training(values: Mapping[str, Any]) -> None:
             raise InputError(
                 f"training.{key} would round the trained parameters permanently: leave it out, and set bf16 or fp16."
             )
+        if key in RATES:
+            check_types({key: value}, {key: float}, "key of training")
+            if not value > 0:
+                raise InputError(f"training.{key} is {value!r}: give a number above 0.")
+            continue
         if key not in known:
-            raise unknown("key of training", key, known)
+            raise unknown("key of training", key, (*known, *RATES))
         if known[key] is not None and isinstance(value, str):
             raise InputError(f"training.{key} is {value!r}: give a number such as {known[key]}.")
         check_types({key: value}, hints, "key of training")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -12,6 +12,23 @@ from ..losses import target_loss
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from .target_scale import TargetScale
+
+
+class Reader(Protocol):
+    """A function that reads one output of the source for a set of data, through the input transform in its current state."""
+
+    def __call__(self, reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
+        """The outputs and the labels, on the CPU.
+
+        Args:
+            reads: the name of the output, such as "features".
+            most: read at most this many examples, which are drawn at random; None for all.
+
+        Returns:
+            Outputs (n, width) and labels (n,) or (n, labels). "tokens" gives (n, tokens, width) with zeros at padding, and
+            labels (n, tokens) with `IGNORE` there if there is one label per token.
+        """
+        raise NotImplementedError  # pragma: no cover - the interface
 
 
 class OutputMapping(nn.Module):
@@ -22,6 +39,7 @@ class OutputMapping(nn.Module):
 
     Attributes:
         reads: the name of the source's output that the mapping needs (`hf_reprogram.sources.base`).
+        starts: the ways in which omega can start before training, the default first: "probe", "map" or "none".
         row_per_class: whether row i of each parameter belongs to class i, so that another adapter can start from single rows.
         target: the mean and deviation of a regression's target; None for other problems.
 
@@ -33,12 +51,18 @@ class OutputMapping(nn.Module):
     """
 
     Options: ClassVar[type]
+    starts: ClassVar[tuple[str, ...]] = ("none",)
     row_per_class: ClassVar[bool] = True
+
+    started: Tensor
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
         self.target: TargetScale | None = None
+        if getattr(options, "start", "none") != "none":
+            self.register_buffer("started", torch.tensor(False))
+        self._known_started = False  # avoids a wait for the GPU at every step
 
     @property
     def reads(self) -> str:
@@ -60,20 +84,45 @@ class OutputMapping(nn.Module):
             )
 
     def scheduled(self) -> list[str]:
-        """The options of this mapping that `begin_epoch` must carry out before the mapping can be trained."""
-        return []
+        """The options of this mapping that `begin_epoch` and `begin` must carry out before the mapping can be trained."""
+        return [] if self.has_started() else [f"start={self.options.start!r}"]
+
+    def has_started(self) -> bool:
+        """Whether omega is where training begins: its start is fitted, or is "none"."""
+        if not self._known_started:
+            self._known_started = "started" not in self._buffers or bool(self.started)
+        return self._known_started
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known_started = False
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def begin(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
+        """Fit the start of omega, unless that is done. `hf_reprogram.schedule.begin_epoch` calls this after `begin_epoch`.
+
+        Args:
+            read: as for `begin_epoch`.
+            validation: the same for the validation data; None if there are none.
+            problem_type: as in a transformers config.
+            source: the frozen source.
+        """
+        if not self.has_started():
+            self.fit_start(read, validation, problem_type, source)
+            self.started.fill_(True)
+
+    def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
+        """Fit the start of omega that the options name; see `begin` for the arguments."""
+        raise NotImplementedError  # pragma: no cover - a mapping with more than one start has its own
 
     def check_state(self, spec: SourceSpec) -> None:
         """Raise `InputError` if a number that was loaded points at something that does not exist; called after loading."""
 
-    def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
+    def begin_epoch(self, epoch: float, read: Reader, source: Source) -> None:
         """Prepare an epoch of training. `hf_reprogram.schedule.Schedule` calls this before each one.
 
         Args:
             epoch: the number of epochs that are finished.
-            read: `read("logits")` returns the source's outputs (n, width) for the training data, through the input transform
-                in its current state, and the labels (n,). With one label per token, n counts the scored tokens. A call is
-                a whole pass over the data, so call it only where it is needed.
+            read: reads the training data. A call is a whole pass over the data, so call it only where it is needed.
             source: the frozen source.
         """
 

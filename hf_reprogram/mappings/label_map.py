@@ -31,7 +31,7 @@ from ..options import check_indices
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from . import assignment
-from .base import OutputMapping
+from .base import OutputMapping, Reader
 from .label_map_options import WEIGHTS, LabelMapOptions
 from .label_table import describe_map, map_lines, table
 
@@ -59,6 +59,7 @@ class LabelMap(OutputMapping):
 
     Options = LabelMapOptions
     options: LabelMapOptions
+    starts = ("map",)
     row_per_class = False  # a row belongs to a set of source labels
     sets: Tensor
     weight: Tensor
@@ -100,7 +101,7 @@ class LabelMap(OutputMapping):
 
     # ------------------------------------------------------------------------------------------------------ fitting
 
-    def begin_epoch(self, epoch: float, read: Callable[[str], tuple[Tensor, Tensor]], source: Source) -> None:
+    def begin_epoch(self, epoch: float, read: Reader, source: Source) -> None:
         """Fit the map if a fit is due. If a resumed run repeats the start of an epoch, the epoch keeps its map."""
         if not self.options.is_fitted:
             return

@@ -1,12 +1,16 @@
 """Verbalizer: one vector and one bias per class, applied to the state from which the source would predict a word.
 
-    logit_c = omega_c . h + b_c
+    logit_c = omega_c . z + b_c        z = h, or unit (h - mean) / deviation
 
 h (width,) is the state at the mask after the masked-LM head's transform, which is the input of the vocabulary decoder. The
 decoder, with one row per word, is never run. C rows, one per class, take its place. They may start from the rows of C words.
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3). Without a masked-LM head, h is the last hidden
 state at the mask, at [CLS], or at the last token of a causal model.
+
+The paper reads h as it is. Its entries are near 1 in BERT, so a step of Adam moves a logit by hundreds of learning rates. We
+standardize h by default, where class vectors do not start from words. Unit, standardization and start are those of
+`hf_reprogram.mappings.linear`.
 """
 
 from __future__ import annotations
@@ -16,12 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..options import check_whole
 from ..sources.base import Source
 from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
-from .base import OutputMapping
+from .linear import LinearMapping, check_unit
 
 
 @dataclass
@@ -32,17 +35,26 @@ class VerbalizerOptions:
         num_labels: C, the number of classes.
         width: the width of the state.
         reads: the name of the state (`hf_reprogram.sources.base`), such as "mask", "first" or "last".
+        unit: the scale of the class vectors, as for `dense`.
+        standardize: whether the class vectors act on standardized states; by default with start="probe".
+        start: the class vectors before training: "probe" or "none".
     """
 
     num_labels: int
     width: int
     reads: str = "mask"
+    unit: float = 1.0
+    standardize: bool | None = None
+    start: str = "none"
 
     def __post_init__(self) -> None:
         check_whole(num_labels=self.num_labels, width=self.width)
+        check_unit(self.unit)
+        if self.standardize is None:
+            self.standardize = self.start == "probe"
 
 
-class Verbalizer(OutputMapping):
+class Verbalizer(LinearMapping):
     """One vector and one bias per class. Omega is `weight` (C, width) and `bias` (C,).
 
     >>> verbalizer = Verbalizer(VerbalizerOptions(num_labels=2, width=32))
@@ -60,10 +72,14 @@ class Verbalizer(OutputMapping):
         self.bias = nn.Parameter(torch.zeros(options.num_labels))
 
     def reset(self) -> None:
-        """Start the class vectors as a fresh linear layer."""
-        bound = self.weight.shape[1] ** -0.5
+        """Start the class vectors as a fresh linear layer; the start does not depend on the unit."""
+        bound = self.weight.shape[1] ** -0.5 / self.options.unit
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
+
+    def layer(self) -> tuple[Tensor, Tensor]:
+        """See `LinearMapping.layer`."""
+        return self.weight, self.bias
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
         """`classes`: the source tokens nearest to each class vector, if its width is that of the decoder's rows."""
@@ -72,7 +88,12 @@ class Verbalizer(OutputMapping):
         table = probe.source.model.get_output_embeddings().weight
         if table.shape[1] != self.weight.shape[1]:
             return {}
-        return {"classes": nearest_tokens(self.weight.detach(), table, probe.processor, probe.top)}
+        return {"classes": nearest_tokens(self._vectors(), table, probe.processor, probe.top)}
+
+    def _vectors(self) -> Tensor:
+        """The class vectors (C, width) for states as they are."""
+        vectors = self.weight.detach() * self.options.unit
+        return vectors / self.deviation if self.options.standardize else vectors
 
     def lines(self, description: dict[str, Any]) -> Lines:
         """One line per class."""
@@ -83,4 +104,4 @@ class Verbalizer(OutputMapping):
 
     def forward(self, outputs: Tensor, source: Source) -> Tensor:
         """Logits (batch, labels) from states (batch, width)."""
-        return F.linear(outputs.to(self.weight.dtype), self.weight, self.bias)
+        return self.logits(outputs)

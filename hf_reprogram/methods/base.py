@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..errors import InputError, unknown
+from ..mappings import MAPPINGS
+from ..options import from_dict
 from ..sources.base import Source
 
 
@@ -76,6 +79,21 @@ class Target:
 
 
 @dataclass
+class MethodOptions:
+    """The options of every method.
+
+    Attributes:
+        preset: "paper" for the paper's own settings where ours differ (`Method.paper`), in options and training alike.
+        start: omega before training: "probe" (the linear probe of what the untrained input transform gives), "map" (the label
+            map that fits it best) or "none" (as the paper has it). The default is the first of these that the output mapping
+            has; see `hf_reprogram.mappings.linear`.
+    """
+
+    preset: str | None = field(default=None, kw_only=True)
+    start: str | None = field(default=None, kw_only=True)
+
+
+@dataclass
 class Parts:
     """The two parts that a method composes, and the processor.
 
@@ -104,6 +122,7 @@ class Method(ABC):
         Options: the dataclass of the options that a user may choose.
         problem_types: the problems that the method can be trained for, as in `Target.problem_type`.
         training: the paper's `TrainingArguments` by name.
+        paper: the options that preset="paper" sets.
 
     >>> from hf_reprogram.methods.warp import Warp
     >>> Warp(Warp.Options(num_prompts=4)).arguments()["learning_rate"]
@@ -114,9 +133,48 @@ class Method(ABC):
     Options: ClassVar[type[Any]]
     problem_types: ClassVar[tuple[str, ...]] = ("single_label_classification", "regression")
     training: ClassVar[dict[str, Any]] = {}
+    paper: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, options: Any):
         self.options = options
+
+    @classmethod
+    def read_options(cls, given: Mapping[str, Any], where: str) -> Any:
+        """The method's options from plain data. A preset sets those that are not given.
+
+        Args:
+            given: options by name.
+            where: the name of this set of options in an error message, such as "option of warp".
+
+        Raises:
+            InputError: an option is unknown or cannot be used.
+
+        >>> from hf_reprogram.methods.warp import Warp
+        >>> Warp.read_options({"preset": "paper"}, "option of warp").start
+        'none'
+        """
+        preset = given.get("preset") if isinstance(given, Mapping) else None
+        if preset not in (None, "paper"):
+            raise unknown("preset", preset, ("paper",))
+        return from_dict(cls.Options, {"start": "none", **cls.paper, **given} if preset else given, where)
+
+    def started(self, mapping: dict[str, Any]) -> dict[str, Any]:
+        """An output mapping as plain data, with its start.
+
+        Raises:
+            InputError: the mapping has no such start.
+        """
+        kind = MAPPINGS[mapping["type"]]
+        own = mapping.pop("start", kind.starts[0])
+        start = own if self.options.start is None else self.options.start
+        if start == "none" and kind.starts == ("map",):  # the paper's own map
+            return mapping
+        if start not in kind.starts:
+            raise InputError(
+                f"start is {start!r}, and omega is a mapping {mapping['type']!r}, which starts from "
+                f"{' or '.join(map(repr, kind.starts))}: choose one of these, or another mapping."
+            )
+        return {**mapping, "start": start} if hasattr(kind.Options, "start") and start != "none" else mapping
 
     def arguments(self) -> dict[str, Any]:
         """The paper's `TrainingArguments` for these options."""

@@ -21,13 +21,13 @@ from ..mappings.rvp import HOW
 from ..modalities.pixels import image_processor, to_rgb
 from ..sources.base import Source
 from ..transforms.canvas import MASKS, run_lengths
-from .base import Method, Parts, Target
+from .base import Method, MethodOptions, Parts, Target
 
 READS = ("logits", "probabilities", "features")
 
 
 @dataclass
-class OutputOptions:
+class OutputOptions(MethodOptions):
     """The options of the output mapping.
 
     Attributes:

@@ -16,12 +16,12 @@ from ..errors import InputError, unknown
 from ..mappings.label_map import assign
 from ..sources.base import Source
 from ..transforms.contextual_vocabulary import check_convolution
-from .base import Method, MethodInfo, Parts, Target
+from .base import Method, MethodInfo, MethodOptions, Parts, Target
 from .vocabulary import frame_ids, make_tokenizer
 
 
 @dataclass
-class NeekharaOptions:
+class NeekharaOptions(MethodOptions):
     """Options of Neekhara 2019.
 
     Attributes:

@@ -18,12 +18,12 @@ from typing import Any
 from ..errors import InputError, unknown
 from ..mappings.label_map import assign
 from ..sources.base import Source
-from .base import Method, MethodInfo, Parts, Target
+from .base import Method, MethodInfo, MethodOptions, Parts, Target
 from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
 
 
 @dataclass
-class R2DLOptions:
+class R2DLOptions(MethodOptions):
     """Options of R2DL.
 
     Attributes:
@@ -48,7 +48,8 @@ class R2DLOptions:
         reads: the input of a dense layer: "features" (mean over tokens), "first", "last" or "logits". With one label per token,
             the layer always reads every token.
         dropout: the share of the dense layer's input that is dropped in training.
-        standardize: whether the dense layer reads standardized features (`hf_reprogram.mappings.dense`).
+        standardize: whether the dense layer reads standardized features (`hf_reprogram.mappings.dense`); by default it does
+            if it starts from the probe.
     """
 
     tokenizer: str = "characters"
@@ -66,7 +67,7 @@ class R2DLOptions:
     labels_per_class: int | None = None
     reads: str | None = None
     dropout: float = 0.0
-    standardize: bool = False
+    standardize: bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.alphabet, str):

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..errors import InputError
 from ..sources.base import Source
-from .base import Method, MethodInfo, Parts, Target
+from .base import Method, MethodInfo, MethodOptions, Parts, Target
 from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
 
 
 @dataclass
-class ReprogBERTOptions:
+class ReprogBERTOptions(MethodOptions):
     """Options of ReprogBERT, with the meaning that they have in R2DL.
 
     Attributes:

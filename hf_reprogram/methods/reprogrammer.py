@@ -26,13 +26,13 @@ from ..options import check_whole
 from ..sources.base import Source
 from ..sources.dual import DualSource
 from ..transforms.text_programs import check_size
-from .base import Method, MethodInfo, Parts, Target
+from .base import Method, MethodInfo, MethodOptions, Parts, Target
 
 TEXT_PROGRAMS = ("low_rank", "context", "table", "none")
 
 
 @dataclass
-class ReprogrammerOptions:
+class ReprogrammerOptions(MethodOptions):
     """Options of Reprogrammer.
 
     Attributes:

@@ -17,7 +17,6 @@ from ..errors import InputError
 from ..label_names import label_list
 from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
-from ..options import from_dict
 from ..sources.base import same_fingerprint
 from ..sources.loading import load_source
 from ..trust import file_arguments
@@ -80,7 +79,7 @@ def reprogram(
             f"{', '.join(chosen.problem_types)}."
         )
     names = _label_names(labels, problem_type)
-    values: Any = from_dict(chosen.Options, options, f"option of {method}")
+    values = chosen.read_options(options, f"option of {method}")
     texts = None if texts is None else _texts(texts)
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
@@ -93,7 +92,7 @@ def reprogram(
     settings: dict[str, Any] = dict(
         source=reference,
         transform=parts.transform,
-        mapping=parts.mapping,
+        mapping=recipe.started(parts.mapping),
         method={"name": method, **asdict(values)},
         problem_type=_CONFIG_TYPES.get(problem_type, problem_type),
         id2label=dict(enumerate(names)),
@@ -167,6 +166,10 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
     if shared:  # the rows belong to features that are standardized in the same way
         for name, buffer in other.mapping.named_buffers():
             model.mapping.get_buffer(name).copy_(buffer)
+        if len(shared) < len(model.label_names) and "started" in model.mapping._buffers:
+            model.mapping.started.fill_(
+                False
+            )  # the classes without rows start on the new data, together with the others
     return shared
 
 

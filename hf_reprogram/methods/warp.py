@@ -7,7 +7,7 @@ biases (C,), applied to h, the state at [MASK] after the masked-LM head's transf
 numbers.
 
 Three extensions are ours. `reads="first"` applies the class vectors to the state at [CLS]. A causal source is read at its last
-token, with the prompt after the text. A source without a masked-LM head is read at the mask, or by its mean over tokens.
+token, with the prompt after the text. A source without a masked-LM head is read by its mean over tokens, or at the mask.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from ..errors import InputError, unknown
 from ..options import check_whole
 from ..sources.base import Source
 from ..transforms.template import Template, apply_template
-from .base import Method, MethodInfo, Parts, Target
+from .base import Method, MethodInfo, MethodOptions, Parts, Target
 
 KINDS = ("masked_lm", "encoder", "causal_lm")
+READS = {"masked_lm": "mask", "encoder": "features", "causal_lm": "last"}  # by default: where each kind was trained
 PAPER_WORDS = ('"', "?", ".", ",", "!")
 
 
 @dataclass
-class WarpOptions:
+class WarpOptions(MethodOptions):
     """Options of WARP.
 
     Attributes:
@@ -40,8 +41,8 @@ class WarpOptions:
             tokenizer has a mask, else "normal".
         init_words: the words for `prompt_init="words"`; by default the paper's punctuation marks.
         verbalizer: one word per label, from whose decoder row the class vector starts (the paper's WARP_init).
-        reads: the state that the mapping reads: "mask", "first", "last" or "features"; by default "last" for a causal source,
-            else "mask".
+        reads: the state that the mapping reads: "mask", "first", "last" or "features" (mean over tokens). The default is "mask"
+            for a masked LM, "last" for a causal one, and "features" for an encoder without a language model's head.
     """
 
     num_prompts: int = 20
@@ -81,7 +82,8 @@ class Warp(Method):
         source="masked LM; also encoder and causal LM",
         transform="prompt_slots",
         mapping="verbalizer",
-        differs="encoders without a masked-LM head and causal language models are our extension",
+        differs="encoders without a masked-LM head and causal language models are our extension; class vectors act on "
+        "standardized states and start as a linear probe, where the paper's start at random (preset: paper)",
     )
     Options = WarpOptions
     training = {
@@ -113,7 +115,7 @@ class Warp(Method):
                 f"WARP needs a source of kind {', '.join(KINDS[:-1])} or {KINDS[-1]}, and the source's kind is {spec.kind}: "
                 f"{remedy}."
             )
-        reads = options.reads or ("last" if spec.kind == "causal_lm" else "mask")
+        reads = options.reads or READS[spec.kind]
         readable = set(spec.widths) - {"tokens", "decoder"}
         if reads not in readable:
             raise InputError(
@@ -136,7 +138,12 @@ class Warp(Method):
             "first_slot_id": first_slot,
             "mask_token_id": templated.mask_token_id if template.has_mask else None,
         }
-        mapping = {"type": "verbalizer", "num_labels": target.num_labels, "width": spec.widths[reads], "reads": reads}
+        width = spec.widths[reads]
+        mapping = {"type": "verbalizer", "num_labels": target.num_labels, "width": width, "reads": reads}
+        if options.verbalizer is not None:  # the words are the start
+            mapping["start"] = "none"
+        elif options.start != "none":
+            mapping["unit"] = width**-0.5
         return Parts(transform, mapping, templated)
 
     @torch.no_grad()

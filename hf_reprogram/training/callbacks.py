@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 from ..progress import Tenths
 
 
+class KeepStart(TrainerCallback):
+    """Saves the adapter before the first step into a folder, if the Trainer evaluates it (`eval_on_start`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_evaluate(self, args, state, control, model=None, **kwargs):
+        """Save it; one that is there belongs to the same run, and is kept."""
+        if state.global_step == 0 and args.should_save and not (self.folder / "config.json").exists():
+            model.save_pretrained(self.folder)
+
+
 class QuietLog(ProgressCallback):
     """Progress bars that show the last validation score, instead of one printed dictionary per epoch."""
 
+    def __init__(self, metric: str) -> None:
+        super().__init__()
+        self.metric = metric
+
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show the loss and the selected metric after the training bar."""
+        """Show the loss and the metric after the training bar."""
         if state.is_world_process_zero and self.training_bar is not None and logs:
-            name = f"eval_{args.metric_for_best_model}"
+            name = f"eval_{self.metric}"
             shown = {key.removeprefix("eval_"): f"{logs[key]:.4f}" for key in ("loss", name) if key in logs}
             if shown:
                 self.training_bar.set_postfix(shown, refresh=False)
@@ -22,13 +40,16 @@ class QuietLog(ProgressCallback):
 class TenthsLog(TrainerCallback):
     """One line per tenth of the training steps, with the last loss and validation score, for a log that is no terminal."""
 
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+
     def on_train_begin(self, args, state, control, **kwargs):
         """Start counting steps when training starts or is resumed."""
         self.tenths, self.note = Tenths("training", state.max_steps), ""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Keep the loss and the selected metric for the next line."""
-        name = f"eval_{args.metric_for_best_model}"
+        """Keep the loss and the metric for the next line."""
+        name = f"eval_{self.metric}"
         shown = [f"{key.removeprefix('eval_')} {logs[key]:.4f}" for key in ("loss", name) if logs and key in logs]
         self.note = f", {', '.join(shown)}" if shown else self.note
 

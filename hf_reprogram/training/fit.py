@@ -14,13 +14,18 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..losses import IGNORE
+from ..mappings.linear_fit import mean_loss
+from ..model import ReprogrammedModel
 from ..progress import in_terminal
-from ..tasks.metrics import METRICS
+from ..schedule import begin_epoch
 from ..tasks.problems import finite
 from ..tasks.task import Task
 from .callbacks import QuietLog, TenthsLog
 from .encode import collator
+from .rates import RATES, own_optimizer
 
+SELECTION = "selection"  # the name of the number that selects an epoch
 DEFAULTS: dict[str, Any] = {  # the method's arguments override these, and the recipe's override both
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
@@ -42,7 +47,8 @@ class Fit:
         trainer: the Trainer, with the best model loaded.
         validation: metrics of that model on the validation split.
         logits: logits of that model on the validation split.
-        history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics.
+        history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics. Epoch 0 is the start.
+        best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start.
         seconds: wall-clock time of training, with the evaluation after every epoch.
     """
 
@@ -50,6 +56,7 @@ class Fit:
     validation: dict[str, float]
     logits: np.ndarray
     history: list[dict[str, float]]
+    best_epoch: float
     seconds: float
 
 
@@ -66,14 +73,16 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
 ) -> Fit:
-    """Train `model` and select its best epoch on validation.
+    """Train `model` and select its best epoch on validation, by the first metric of the task, and by the loss among equals.
+
+    The start of a `ReprogrammedModel` is a candidate too, with an omega whose strength validation chose.
 
     Args:
         model: any classifier that the Trainer takes.
         processor: its processor: a tokenizer pads texts; None for rows of numbers.
         data: encoded `train` and `validation` splits.
         task: the task, whose first metric selects.
-        arguments: fields of `TrainingArguments`; they override `DEFAULTS`.
+        arguments: fields of `TrainingArguments`, which override `DEFAULTS`, and the rates of `hf_reprogram.training.rates`.
         folder: the folder for checkpoints.
         seed: the seed of the data order and of dropout.
         callbacks: further Trainer callbacks.
@@ -89,14 +98,17 @@ def fit(
 
     on_cpu = {"use_cpu": not torch.accelerator.is_available()}  # transformers refuses bf16 on a CPU without it
     select = {
-        "metric_for_best_model": task.metrics[0],
-        "greater_is_better": not METRICS[task.metrics[0]].lower_is_better,
+        "metric_for_best_model": SELECTION,
+        "greater_is_better": True,
+        "eval_on_start": isinstance(model, ReprogrammedModel),
     }
     fixed_size = {  # there are no lengths to group by, and the model takes every column
         "train_sampling_strategy": "random",
         "remove_unused_columns": False,
     }
     no_bars = quiet or not in_terminal()
+    rates = {name: arguments[name] for name in RATES if name in arguments}
+    arguments = {name: value for name, value in arguments.items() if name not in RATES}
     settings = {**DEFAULTS, **on_cpu, **select, **({} if task.modality.letters else fixed_size), **arguments}
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=no_bars, **settings)
@@ -114,7 +126,8 @@ def fit(
         plain_attention(model)
 
     def compute_metrics(output) -> dict[str, float]:
-        return task.score(output.predictions, output.label_ids)
+        scores = task.score(output.predictions, output.label_ids)
+        return {**scores, SELECTION: selection(task, scores, output.predictions, output.label_ids)}
 
     trainer = Trainer(
         model,
@@ -125,12 +138,18 @@ def fit(
         data_collator=collator(processor, task.per_token),
         compute_metrics=compute_metrics,
         callbacks=list(callbacks),
+        optimizers=(own_optimizer(model, args, rates), None),
     )
     trainer.remove_callback(PrinterCallback if no_bars else ProgressCallback)
     if not quiet:
-        trainer.add_callback(TenthsLog() if no_bars else QuietLog())
+        trainer.add_callback((TenthsLog if no_bars else QuietLog)(task.metrics[0]))
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
+    checkpoint = last_whole_checkpoint(folder) if resume else None
+    if isinstance(model, ReprogrammedModel) and checkpoint is None:
+        half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+        loaders = trainer.get_train_dataloader(), trainer.get_eval_dataloader()
+        begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, validation=loaders[1])
+    trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
     trainer.args.train_sampling_strategy = "random"  # grouping by length would reorder the predictions too
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
@@ -140,8 +159,33 @@ def fit(
         validation=task.score(logits, output.label_ids),
         logits=logits,
         history=learning_curve(trainer.state.log_history),
+        best_epoch=best_epoch(trainer.state),
         seconds=seconds,
     )
+
+
+def selection(task: Task, scores: dict[str, float], logits: Any, labels: Any) -> float:
+    """The number that selects an epoch: the benefit of the first metric, less a share of the loss that decides among equals.
+
+    The share is smaller than the smallest difference between two accuracies.
+
+    Args:
+        task: the task.
+        scores: its metrics.
+        logits, labels: those of the validation split, as the metrics take them.
+    """
+    logits, labels = finite(logits), np.asarray(labels)
+    if task.per_token:
+        logits, labels = logits[labels != IGNORE], labels[labels != IGNORE]
+    loss = mean_loss(logits.reshape(len(logits), -1), labels, task.problem_type)
+    return task.benefit(scores) - 0.5 / len(labels) * loss / (1 + loss)
+
+
+def best_epoch(state: Any) -> float:
+    """The epoch of the best model, from the Trainer's state."""
+    step = state.best_global_step or 0
+    epochs = [record["epoch"] for record in state.log_history if record.get("step") == step and "epoch" in record]
+    return float(epochs[0]) if epochs else 0.0
 
 
 def plain_attention(model: torch.nn.Module) -> None:
@@ -177,7 +221,7 @@ def learning_curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
         entry = epochs.setdefault(record["epoch"], {"epoch": record["epoch"]})
         for key, value in record.items():
             if key in ("loss", "eval_loss") or (key.startswith("eval_") and key.split("_")[1] not in _TIMINGS):
-                if not np.isfinite(value):
+                if not np.isfinite(value) or key == f"eval_{SELECTION}":
                     continue
                 entry[key.removeprefix("eval_") if key != "eval_loss" else key] = float(value)
     return [epochs[epoch] for epoch in sorted(epochs) if len(epochs[epoch]) > 1]
@@ -199,7 +243,8 @@ def last_whole_checkpoint(folder: str | os.PathLike) -> str | None:
     for path in Path(folder).glob("checkpoint-*"):
         try:
             state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            complete.append((int(state["global_step"]), str(path)))
+            if int(state["global_step"]):  # the start is made again, with the random numbers of a fresh run
+                complete.append((int(state["global_step"]), str(path)))
         except (OSError, ValueError, KeyError):
             continue
     return max(complete)[1] if complete else None

@@ -82,7 +82,7 @@ def test_standardized_features_have_mean_0_and_deviation_1_before_the_layer():
 def test_what_to_standardize_by_is_found_once_and_of_what_the_layer_reads():
     made, asked = standardized(reads="logits", probabilities=True), []
 
-    def read(reads):
+    def read(reads, most=None):
         asked.append(reads)
         return torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]]), torch.tensor([0, 1])
 

@@ -212,7 +212,7 @@ def test_similarity_joins_source_labels_to_the_nearest_class_mean_of_features():
     labels = torch.arange(30) % 4
     read = []
 
-    def reading(reads):
+    def reading(reads, most=None):
         read.append(reads)
         return source({"pixels": pixels}, reads), labels
 
