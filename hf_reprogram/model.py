@@ -24,7 +24,7 @@ from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
-from .parts import build, check_config, options_as_they_are
+from .parts import build, check_config, check_schedule, options_as_they_are
 from .publishing import public_config, short_card
 from .sources.base import Source
 from .sources.loading import restore_source
@@ -172,22 +172,9 @@ class ReprogrammedModel(PreTrainedModel):
         if self._first.due(self, labels):
             check_labels(labels, logits.shape[-1], kind)
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            self._check_schedule()
+            check_schedule(self.transform, self.mapping, self.in_schedule)
         loss = self.mapping.loss(logits, labels if target is None else target.standardized(labels), kind)
         return loss + self.transform.penalty() if self.training else loss
-
-    def _check_schedule(self) -> None:
-        """Raise `InputError` if training without `hf_reprogram.schedule` would leave out what the options ask for."""
-        if self.in_schedule:
-            return
-        names = [*self.transform.scheduled(), *self.mapping.scheduled()]
-        if (target := self.mapping.target) is not None and not target.is_fitted():
-            names.append("the mean and deviation of the target")
-        if names:
-            raise InputError(
-                f"This training leaves out {', '.join(names)}: train with the Trainer of transformers, or call begin_epoch and "
-                "end_epoch of hf_reprogram.schedule around every epoch of a loop of your own."
-            )
 
     @property
     def label_names(self) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import ReprogramConfig
 from .errors import InputError
@@ -12,6 +13,10 @@ from .options import from_dict
 from .registry import Registry, plugins
 from .sources.loading import read_reference
 from .transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    from .mappings.base import OutputMapping
+    from .transforms.base import InputTransform
 
 _LARGEST = 2**24  # of a size among the options of a part: the largest vocabulary is a tenth of it
 
@@ -63,3 +68,32 @@ def options_as_they_are(part: Any, options: dict[str, Any], kind: str) -> dict[s
     """The options of a part in the config, updated by those that changed: an alpha that was set, a phase that ended."""
     then, now = asdict(_options(part, options, kind)), asdict(part.options)
     return {**options, **{key: value for key, value in now.items() if value != then[key]}}
+
+
+def check_schedule(transform: InputTransform, mapping: OutputMapping, in_schedule: bool) -> None:
+    """Refuse a training that leaves out what the options ask for, and warn of one that leaves out the start of omega.
+
+    Args:
+        transform, mapping: the parts of the model that is trained.
+        in_schedule: whether `hf_reprogram.schedule.begin_epoch` was called.
+
+    Raises:
+        InputError: an option, or the target of a regression, needs the schedule.
+    """
+    if in_schedule:
+        return
+    names = [*transform.scheduled(), *mapping.scheduled()]
+    if mapping.target is not None and not mapping.target.is_fitted():
+        names.append("the mean and deviation of the target")
+    if names:
+        raise InputError(
+            f"This training leaves out {', '.join(names)}: train with the Trainer of transformers, or call begin_epoch and "
+            "end_epoch of hf_reprogram.schedule around every epoch of a loop of your own."
+        )
+    if not mapping.has_started():
+        warnings.warn(
+            "Omega starts at random: train with the Trainer of transformers, or call begin_epoch of hf_reprogram.schedule "
+            "before the first step, so that it starts from the linear probe.",
+            stacklevel=4,
+        )
+        mapping.skip_start()

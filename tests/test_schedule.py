@@ -69,7 +69,7 @@ def test_targets_are_read_from_columns_from_batches_and_never_from_a_stream():
 
 
 OPTIONS = {
-    "standardize": ("r2dl", {**LETTERS, "standardize": True}, "bert"),
+    "standardize": ("r2dl", {**LETTERS, "standardize": True, "start": "none"}, "bert"),
     "alternating": ("r2dl", {**LETTERS, "alternating": True}, "bert"),
     "warmup_epochs": ("r2dl", {**LETTERS, "warmup_epochs": 1}, "bert"),
     "temperature_epochs": ("neekhara", {"tokenizer": "residues", "temperature_epochs": 2}, "bert-classifier"),

@@ -84,8 +84,13 @@ class OutputMapping(nn.Module):
             )
 
     def scheduled(self) -> list[str]:
-        """The options of this mapping that `begin_epoch` and `begin` must carry out before the mapping can be trained."""
-        return [] if self.has_started() else [f"start={self.options.start!r}"]
+        """The options of this mapping that `begin_epoch` must carry out before the mapping can be trained."""
+        return []
+
+    def skip_start(self) -> None:
+        """Train omega as it is; a start that is not fitted is left out."""
+        if not self.has_started():
+            self.started.fill_(True)
 
     def has_started(self) -> bool:
         """Whether omega is where training begins: its start is fitted, or is "none"."""

@@ -51,7 +51,7 @@ class LinearMapping(OutputMapping):
     >>> from .dense import Dense, DenseOptions
     >>> dense = Dense(DenseOptions(num_labels=2, width=32, start="probe"))
     >>> isinstance(dense, LinearMapping), dense.options.standardize, dense.scheduled()
-    (True, True, ["start='probe'", 'standardize'])
+    (True, True, [])
     """
 
     starts: ClassVar[tuple[str, ...]] = ("probe", "none")
@@ -99,11 +99,14 @@ class LinearMapping(OutputMapping):
 
     def scheduled(self) -> list[str]:
         """See `OutputMapping.scheduled`."""
-        names = super().scheduled()
-        if self.options.standardize and not self._known_fitted:
-            self._known_fitted = bool(self.mean.any())
-            names += [] if self._known_fitted else ["standardize"]
-        return names
+        explicit = self.options.standardize and self.options.start == "none"
+        return ["standardize"] if explicit and not self.is_fitted() else []
+
+    def is_fitted(self) -> bool:
+        """Whether the layer knows by what to standardize, if it does."""
+        if not self._known_fitted:
+            self._known_fitted = not self.options.standardize or bool(self.mean.any())
+        return self._known_fitted
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._known_fitted = False
@@ -111,7 +114,7 @@ class LinearMapping(OutputMapping):
 
     def begin_epoch(self, epoch: float, read: Reader, source: Source) -> None:
         """Fit the mean and the deviation before the first epoch, if the layer standardizes."""
-        if "standardize" in self.scheduled():
+        if not self.is_fitted() and (self.options.start == "none" or not self.has_started()):
             self.standardize(self._rows(read)[0])
 
     @torch.no_grad()

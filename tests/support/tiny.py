@@ -166,7 +166,7 @@ def on_the_left(batch: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def trainer_for(model: Any, processor: Any, data: Any, folder: Path, **arguments: Any) -> Any:
+def trainer_for(model: Any, processor: Any, data: Any, folder: Path, eval_dataset: Any = None, **arguments: Any) -> Any:
     """The stock Trainer, as a user would write it."""
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -185,6 +185,7 @@ def trainer_for(model: Any, processor: Any, data: Any, folder: Path, **arguments
         model,
         TrainingArguments(output_dir=str(folder), **{**defaults, **arguments}),
         train_dataset=data,
+        eval_dataset=eval_dataset,
         processing_class=processor,
         data_collator=DataCollatorWithPadding(processor),
     )
