@@ -173,9 +173,9 @@ class Recipe:
                 raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
         return pairs
 
-    def with_values(self, values: dict[str, Any]) -> Recipe:
-        """A copy without a sweep and with some values changed, by dotted keys such as `training.learning_rate`."""
-        plain = {**asdict(self), "sweep": {}}
+    def with_values(self, values: dict[str, Any], keep_sweep: bool = False) -> Recipe:
+        """A copy with some values changed, by dotted keys such as `training.learning_rate`; without a sweep by default."""
+        plain = asdict(self) if keep_sweep else {**asdict(self), "sweep": {}}
         for dotted, value in values.items():
             _set(plain, dotted, value)
         return make_recipe(plain, self.trusts_code)

@@ -2,6 +2,7 @@
 
 output/
   recipe.json                       the recipe; a folder with another recipe is refused
+  defaults.json                     what the recipe left open, and what was chosen for it
   config.json, model.safetensors    the adapter of the seed with the best validation score, with its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is installed
@@ -32,6 +33,7 @@ from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
 from ..transforms import TRANSFORMS
 from .baselines import run_baselines
+from .choices import decide
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
 from .recipe import Recipe, whole_path, with_whole_paths
@@ -65,14 +67,15 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         task = load_task(recipe.task_options, takes=takes)
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
     started = time.perf_counter()
-    job, tried = sweep(Job(recipe, task, output, process, resume, quiet))
+    job, decided = decide(Job(recipe, task, output, process, resume, quiet))
+    job, tried = sweep(job)
     recipe = job.recipe
     runs = []
     for seed in recipe.seeds:
         folder = train_seed(job, seed)
         runs.append(SeedRun(seed, folder, score_test(job, folder)))
     best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
-    results = _results(recipe, task, runs, best, tried)
+    results = {**_results(recipe, task, runs, best, tried), "defaults": decided}
 
     def keep() -> None:
         """Write the results so far, so that no later failure can lose them."""

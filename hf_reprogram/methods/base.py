@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..errors import InputError, unknown
 from ..mappings import MAPPINGS
 from ..options import from_dict
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,19 @@ class Method(ABC):
         if preset not in (None, "paper"):
             raise unknown("preset", preset, ("paper",))
         return from_dict(cls.Options, {"start": "none", **cls.paper, **given} if preset else given, where)
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """Options that a recipe chooses on validation if its user gives none of them.
+
+        Args:
+            spec: the source.
+            problem_type: as in `Target.problem_type`.
+
+        Returns:
+            Groups of choices, each of which is a dictionary of options. A recipe tries every combination of one choice per
+            group. The first of a group is the method's own.
+        """
+        return []
 
     def started(self, mapping: dict[str, Any]) -> dict[str, Any]:
         """An output mapping as plain data, with its start.

@@ -19,10 +19,12 @@ from ..errors import InputError, unknown
 from ..mappings.label_map_options import AGGREGATES, SETS, WEIGHTS
 from ..mappings.rvp import HOW
 from ..modalities.pixels import image_processor, to_rgb
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from ..transforms.canvas import MASKS, run_lengths
 from .base import Method, MethodOptions, Parts, Target
 
+FRAME = 1 / 14  # the width of a frame, as a share of the canvas's side: 16 of 224 pixels
+SHARES = (1 / 2, 1 / 4)  # of the canvas's sides, for images that a program surrounds
 READS = ("logits", "probabilities", "features")
 
 
@@ -204,6 +206,18 @@ def read_mask(file: str, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+def mapping_alternatives(options: OutputOptions, spec: SourceSpec) -> list[dict[str, Any]]:
+    """The method's own output mapping, and a dense layer on the features; see `Method.alternatives`.
+
+    >>> mapping_alternatives(OutputOptions(), image_source.spec)[1]
+    {'mapping': 'dense', 'label_mapping': 'frequency', 'reads': 'features'}
+    """
+    own = {name: getattr(options, name) for name in ("mapping", "label_mapping", "reads")}
+    features = {**own, "mapping": "dense", "reads": "features"}
+    possible = [own] if own["mapping"] == "dense" or "logits" in spec.widths else []
+    return [*possible, *([features] if "features" in spec.widths and features != own else [])]
+
+
 class ImageMethod(Method):
     """A method with a program on the images of a frozen image model. A subclass chooses the program.
 
@@ -220,6 +234,10 @@ class ImageMethod(Method):
         """The program, the mapping, and an image processor for the images' size on the canvas."""
         size = self.size(source.spec.canvas())
         return Parts(self.program(source, size), output_mapping(self.options, source, target), image_processor(size))
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The output mapping; see `Method.alternatives`."""
+        return [mapping_alternatives(self.options, spec)]
 
     def size(self, canvas: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the target's images on a canvas of height and width `canvas`; by default the whole canvas."""
@@ -243,6 +261,19 @@ class CanvasMethod(ImageMethod):
     """
 
     options: CanvasProgramOptions
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The output mapping, and the image on the canvas: whole with a frame that starts at nothing, or smaller."""
+        groups = super().alternatives(spec, problem_type)
+        if self.options.mask != "surround":
+            return groups
+        side = min(spec.canvas())
+        whole = {"mask": "border", "border": max(1, round(side * FRAME)), "image_size": None, "squash": "tanh"}
+        sizes = [[round(length * share) for length in spec.canvas()] for share in SHARES]
+        smaller = [
+            {"mask": "surround", "border": 0, "image_size": size, "squash": self.options.squash} for size in sizes
+        ]
+        return [[whole, *smaller], *groups]
 
     def size(self, canvas: tuple[int, int]) -> tuple[int, int]:
         """See `size_on_canvas`."""

@@ -25,10 +25,10 @@ from ..mappings.assignment import labels_per_class
 from ..mappings.label_map_options import WEIGHTS
 from ..modalities.pixels import read_base
 from ..options import check_whole
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from ..transforms.token_patches import GREY
 from .base import Method, MethodInfo, Parts, Target
-from .composition import OutputOptions, output_mapping
+from .composition import OutputOptions, mapping_alternatives, output_mapping
 from .vocabulary import make_tokenizer
 
 PAPERS_PATCH = 16  # the side of a patch, in pixels, on a source that does not project patches
@@ -167,6 +167,10 @@ class CrossModal(Method):
         if self.options.base_image is not None:
             base = read_base(self.options.base_image, canvas) / 255
         return {**mapping, "assignment": response_sets(source, base, target.num_labels, each)}
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The output mapping; see `Method.alternatives`."""
+        return [mapping_alternatives(self.options, spec)]
 
     def initialize(self, model: Any, processor: Any) -> None:
         """Start with patches near the base, and a fresh mapping."""

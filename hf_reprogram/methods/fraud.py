@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..modalities.pixels import read_base
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from .base import Method, MethodInfo, Parts, Target
-from .composition import OutputOptions, output_mapping
+from .composition import OutputOptions, mapping_alternatives, output_mapping
 
 
 @dataclass
@@ -89,6 +89,10 @@ class Fraud(Method):
             **{name: getattr(options, name) for name in ("side", "squash", "amplitude", "base", "l2")},
         }
         return Parts(transform, output_mapping(options, source, target), None)
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The output mapping; see `Method.alternatives`."""
+        return [mapping_alternatives(self.options, spec)]
 
     def initialize(self, model: Any, processor: Any) -> None:
         """Set the base image, and start a fresh mapping. The program starts at zero."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import assign
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from .base import Method, MethodInfo, MethodOptions, Parts, Target
 from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
 
@@ -129,6 +129,12 @@ class R2DL(Method):
         transform = vocabulary(options, source, tokenizer, special_ids)
         transform["window"] = options.k if options.overlapping else 1
         return Parts(transform, self._mapping(source, target), tokenizer)
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The state that a dense layer reads; see `Method.alternatives`."""
+        if self.options.mapping != "dense" or problem_type == "token_classification":
+            return []
+        return [[{"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths]]
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
         options, widths = self.options, source.spec.widths

@@ -20,7 +20,7 @@ import torch
 
 from ..errors import InputError, unknown
 from ..options import check_whole
-from ..sources.base import Source
+from ..sources.base import Source, SourceSpec
 from ..transforms.template import Template, apply_template
 from .base import Method, MethodInfo, MethodOptions, Parts, Target
 
@@ -145,6 +145,13 @@ class Warp(Method):
         elif options.start != "none":
             mapping["unit"] = width**-0.5
         return Parts(transform, mapping, templated)
+
+    def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
+        """The state to read, unless a template or a verbalizer decides it; see `Method.alternatives`."""
+        if self.options.template is not None or self.options.verbalizer is not None or spec.kind not in KINDS:
+            return []
+        others = {"masked_lm": "features", "encoder": "first", "causal_lm": "features"}
+        return [[{"reads": READS[spec.kind]}, {"reads": others[spec.kind]}]]
 
     @torch.no_grad()
     def initialize(self, model: Any, processor: Any) -> None:

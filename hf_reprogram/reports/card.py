@@ -13,7 +13,7 @@ from ..ood.report import note
 from ..ood.report import rows as ood_rows
 from ..publishing import without_folder
 from ..tasks.metrics import METRICS
-from .results import markdown, plus_minus, rows, run_reports
+from .results import gain_note, markdown, plus_minus, rows, run_reports
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
@@ -166,9 +166,10 @@ def _note(results: dict[str, Any]) -> str:
     spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
     metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
+    added = gain_note(results)
     return (
         f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "
-        f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}."
+        f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}.{f' {added}' if added else ''}"
     )
 
 

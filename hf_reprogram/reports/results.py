@@ -115,7 +115,7 @@ def plus_minus(entry: dict[str, float], metric: str) -> str:
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
-    """The results table: one row per baseline and one for the method.
+    """The results table: one row per baseline, one for the start of the method, and one for the method.
 
     Args:
         results: the content of `results.json`.
@@ -132,8 +132,34 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
     for entry in results["baselines"].values():
         table.append(_row(entry["title"], entry, results["task"]["metrics"], ""))
     name = METHODS[results["method"]["name"]].info.label
+    if "start" in results:
+        scores = {metric: plus_minus(results["start"]["test"][metric], metric) for metric in results["task"]["metrics"]}
+        table.append({"": f"{name}, untrained start", **scores, "trained numbers": "", "seconds": "", "bytes": ""})
     table.append(_row(name, results, results["task"]["metrics"], f"{results['adapter_bytes']:,}"))
     return table
+
+
+def gain_note(results: dict[str, Any]) -> str:
+    """Theta's gain in one sentence; empty for results without a start.
+
+    >>> entry = {"mean": 0.125, "error": 0.01, "n": 3}
+    >>> gain_note({"task": {"metrics": ["accuracy"]}, "gain": {"accuracy": entry}, "best_epochs": [2.0, 3.0, 3.0]})
+    'Training adds 12.5 ± 1.0 accuracy to the untrained start (standard error over 3 seeds).'
+    >>> gain_note({"task": {"metrics": ["accuracy"]}, "gain": {"accuracy": entry}, "best_epochs": [0.0]})
+    'No epoch was better than the untrained start on validation, so the adapter is its start.'
+    """
+    if "gain" not in results:
+        return ""
+    if not any(results["best_epochs"]):
+        return "No epoch was better than the untrained start on validation, so the adapter is its start."
+    metric = results["task"]["metrics"][0]
+    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    entry, seeds = results["gain"][metric], len(results["best_epochs"])
+    spread = f" ± {factor * entry['error']:.{digits}f}" if seeds > 1 else ""
+    how = f"(standard error over {seeds} seeds)" if seeds > 1 else "(one seed)"
+    stayed = sum(not epoch for epoch in results["best_epochs"])
+    seldom = f" For {stayed} of the seeds the start was the best epoch." if stayed else ""
+    return f"Training adds {factor * entry['mean']:.{digits}f}{spread} {metric} to the untrained start {how}.{seldom}"
 
 
 def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> dict[str, str]:

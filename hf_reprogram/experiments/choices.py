@@ -1,0 +1,146 @@
+"""Defaults by data: what a recipe leaves open is decided when it meets its task, on training and validation data alone.
+
+The number of steps follows from the number of examples. Options that decide where the source is read or how large an image is
+on the canvas are chosen by the score of the *untrained* program on validation: each alternative is built, its omega starts as
+it would for training, and the best one is trained. An alternative costs a pass over at most `MOST_TRAIN` examples. An option
+of the recipe always wins, and `preset: paper` leaves nothing open.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+from math import ceil
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..files import write_json
+from ..methods import METHODS
+from ..progress import progress
+from ..schedule import begin_epoch
+from ..training.encode import collator, encode, labels_of
+from ..training.features import add_zero_shot_features
+from ..training.fit import selection
+from ..training.predict import predict_logits
+from .job import Job
+from .recipe import Recipe
+from .seed_runs import untrained_model
+
+MOST_TRAIN, MOST_VALIDATION = 500, 500  # examples that an alternative is scored with
+LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 200, 600, 3  # updates of theta and omega
+
+
+def decide(job: Job) -> tuple[Job, dict[str, Any]]:
+    """Choose what the recipe leaves open.
+
+    Args:
+        job: the job; its first seed draws the examples.
+
+    Returns:
+        The job with a recipe that leaves nothing open, and a record: `options` and `training` hold the choices, and `tried` the
+        alternatives with the validation scores of their starts.
+    """
+    path, recipe = job.output / "defaults.json", job.recipe
+    if recipe.method_options.get("preset") == "paper":
+        return job, {"options": {}, "training": {}, "tried": []}
+    if path.exists():  # of the run that is resumed
+        record = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        options, tried = _options(job)
+        record = {
+            "options": options,
+            "training": _steps(recipe, len(job.task.splits(recipe.seeds[0])["train"])),
+            "tried": tried,
+        }
+        job.process.wait_for_everyone()
+        if job.process.is_main_process:
+            write_json(path, record)
+    job.process.wait_for_everyone()
+    values = {
+        f"{section}.{key}": value for section in ("options", "training") for key, value in record[section].items()
+    }
+    changed = {key.replace("options.", "method.", 1): value for key, value in values.items()}
+    return replace(job, recipe=recipe.with_values(changed, keep_sweep=True)), record
+
+
+def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
+    """The batch size and the epochs that the recipe does not give, for so many training examples.
+
+    A batch is halved until an epoch has 20 steps, down to 8 examples. There are as many epochs as the method has, but at least
+    `LEAST_STEPS` steps, and at most `MOST_STEPS`, if these are `LEAST_EPOCHS` epochs.
+    """
+    given, arguments = recipe.training, recipe.training_arguments
+    swept = {key.partition(".")[2] for key in recipe.sweep}
+    open_keys = {"num_train_epochs", "per_device_train_batch_size"} - {*given, *swept}
+    if "max_steps" in given or "max_steps" in swept:
+        open_keys.discard("num_train_epochs")
+    batch = arguments["per_device_train_batch_size"]
+    while "per_device_train_batch_size" in open_keys and batch > 8 and examples / batch < 20:
+        batch //= 2
+    steps = ceil(examples / (batch * arguments.get("gradient_accumulation_steps", 1)))
+    most = max(LEAST_EPOCHS, ceil(MOST_STEPS / steps))
+    epochs = max(ceil(LEAST_STEPS / steps), min(ceil(arguments["num_train_epochs"]), most))
+    chosen = {"num_train_epochs": epochs, "per_device_train_batch_size": batch}
+    return {key: value for key, value in chosen.items() if key in open_keys}
+
+
+def _options(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The alternative that is best on validation, and the scores of all of them."""
+    recipe, task, seed = job.recipe, job.task, job.recipe.seeds[0]
+    method = METHODS[recipe.method["name"]]
+    given = {*recipe.method_options, *(key.partition(".")[2] for key in recipe.sweep if key.startswith("method."))}
+    options = method.read_options(recipe.method_options, f"option of {recipe.method['name']}")
+    splits = task.splits(seed)
+    spec = untrained_model(recipe, task, seed, splits)[0].source.spec
+    groups = method(options).alternatives(spec, task.problem_type)
+    groups = [group for group in groups if not given & {key for choice in group for key in choice}]
+    candidates = [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
+    if len(candidates) == 1:
+        return candidates[0], []
+    tried, values = [], []
+    for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
+        value, validation = start_score(recipe, task, seed, splits, candidate, job.quiet)
+        values.append(value)
+        tried.append({"options": candidate, "validation": validation})
+    return candidates[values.index(max(values))], tried
+
+
+def start_score(
+    recipe: Recipe, task: Any, seed: int, splits: Any, options: dict[str, Any], quiet: bool
+) -> tuple[float, dict[str, float]]:
+    """The number that selects, and the metrics, of an untrained program on validation.
+
+    Args:
+        recipe: the recipe.
+        task: its task.
+        seed: the seed of the initialisation.
+        splits: the splits of that seed.
+        options: options of the method that override those of the recipe.
+        quiet: show no progress bars.
+    """
+    from ..model import to_accelerator
+
+    changed = recipe.with_values({f"method.{name}": value for name, value in options.items()})
+    few = {name: _few(splits[name], most) for name, most in (("train", MOST_TRAIN), ("validation", MOST_VALIDATION))}
+    model, processor = untrained_model(changed, task, seed, splits)
+    to_accelerator(model)
+    bf16 = bool(changed.training_arguments.get("bf16"))
+    data = encode(few, processor, task.options.max_length, task.problem_type)
+    add_zero_shot_features(model, processor, data, bf16=bf16, quiet=True)
+    loaders = [DataLoader(data[name], 64, collate_fn=collator(processor, task.per_token)) for name in few]
+    begin_epoch(model, 0, loaders[0], half=torch.bfloat16 if bf16 else None, validation=loaders[1])
+    logits = predict_logits(model.eval(), processor, data["validation"], bf16=bf16, quiet=True)
+    labels = labels_of(data["validation"])
+    validation = task.score(logits, labels)
+    return selection(task, validation, logits, labels), validation
+
+
+def _few(split: Any, most: int) -> Any:
+    """At most so many examples of a split, drawn at random."""
+    if len(split) <= most:
+        return split
+    rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most]
+    return split.select(sorted(rows.tolist()))
