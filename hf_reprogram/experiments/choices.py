@@ -92,6 +92,8 @@ def _options(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     recipe, task, seed = job.recipe, job.task, job.recipe.seeds[0]
     method = METHODS[recipe.method["name"]]
     given = {*recipe.method_options, *(key.partition(".")[2] for key in recipe.sweep if key.startswith("method."))}
+    if recipe.cache_text is not None:  # the cache serves the last token alone
+        given.add("reads")
     options = method.read_options(recipe.method_options, f"option of {recipe.method['name']}")
     splits = task.splits(seed)
     spec = untrained_model(recipe, task, seed, splits)[0].source.spec

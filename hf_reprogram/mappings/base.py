@@ -15,7 +15,13 @@ from .target_scale import TargetScale
 
 
 class Reader(Protocol):
-    """A function that reads one output of the source for a set of data, through the input transform in its current state."""
+    """A function that reads one output of the source for a set of data, through the input transform in its current state.
+
+    >>> def read(reads: str, most: int | None = None):
+    ...     return torch.zeros(3, 32), torch.tensor([0, 1, 1])
+    >>> read("features")[0].shape
+    torch.Size([3, 32])
+    """
 
     def __call__(self, reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
         """The outputs and the labels, on the CPU.

@@ -28,6 +28,8 @@ class CommonOptions(TypedDict, total=False):
 class BLMOptions(CommonOptions, total=False):
     """The options of the method `blm`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -49,6 +51,8 @@ class BLMOptions(CommonOptions, total=False):
 class CrossModalOptions(CommonOptions, total=False):
     """The options of the method `cross_modal`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -69,6 +73,8 @@ class CrossModalOptions(CommonOptions, total=False):
 class ElsayedOptions(CommonOptions, total=False):
     """The options of the method `elsayed`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -90,6 +96,8 @@ class ElsayedOptions(CommonOptions, total=False):
 class FraudOptions(CommonOptions, total=False):
     """The options of the method `fraud`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -107,6 +115,8 @@ class FraudOptions(CommonOptions, total=False):
 class ILMVPOptions(CommonOptions, total=False):
     """The options of the method `ilm_vp`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -128,6 +138,8 @@ class ILMVPOptions(CommonOptions, total=False):
 class KloberdanzOptions(CommonOptions, total=False):
     """The options of the method `kloberdanz`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -149,6 +161,8 @@ class KloberdanzOptions(CommonOptions, total=False):
 class NeekharaOptions(CommonOptions, total=False):
     """The options of the method `neekhara`."""
 
+    preset: str | None
+    start: str | None
     tokenizer: str
     k: int
     alphabet: list[str] | None
@@ -162,6 +176,8 @@ class NeekharaOptions(CommonOptions, total=False):
 class ReprogrammerOptions(CommonOptions, total=False):
     """The options of the method `reprogrammer`."""
 
+    preset: str | None
+    start: str | None
     image_program: str
     border: int | None
     resolution: int | None
@@ -177,6 +193,8 @@ class ReprogrammerOptions(CommonOptions, total=False):
 class ReprogBERTOptions(CommonOptions, total=False):
     """The options of the method `reprogbert`."""
 
+    preset: str | None
+    start: str | None
     tokenizer: str
     k: int
     alphabet: list[str] | None
@@ -191,6 +209,8 @@ class ReprogBERTOptions(CommonOptions, total=False):
 class R2DLOptions(CommonOptions, total=False):
     """The options of the method `r2dl`."""
 
+    preset: str | None
+    start: str | None
     tokenizer: str
     k: int
     overlapping: bool
@@ -206,12 +226,14 @@ class R2DLOptions(CommonOptions, total=False):
     labels_per_class: int | None
     reads: str | None
     dropout: float
-    standardize: bool
+    standardize: bool | None
 
 
 class SMMOptions(CommonOptions, total=False):
     """The options of the method `smm`."""
 
+    preset: str | None
+    start: str | None
     mapping: str
     label_mapping: str
     assignment: list[list[int | str]] | None
@@ -227,6 +249,8 @@ class SMMOptions(CommonOptions, total=False):
 class WarpOptions(CommonOptions, total=False):
     """The options of the method `warp`."""
 
+    preset: str | None
+    start: str | None
     num_prompts: int
     template: str | None
     prompt_init: str | None

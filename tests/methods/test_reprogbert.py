@@ -144,7 +144,7 @@ def infilled(source_folder, tmp_path_factory):
             "source": source_folder("bert"),
             "method": {"name": "reprogbert", "tokenizer": "residues"},
             "task": {"dataset": str(folder / "data.parquet"), "text": ["text"], "problem": "infilling"},
-            "training": {"num_train_epochs": 6, "per_device_train_batch_size": 8, "learning_rate": 3e-2},
+            "training": {"num_train_epochs": 8, "per_device_train_batch_size": 8, "learning_rate": 3e-2},
             "baselines": ["majority"],
             "output": str(folder / "run"),
         }
