@@ -161,7 +161,7 @@ def other(request, results):
     numbers = {"mean": 0.5, "std": 0.1, "n": 2}
     results["test"] = results["validation"] = dict.fromkeys(results["task"]["metrics"], numbers)
     results["start"] = {"test": results["test"]}
-    results["gain"] = dict.fromkeys(results["task"]["metrics"], {"mean": 0.02, "error": 0.01, "n": 2})
+    results["gain"] = {key: {"mean": 0.02, "error": 0.01, "n": 2} for key in results["task"]["metrics"]}
     results["baselines"] = {}
     return request.param, results
 
