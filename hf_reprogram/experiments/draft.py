@@ -26,7 +26,7 @@ from ..modalities.first_recipe import FirstRecipe, Guess
 from ..tasks.files import with_numbers
 from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
-from ..tasks.problems import PROBLEMS
+from ..tasks.problems import usual_metrics
 from ..tasks.read import read_splits
 from .recipe import make_recipe
 from .yaml_text import read_yaml
@@ -259,15 +259,14 @@ def problem_of_values(rows: Any, labels: list[str]) -> Entry:
 
 def metrics_of(rows: Any, labels: list[str], problem: str) -> Entry:
     """The metrics that fit, the one to select on first."""
-    usual = list(PROBLEMS[problem].metrics)
+    values = [value for value in rows[labels[0]][:] if value is not None] if len(labels) == 1 else []
+    metrics = usual_metrics(problem, values)
     if problem != "single_label_classification":
-        return Entry("metrics", usual, "The usual choice for such a problem.")
-    values = [value for value in rows[labels[0]][:] if value is not None]
-    share = min((values.count(value) for value in {*values}), default=0) / max(len(values), 1)
-    if len({*values}) == 2 and share < 0.2:
-        why = f"The rarer class has {share:.0%} of the rows, where accuracy says little."
-        return Entry("metrics", ["average_precision", "roc_auc"], why)
-    return Entry("metrics", usual, "No class of two is rare, or there are more than two.")
+        return Entry("metrics", metrics, "The usual choice for such a problem.")
+    if metrics[0] == "roc_auc":
+        share = min(map(values.count, {*values})) / len(values)
+        return Entry("metrics", metrics, f"The rarer class has {share:.0%} of the rows, where accuracy says little.")
+    return Entry("metrics", metrics, "No class of two is rare, or there are more than two.")
 
 
 # ----------------------------------------------------------------------------------------------------------- examples

@@ -17,7 +17,7 @@ from .labels import known_task, label_classes, label_columns, lists_of, problem_
 from .metrics import METRICS, check_metric
 from .options import TaskOptions
 from .prepare import Columns, prepare
-from .problems import PROBLEMS
+from .problems import PROBLEMS, usual_metrics
 from .read import VALIDATION_NAMES, read_splits
 from .splits import at_most, carve, scaffold_split
 from .task import Task, strata
@@ -76,7 +76,9 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
         validation=ready.get("validation"),
         problem_type=columns.problem,
         labels=columns.classes.names,
-        metrics=list(options.metrics or (known.metrics if known else PROBLEMS[columns.problem].metrics)),
+        metrics=list(
+            options.metrics or (known.metrics if known else usual_metrics(columns.problem, ready["train"]["label"][:]))
+        ),
         test_split=chosen.test_name or "carved from train",
         columns=columns.inputs,
         average=known.average if known else ("binary" if len(columns.classes.names) == 2 else "macro"),

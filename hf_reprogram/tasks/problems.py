@@ -10,6 +10,7 @@ infilling                     (n, tokens, vocabulary)   (n, tokens) token ids, `
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from ..errors import InputError
 from ..losses import IGNORE
 from .metrics import METRICS, check_metric, score
 
-__all__ = ["IGNORE", "PROBLEMS", "Diverged", "Problem", "decide", "finite", "score_logits"]
+__all__ = ["IGNORE", "PROBLEMS", "Diverged", "Problem", "decide", "finite", "score_logits", "usual_metrics"]
 
 
 class Diverged(InputError):
@@ -39,7 +40,7 @@ class Problem:
         config_type: the `problem_type` that a config of transformers stores; transformers knows only three.
 
     >>> PROBLEMS["regression"].metrics
-    ('pearson', 'spearman')
+    ('rmse', 'pearson', 'spearman')
     """
 
     metrics: tuple[str, ...]
@@ -51,11 +52,34 @@ class Problem:
 
 PROBLEMS = {
     "single_label_classification": Problem(("accuracy",), ("classes", "scores"), stratified=True),
-    "regression": Problem(("pearson", "spearman"), ("numbers",), config_type="regression"),
+    "regression": Problem(("rmse", "pearson", "spearman"), ("numbers",), config_type="regression"),
     "multi_label_classification": Problem(("roc_auc",), ("scores",), config_type="multi_label_classification"),
     "token_classification": Problem(("accuracy",), ("classes",), per_token=True),
     "infilling": Problem(("recovery", "perplexity"), ("classes", "positions"), per_token=True),
 }
+
+
+RARE, FEWEST = 0.2, 10  # of two classes, the rarer one is rare below this share; with fewer examples it has no curve
+
+
+def usual_metrics(problem_type: str, labels: Sequence[Any]) -> list[str]:
+    """The metrics of a task that names none; models are selected on the first one.
+
+    With two classes of which one is rare, accuracy says little, so the first metric is the area under the ROC curve.
+
+    Args:
+        problem_type: a key of `PROBLEMS`.
+        labels: the classes of the training data; read for a single-label classification alone.
+
+    >>> usual_metrics("single_label_classification", [0] * 90 + [1] * 10)
+    ['roc_auc', 'average_precision', 'accuracy']
+    """
+    usual = list(PROBLEMS[problem_type].metrics)
+    if problem_type != "single_label_classification":
+        return usual
+    counts = Counter(labels).values()
+    rare = len(counts) == 2 and FEWEST <= min(counts) < RARE * sum(counts)
+    return ["roc_auc", "average_precision", *usual] if rare else usual
 
 
 def finite(logits: Any) -> np.ndarray:

@@ -88,7 +88,7 @@ def test_a_label_of_fractions_is_a_regression(tmp_path):
     texts = [f"the film number {row} was fine" for row in range(40)]
     recipe, _ = drafted(table(tmp_path / "a.csv", review=texts, score=[row / 8 for row in range(40)]))
     assert recipe.task["problem"] == "regression"
-    assert recipe.task["metrics"] == ["pearson", "spearman"]
+    assert recipe.task["metrics"] == ["rmse", "pearson", "spearman"]
 
 
 def test_several_columns_of_0_and_1_are_several_labels(tmp_path):
@@ -230,9 +230,9 @@ def test_the_draft_names_no_modality_and_no_method():
 
 
 def test_a_rare_class_is_not_scored_by_accuracy(tmp_path):
-    texts = [f"the film number {row} was fine" for row in range(40)]
-    recipe, _ = drafted(table(tmp_path / "a.csv", review=texts, label=[1] * 4 + [0] * 36))
-    assert recipe.task["metrics"][0] == "average_precision"
+    texts = [f"the film number {row} was fine" for row in range(100)]
+    recipe, _ = drafted(table(tmp_path / "a.csv", review=texts, label=[1] * 10 + [0] * 90))
+    assert recipe.task["metrics"][0] == "roc_auc"
 
 
 def test_a_parquet_file_of_a_pair(tmp_path):

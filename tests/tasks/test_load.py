@@ -88,7 +88,7 @@ def test_numbers_to_predict_are_a_regression(tmp_path):
     task = load_task(TaskOptions(dataset=str(path), text=["sentence"], regression=True))
     assert task.regression
     assert task.problem_type == "regression"
-    assert task.metrics == ["pearson", "spearman"]
+    assert task.metrics == ["rmse", "pearson", "spearman"]
     assert task.train.features["label"].dtype == "float32"
 
 
