@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--only", default="*", help="run only results whose name matches, as in 'efficiency/amp_*'")
     parser.add_argument("--skip", action="append", default=[], help="a baseline to leave out; it can be added later")
+    parser.add_argument("--older", type=Path, help="results from which the baselines that are left out are taken over")
     parser.add_argument("--set", action="append", default=[], help="a further override, for all of them")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
@@ -213,6 +214,10 @@ def main() -> None:
         if name in SHARED:
             shared = (arguments.results / f"{SHARED[name]}.json").read_text(encoding="utf-8")
             result["baselines"] = json.loads(shared)["baselines"]
+        older = arguments.older / f"{name}.json" if arguments.older else None
+        if older is not None and older.exists():
+            kept = json.loads(older.read_text(encoding="utf-8"))["baselines"]
+            result["baselines"] |= {key: kept[key] for key in arguments.skip if key in kept}
         curves = {seed: record.pop("history") for seed, record in result["seeds"].items() if "history" in record}
         write_json(arguments.results / "history" / f"{name}.json", curves)
         write_json(target, result)

@@ -122,10 +122,13 @@ class Method(ABC):
         Options: the dataclass of the options that a user may choose.
         problem_types: the problems that the method can be trained for, as in `Target.problem_type`.
         training: the paper's `TrainingArguments` by name.
+        tuned: those that we change where omega starts from a probe, in units that suit every source.
         paper: the options that preset="paper" sets.
 
     >>> from hf_reprogram.methods.warp import Warp
     >>> Warp(Warp.Options(num_prompts=4)).arguments()["learning_rate"]
+    0.01
+    >>> Warp(Warp.read_options({"preset": "paper"}, "option of warp")).arguments()["learning_rate"]
     0.001
     """
 
@@ -133,6 +136,7 @@ class Method(ABC):
     Options: ClassVar[type[Any]]
     problem_types: ClassVar[tuple[str, ...]] = ("single_label_classification", "regression")
     training: ClassVar[dict[str, Any]] = {}
+    tuned: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, options: Any):
@@ -190,8 +194,8 @@ class Method(ABC):
         return {**mapping, "start": start} if hasattr(kind.Options, "start") and start != "none" else mapping
 
     def arguments(self) -> dict[str, Any]:
-        """The paper's `TrainingArguments` for these options."""
-        return dict(self.training)
+        """The `TrainingArguments` for these options: the paper's, changed by `tuned` unless start="none"."""
+        return {**self.training, **({} if self.options.start == "none" else self.tuned)}
 
     @abstractmethod
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:

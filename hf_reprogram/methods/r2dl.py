@@ -119,6 +119,8 @@ class R2DL(Method):
         "max_grad_norm": 1.0,
     }
 
+    tuned = {"learning_rate": 2e-2}
+
     options: R2DLOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:

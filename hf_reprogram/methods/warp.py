@@ -96,11 +96,14 @@ class Warp(Method):
         "max_grad_norm": 1.0,
     }
 
+    tuned = {"learning_rate": 1e-2}
+
     options: WarpOptions
 
     def arguments(self) -> dict[str, Any]:
-        """The paper's `TrainingArguments`. With K = 0 the learning rate is a tenth."""
-        return {**self.training, "learning_rate": 1e-3 if self.options.num_prompts else 1e-4}
+        """See `Method.arguments`. With K = 0 the learning rate is a tenth."""
+        made = super().arguments()
+        return made if self.options.num_prompts else {**made, "learning_rate": made["learning_rate"] / 10}
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
         """A tokenizer with the template, the prompt slots, and the verbalizer on the state that `reads` names."""
