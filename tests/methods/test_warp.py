@@ -38,8 +38,9 @@ def test_training_defaults_are_the_papers_and_valid(tmp_path):
     assert (args.per_device_train_batch_size, args.max_grad_norm) == (8, 1.0)
     assert args.get_warmup_steps(1000) == 60
     assert WarpOptions().num_prompts == 20
-    assert Warp(WarpOptions(num_prompts=8)).arguments() == Warp.training
-    assert Warp(WarpOptions(num_prompts=0)).arguments() == {**Warp.training, "learning_rate": 1e-4}
+    assert Warp(WarpOptions(num_prompts=8, start="none")).arguments() == Warp.training
+    assert Warp(WarpOptions(num_prompts=0, start="none")).arguments() == {**Warp.training, "learning_rate": 1e-4}
+    assert Warp(WarpOptions()).arguments() == {**Warp.training, "learning_rate": 1e-2}
 
 
 @pytest.mark.parametrize(("prompts", "template"), [(20, "5 $A 5 [MASK] 5 $B 5"), (8, "2 $A 2 [MASK] 2 $B 2")])
