@@ -38,6 +38,7 @@ from .losses import IGNORE
 from .mappings.base import Reader
 from .modalities.examples import Examples
 from .model import ReprogrammedModel
+from .progress import progress
 from .publishing import check_public
 
 
@@ -48,6 +49,7 @@ def begin_epoch(
     batch_size: int = 64,
     half: torch.dtype | None = None,
     validation: Any = None,
+    quiet: bool = True,
 ) -> None:
     """Prepare an epoch of training. Before the first epoch, this fits the start of omega.
 
@@ -59,6 +61,7 @@ def begin_epoch(
         half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
         validation: the `DataLoader` of the validation data, on which the strength of a start is chosen; by default folds of
             the training data decide.
+        quiet: show no progress bar of a pass over the data.
 
     Raises:
         InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
@@ -67,10 +70,10 @@ def begin_epoch(
     if target is not None and not target.is_fitted():
         target.fit(target_values(loader))
     model.transform.begin_epoch(epoch)
-    read = reader(model, loader, batch_size, half)
+    read = reader(model, loader, batch_size, half, quiet)
     model.mapping.begin_epoch(epoch, read, model.source)
     if not model.mapping.has_started():
-        held = None if validation is None else reader(model, validation, batch_size, half)
+        held = None if validation is None else reader(model, validation, batch_size, half, quiet)
         model.mapping.begin(read, held, model.config.problem_type, model.source)
     model.in_schedule = True
 
@@ -117,7 +120,7 @@ def target_values(loader: Any) -> Tensor:
     return torch.cat(values)
 
 
-def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None) -> Reader:
+def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None, quiet: bool = True) -> Reader:
     """The function with which a mapping reads the source's outputs on all data of a loader.
 
     Every process gets the same outputs. The function does not change the random numbers of training. Where the data are
@@ -129,6 +132,7 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
         loader: the data loader.
         batch_size: examples per batch.
         half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
+        quiet: show no progress bar.
     """
 
     @cache
@@ -141,7 +145,9 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
             torch.random.default_generator.manual_seed(0)
             if most is not None and hasattr(data, "__len__") and len(data) > most:
                 data = Subset(data, sorted(torch.randperm(len(data))[:most].tolist()))
-            for batch in DataLoader(data, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers):
+            batches = DataLoader(data, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
+            total = -(-len(data) // batch_size) if hasattr(data, "__len__") else 0
+            for batch in progress(batches, f"Reading {reads}", total, quiet):
                 if "labels" not in batch:
                     raise InputError("The training data have no labels: add a column of labels, or set start='none'.")
                 labels.append(batch.pop("labels").cpu())
@@ -231,7 +237,8 @@ class Schedule(TrainerCallback):
     def _begin(self, args, state, model, train_dataloader=None, **kwargs):
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         for each in _models(model) if self._acts(state) else ():
-            begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half)
+            quiet = args.disable_tqdm or _epoch(state) > 0  # a map that is fitted every epoch would fill the log
+            begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """Call `end_epoch`, before the Trainer validates and saves."""

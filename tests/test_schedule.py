@@ -118,7 +118,7 @@ def test_without_the_schedule_the_first_step_is_refused_and_a_loop_of_ones_own_c
 
 def test_a_second_schedule_does_nothing(source_folder, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr("hf_reprogram.schedule.begin_epoch", lambda *_: begun.append(1))
+    monkeypatch.setattr("hf_reprogram.schedule.begin_epoch", lambda *_, **__: begun.append(1))
     model, processor = tiny.make_adapter(source_folder("bert"))
     trainer = tiny.trainer_for(model, processor, tiny.tokenized(processor), tmp_path, max_steps=-1, num_train_epochs=2)
     trainer.add_callback(Schedule())

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_reprogram.ood import report
 from hf_reprogram.reports.results import markdown, plus_minus, run_reports
+from hf_reprogram.tasks.metrics import METRICS
 
 BESIDE = {  # baselines with a column of their own, in this order
     "majority": "majority",
@@ -69,8 +70,23 @@ def _scores(result: dict[str, Any], ran: set[str], title: str) -> dict[str, str]
         if name in ran:
             entry = result["baselines"].get(name)
             row[called] = plus_minus(entry["test"][metric], metric) if entry else ""
+    row |= start_and_gain(result)
     row[title] = plus_minus(result["test"][metric], metric)
     return {**row, "trained": f"{result['trainable']:,}", "bytes": f"{result['adapter_bytes']:,}"}
+
+
+def start_and_gain(result: dict[str, Any]) -> dict[str, str]:
+    """The score of the untrained start, and theta's gain with its standard error; dashes for a run without a start."""
+    if "start" not in result:
+        return {"start": "-", "theta's gain": "-"}
+    metric = result["task"]["metrics"][0]
+    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    entry = result["gain"][metric]
+    error = f" ± {factor * entry['error']:.{digits}f}" if entry["n"] > 1 else ""
+    return {
+        "start": plus_minus(result["start"]["test"][metric], metric),
+        "theta's gain": f"{factor * entry['mean']:+.{digits}f}{error}",
+    }
 
 
 def scores(folder: Path) -> str:
@@ -113,6 +129,7 @@ def overview(folder: Path) -> str:
                 "majority": cell("majority"),
                 "from scratch": cell("from_scratch", "small_network"),
                 "linear probe": cell("linear_probe"),
+                **start_and_gain(result),
                 "reprogrammed": plus_minus(result["test"][metric], metric),
                 "trained": f"{result['trainable']:,}",
                 "KB": f"{result['adapter_bytes'] / 1024:,.0f}",
