@@ -16,6 +16,7 @@ MAPPINGS: Registry[type[OutputMapping]] = Registry(
         "verbalizer": "hf_reprogram.mappings.verbalizer:Verbalizer",
         "dense": "hf_reprogram.mappings.dense:Dense",
         "positions": "hf_reprogram.mappings.positions:Positions",
+        "window": "hf_reprogram.mappings.window:Window",
         "token_map": "hf_reprogram.mappings.token_map:TokenMap",
         "label_map": "hf_reprogram.mappings.label_map:LabelMap",
         "rvp": "hf_reprogram.mappings.rvp:ReweightedMap",

@@ -153,12 +153,16 @@ class LinearMapping(OutputMapping):
         absent = bias == ABSENT
         if absent.any() and not absent.all():
             bias = torch.where(absent, bias[~absent].min() - 5, bias)
-        if self.options.standardize:
-            bias = bias + weight @ self.mean.double().cpu()
-            weight = weight * self.deviation.double().cpu()
+        weight, bias = self.own_layer(weight, bias)
         ours, ours_bias = self.layer()
         ours.copy_(weight / self.options.unit)
         ours_bias.copy_(bias)
+
+    def own_layer(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The weight and the bias of z, from those of x."""
+        if not self.options.standardize:
+            return weight, bias
+        return weight * self.deviation.double().cpu(), bias + weight @ self.mean.double().cpu()
 
 
 def probe(

@@ -77,8 +77,8 @@ class LinearModel:
             return classes, np.zeros((1, features.shape[1])), np.zeros(1)
         basis = None
         if isinstance(features, np.ndarray) and features.shape[1] > features.shape[0]:
-            left, values, basis = np.linalg.svd(features, full_matrices=False)
-            features = left * values
+            directions, coordinates = np.linalg.qr(features.T)
+            features, basis = coordinates.T, directions.T
         model = LogisticRegression(C=self.strength, max_iter=2000).fit(features, target.astype(int))
         weight = model.coef_ if basis is None else model.coef_ @ basis
         self.trainable += weight.size + model.intercept_.size

@@ -222,6 +222,7 @@ class R2DLOptions(CommonOptions, total=False):
     atoms: str
     num_atoms: int
     mapping: str
+    context: int
     max_positions: int
     labels_per_class: int | None
     reads: str | None

@@ -17,9 +17,12 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from ..mappings.label_map import assign
+from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import Method, MethodInfo, MethodOptions, Parts, Target
 from .vocabulary import check_vocabulary, initialize_vocabulary, make_tokenizer, vocabulary
+
+MAPPINGS = ("dense", "positions", "window", "label_map")
 
 
 @dataclass
@@ -40,8 +43,9 @@ class R2DLOptions(MethodOptions):
         alternating: whether every epoch trains densely and is sparsified again at its end.
         atoms: "tokens" (the source's table), or "ksvd" (`num_atoms` atoms, learned from it by K-SVD).
         num_atoms: the number of atoms with atoms="ksvd".
-        mapping: "dense"; "positions", with trained weights per position, for aligned sequences; or "label_map", for a source
-            that is a classifier.
+        mapping: "dense"; "positions", with trained weights per position, for aligned sequences; "window", which reads a token's
+            neighbours too, for one label per token; or "label_map", for a source that is a classifier.
+        context: the number of neighbours on either side that mapping="window" reads.
         max_positions: the number of positions with a weight, for mapping="positions"; at most that of the source.
         labels_per_class: the number of source labels per class, drawn at random, with mapping="label_map"; by default min(10,
             source labels / classes).
@@ -63,6 +67,7 @@ class R2DLOptions(MethodOptions):
     atoms: str = "tokens"
     num_atoms: int = 256
     mapping: str = "dense"
+    context: int = 4
     max_positions: int = 512
     labels_per_class: int | None = None
     reads: str | None = None
@@ -73,8 +78,9 @@ class R2DLOptions(MethodOptions):
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
         check_vocabulary(self)
-        if self.mapping not in ("dense", "positions", "label_map"):
-            raise unknown("mapping", self.mapping, ("dense", "positions", "label_map"))
+        check_whole(0, context=self.context)
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping", self.mapping, MAPPINGS)
         if self.overlapping and self.tokenizer != "kmers":
             raise InputError(f"overlapping is for tokenizer='kmers', not for {self.tokenizer!r}: leave it out.")
 
@@ -133,9 +139,11 @@ class R2DL(Method):
         return Parts(transform, self._mapping(source, target), tokenizer)
 
     def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
-        """The state that a dense layer reads; see `Method.alternatives`."""
-        if self.options.mapping != "dense" or problem_type == "token_classification":
+        """The state that a dense layer reads, or whether it reads a window of them; see `Method.alternatives`."""
+        if self.options.mapping != "dense":
             return []
+        if problem_type == "token_classification":
+            return [[{"mapping": "dense"}, {"mapping": "window"}]]
         return [[{"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths]]
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
@@ -166,6 +174,11 @@ class R2DL(Method):
                 "max_tokens": min(options.max_positions, source.spec.max_tokens),
                 "unit": widths["tokens"] ** -0.5,
             }
+        if options.mapping == "window" and not target.per_token:
+            raise InputError(
+                f"mapping='window' needs one label per token, and the problem is {target.problem_type.replace('_', ' ')}: use "
+                "mapping='dense'."
+            )
         readable = {"tokens"} & set(widths) if target.per_token else set(widths) - {"mask", "tokens", "decoder"}
         if target.per_token and not readable:
             raise InputError(
@@ -178,14 +191,18 @@ class R2DL(Method):
                 f"reads={reads!r} names no output of the {source.spec.kind} source that fits: choose one of "
                 f"{', '.join(sorted(readable))}."
             )
+        width, further = widths[reads], {}
+        if options.mapping == "window":
+            width, further = (2 * options.context + 1) * width, {"window": options.context}
         return {
-            "type": "dense",
+            "type": options.mapping,
             "num_labels": target.num_labels,
             "width": widths[reads],
             "reads": reads,
             "dropout": options.dropout,
             "standardize": options.standardize,
-            "unit": widths[reads] ** -0.5,
+            "unit": width**-0.5,
+            **further,
         }
 
     def initialize(self, model: Any, processor: Any) -> None:

@@ -158,6 +158,7 @@ MAPPINGS: dict[str, Reading] = {
     "dense": Reading((*VECTORS, "tokens", "decoder", "logits"), lambda spec, reads: {"reads": reads}),
     "toy_cosine": Reading(VECTORS, lambda spec, reads: {"reads": reads}),
     "positions": Reading(("tokens",), lambda spec, reads: {"max_tokens": 16}),
+    "window": Reading(("tokens",), lambda spec, reads: {"window": 2}),
     "token_map": Reading(("decoder",), lambda spec, reads: {"vocab_size": spec.vocab_size}),
     "label_map": Reading(("logits",), lambda spec, reads: {"how": "frequency"}),
     "rvp": Reading(("logits",), lambda spec, reads: {"how": "frequency", "labels_per_class": 2}),
@@ -183,6 +184,7 @@ METHOD_CASES: dict[str, list[Chosen]] = {
     "r2dl": [
         Chosen("bert", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),
         Chosen("gpt2", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),
+        Chosen("bert", {**_LETTERS, **_PER_TOKEN, "mapping": "window"}),
         Chosen("bert", {**_LETTERS, "mapping": "positions"}),
         Chosen("llama", {**_LETTERS, "mapping": "positions"}),
         Chosen("bert-classifier", {**_LETTERS, "mapping": "label_map"}),
