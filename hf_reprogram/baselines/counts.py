@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..mappings.linear import MOST_EXAMPLES
 from ..options import check_whole, check_whole_list
 from ..tasks.labels import problem_of
 from ..tasks.problems import IGNORE
 from .base import Baseline, Outcome, Run, Setting
 from .linear import best_linear
-from .linear_probe import MOST_TOKENS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -142,7 +142,7 @@ class Counts(Baseline):
         return position_letters(texts) if name == "positions" else kmer_counts(texts, name)
 
     def _per_letter(self, setting: Setting, strengths: Sequence[float]) -> Any:
-        """Classify each letter from the letters around it; the model is fitted to at most `MOST_TOKENS` scored letters."""
+        """Classify each letter from the letters around it; the model is fitted to at most `MOST_EXAMPLES` scored letters."""
         task, splits, window = setting.task, setting.splits, self.options.window
         cut = task.options.max_length
         texts = {split: [text[:cut] for text in splits[split]["text"]] for split in splits}
@@ -150,7 +150,7 @@ class Counts(Baseline):
         alphabet = sorted({letter for text in texts["train"] for letter in text})
         flat = {split: np.concatenate([np.asarray(row, int) for row in labels[split]]) for split in labels}
         fitted = np.flatnonzero(flat["train"] != IGNORE)
-        fitted = np.sort(np.random.default_rng(0).permutation(fitted)[:MOST_TOKENS])
+        fitted = np.sort(np.random.default_rng(0).permutation(fitted)[:MOST_EXAMPLES])
         flat["train"] = flat["train"][fitted]
         rows = {"train": fitted, "validation": None, "test": None}
         windows = {split: {"window": letter_windows(texts[split], alphabet, window, rows[split])} for split in texts}

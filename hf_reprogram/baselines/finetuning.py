@@ -16,6 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..errors import InputError, unknown
 from ..hub_arguments import repository_files
 from ..losses import target_loss
+from ..mappings.window import window_logits
+from ..options import check_whole
 from ..sources.text import at_least_one, max_tokens, mean_over_tokens, plain_tokenizer
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
@@ -42,12 +44,15 @@ class FineTuningOptions:
             and 3e-5 for images.
         tokens: "source" reads the text in the source's own tokens, with the classification head of transformers. "target"
             reads it in the method's tokens, with a linear layer on the states. Images fill the source's canvas.
+        context: with one label per token, the number of neighbours on either side whose states the linear layer reads too.
     """
 
     learning_rate: list[float] = field(default_factory=list)
     tokens: str = "source"
+    context: int = 0
 
     def __post_init__(self):
+        check_whole(0, context=self.context)
         if isinstance(self.learning_rate, int | float):
             self.learning_rate = [float(self.learning_rate)]
         if self.tokens not in ("source", "target"):
@@ -73,18 +78,25 @@ class FromScratch(Baseline):
             raise InputError(
                 f"In the problem {problem!r} the method's tokens have the labels: give {self.title} the option tokens: target."
             )
+        if self.options.context and not PROBLEMS[problem].per_token:
+            raise InputError(
+                f"context of {self.title} is {self.options.context}, and the problem {problem!r} has no label per token: leave "
+                "it out."
+            )
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
         self._check_problem(setting.task.problem_type)
-        tokenizer, make_model = (_on_target_tokens if self.options.tokens == "target" else _on_source_tokens)(
-            setting, self.pretrained
-        )
+        if self.options.tokens == "target":
+            tokenizer, make_model = _on_target_tokens(setting, self.pretrained, self.options.context)
+        else:
+            tokenizer, make_model = _on_source_tokens(setting, self.pretrained)
         return best_of(setting, tokenizer, make_model, self._grid(setting)).outcome()
 
     def _grid(self, setting: Setting) -> list[dict[str, Any]]:
         default = RATES if setting.task.modality.letters else image_tower.RATES
-        return [{"learning_rate": rate} for rate in self.options.learning_rate or default]
+        further = {"context": self.options.context} if setting.task.per_token else {}
+        return [{"learning_rate": rate, **further} for rate in self.options.learning_rate or default]
 
 
 class FineTuning(FromScratch):
@@ -145,7 +157,7 @@ def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
     return tokenizer, make_model
 
 
-def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
+def _on_target_tokens(setting: Setting, pretrained: bool, context: int = 0) -> tuple[Any, Any]:
     """The method's tokenizer, and a function that makes the network, all of it trained."""
     from transformers import AutoModel
 
@@ -166,7 +178,7 @@ def _on_target_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:
             )
         if not pretrained:
             base, table = AutoModel.from_config(base.config, dtype=torch.float32), None
-        return Whole(base, rows, model.config.num_labels, setting.task, table, row_ids)
+        return Whole(base, rows, model.config.num_labels, setting.task, table, row_ids, context)
 
     return tokenizer, make_model
 
@@ -204,6 +216,7 @@ class Whole(nn.Module):
         task: the task. With one label per token each state is read, otherwise their mean over tokens.
         table: initial embeddings (rows, width); by default random ones with the deviation of the encoder's own embeddings.
         row_ids: a function from token ids to rows of the embedding; by default the identity.
+        context: with one label per token, the number of neighbours on either side whose states are read too.
     """
 
     def __init__(
@@ -214,6 +227,7 @@ class Whole(nn.Module):
         task: Any,
         table: Tensor | None = None,
         row_ids: Callable[[Tensor], Tensor] | None = None,
+        context: int = 0,
     ):
         super().__init__()
         unused = base.get_input_embeddings().weight  # the encoder's own words
@@ -226,7 +240,7 @@ class Whole(nn.Module):
         unused.requires_grad_(False)  # nor is a pooler used
         if getattr(base, "pooler", None) is not None:
             base.pooler.requires_grad_(False)
-        self.head = nn.Linear(base.config.hidden_size, num_labels)
+        self.head = nn.Linear((2 * context + 1) * base.config.hidden_size, num_labels)
         self.per_token, self.problem_type = task.per_token, task.problem_type
 
     def forward(
@@ -236,6 +250,10 @@ class Whole(nn.Module):
         attention_mask = at_least_one(attention_mask)
         embeds = self.embedding(self.row_ids(input_ids))
         hidden = self.base(inputs_embeds=embeds, attention_mask=attention_mask).last_hidden_state
-        logits = self.head(hidden if self.per_token else mean_over_tokens(hidden, attention_mask))
+        if self.per_token:
+            states = hidden * attention_mask[..., None].to(hidden.dtype)
+            logits = window_logits(states, self.head.weight, self.head.bias)
+        else:
+            logits = self.head(mean_over_tokens(hidden, attention_mask))
         loss = None if labels is None else target_loss(logits, labels, self.problem_type)
         return SequenceClassifierOutput(loss=loss, logits=logits)

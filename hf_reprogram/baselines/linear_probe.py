@@ -11,27 +11,27 @@ import numpy as np
 import torch
 
 from ..errors import InputError, unknown
-from ..mappings.linear_fit import STRENGTHS, LinearModel
+from ..mappings.linear_fit import STRENGTHS
+from ..methods import METHODS
 from ..modalities.examples import Examples
 from ..model import to_accelerator
+from ..options import check_whole_list
 from ..sources.families import native_inputs
 from ..sources.loading import load_source
 from ..sources.reading import gather
 from ..sources.text import mean_over_tokens
 from ..tasks.inputs import task_modality
-from ..tasks.problems import IGNORE
 from ..training.encode import batches, encode, labels_of
 from ..trust import file_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
 from .linear import best_linear
+from .token_probe import best_token_probe
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.task import Task
 
 READS = ["features", "first", "last"]  # the candidates if the options name none
-
-MOST_TOKENS = 20_000
 
 
 @dataclass
@@ -43,20 +43,25 @@ class LinearProbeOptions:
             these. "tokens" concatenates the states of all tokens, for sequences that are aligned. With one label per
             token, the state of every token is read. An image source only has features.
         tokens: "source" reads the text in the source's own tokens, or the image on the source's whole canvas; "target" reads
-            it through the method's untrained input transform.
+            it through the method's untrained input transform. By default "source" where the source takes the examples as they
+            are, and "target" for tables, for one label per token, and for texts that the method reads in letters.
         strengths: inverse L2 strengths; the first seed chooses one on validation.
+        context: with one label per token, the numbers of neighbours on either side whose states are read too; the first seed
+            chooses one on validation.
     """
 
     reads: str | None = None
-    tokens: str = "source"
+    tokens: str | None = None
     strengths: list[float] = field(default_factory=lambda: list(STRENGTHS))
+    context: list[int] = field(default_factory=lambda: [0, 4])
 
     def __post_init__(self):
         if self.reads not in (None, "features", "first", "last", "tokens"):
             raise unknown("reads", self.reads, ("features", "first", "last", "tokens"))
-        if self.tokens not in ("source", "target"):
+        if self.tokens not in (None, "source", "target"):
             raise unknown("tokens", self.tokens, ("source", "target"))
         check_choices("linear_probe", strengths=self.strengths)
+        check_whole_list(0, context=self.context)
 
 
 class LinearProbe(Baseline):
@@ -90,19 +95,25 @@ class LinearProbe(Baseline):
         """See `Baseline.run`."""
         started = time.perf_counter()
         task = setting.task
-        source, processor, inputs_of = inputs_for(setting, self.options.tokens == "target")
+        before = setting.chosen or {}
+        tokens = self.options.tokens or before.get("tokens") or default_tokens(setting)
+        source, processor, inputs_of = inputs_for(setting, tokens == "target")
         self.check_source(source.spec, task)
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
         labels = {split: labels_of(data[split]) for split in data}
         which = [self.options.reads] if self.options.reads else READS
         which = ["tokens"] if task.per_token else [reads for reads in which if reads in source.spec.widths]
-        strengths = self.options.strengths
-        if setting.chosen:
-            which, strengths = [setting.chosen["features"]], [setting.chosen["strength"]]
-        features = {
-            split: self._read(setting, source, inputs_of, data[split], processor, which)
-            for split in ("train", "validation", "test")
-        }
+        strengths, contexts = self.options.strengths, self.options.context
+        if before:
+            which, strengths = [before["features"]], [before["strength"]]
+            contexts = [before["context"]] if "context" in before else contexts
+
+        def read_states(split: Any, which: list[str]) -> dict[str, np.ndarray]:
+            if tokens == "source" and isinstance(split, Examples):  # images that the source takes as they are
+                return {reads: kept_readings(setting, source, split, processor, reads) for reads in which}
+            return extract(source, inputs_of, split, processor, which, setting.quiet)
+
+        features = {split: read_states(data[split], which) for split in ("train", "validation", "test")}
         if not task.per_token:
             if "tokens" in which:
                 longest = features["train"]["tokens"].shape[1]
@@ -112,24 +123,31 @@ class LinearProbe(Baseline):
             logits = {split: model.logits(features[split][chosen["features"]]) for split in ("validation", "test")}
             token_labels = None
         else:
-            chosen, model, logits = _per_token(task, features, labels, strengths, len(task.labels) or len(processor))
+            states = {split: read["tokens"] for split, read in features.items()}
+            outputs = len(task.labels) or len(processor)
+            chosen, model, logits = best_token_probe(task, states, labels, strengths, contexts, outputs)
             token_labels = {split: labels[split] for split in logits}
+        chosen["tokens"] = tokens
         seconds = time.perf_counter() - started
 
         def predict(split: Any) -> np.ndarray:
             read = chosen["features"]
-            return model.logits(self._read(setting, source, inputs_of, split, processor, [read])[read])
+            return model.logits(read_states(split, [read])[read])
 
         extra = setting.predict_extra(processor, predict)
         return Outcome(logits["validation"], logits["test"], model.trainable, seconds, chosen, token_labels, extra)
 
-    def _read(
-        self, setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
-    ) -> dict[str, np.ndarray]:
-        """Frozen outputs by name: from `kept_readings` for images that the source takes as they are, else from `extract`."""
-        if self.options.tokens == "source" and isinstance(data, Examples):
-            return {reads: kept_readings(setting, source, data, processor, reads) for reads in which}
-        return extract(source, inputs_of, data, processor, which, setting.quiet)
+
+def default_tokens(setting: Setting) -> str:
+    """The option `tokens` of a probe by its data: "source" or "target"; see `LinearProbeOptions`."""
+    method, modality = setting.recipe.method, setting.task.modality
+    given = {key: value for key, value in method.items() if key != "name"}
+    options = METHODS[method["name"]].read_options(given, f"option of {method['name']}")
+    tokenizer = getattr(options, "tokenizer", None)
+    if modality.takes not in native_inputs() or setting.task.per_token or tokenizer not in (None, "words"):
+        return "target"
+    native = tokenizer is None or setting.make()[0].source.spec.takes == modality.takes
+    return "source" if native else "target"
 
 
 def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -190,26 +208,6 @@ def _concatenated(states: np.ndarray, tokens: int) -> np.ndarray:
     kept = min(tokens, states.shape[1])
     filled[:, :kept] = states[:, :kept]
     return filled.reshape(len(states), -1)
-
-
-def _per_token(task: Any, features: Any, labels: Any, strengths: Any, outputs: int) -> Any:
-    """Fit the probe to the states of at most `MOST_TOKENS` scored tokens, and predict every token."""
-    rows = np.flatnonzero(labels["train"].ravel() != IGNORE)
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_TOKENS])
-    flat = {split: states["tokens"].reshape(-1, states["tokens"].shape[-1]) for split, states in features.items()}
-    best = None
-    for strength in strengths:
-        model = LinearModel(task.problem_type, strength, outputs).fit(
-            flat["train"][rows], labels["train"].ravel()[rows]
-        )
-        logits = {
-            split: model.logits(flat[split]).reshape(*labels[split].shape, outputs) for split in ("validation", "test")
-        }
-        value = task.benefit(task.score(logits["validation"], labels["validation"]))
-        if best is None or value > best[0]:
-            best = (value, {"features": "tokens", "strength": strength}, model, logits)
-    assert best is not None
-    return best[1:]
 
 
 def read_all(source: Any, inputs: dict[str, Any], which: list[str]) -> dict[str, torch.Tensor]:

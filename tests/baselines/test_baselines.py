@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from hf_reprogram import InputError
 from hf_reprogram.baselines import BASELINES
 from hf_reprogram.baselines.base import Setting
 from hf_reprogram.baselines.linear_probe import inputs_for
+from hf_reprogram.baselines.token_probe import best_token_probe
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.seed_runs import untrained_model
 from hf_reprogram.modalities.text import TEXT
@@ -106,8 +108,8 @@ def test_the_probe_is_logistic_regression_on_the_frozen_features(setting):
 def test_the_probe_chooses_on_validation_and_later_seeds_take_its_choice(setting):
     made = setting()
     outcome = run("linear_probe", made)
-    assert set(outcome.chosen) == {"features", "strength"}
-    taken_over = {"features": "first", "strength": 1e-9}  # which no validation split would choose
+    assert set(outcome.chosen) == {"features", "strength", "tokens"}
+    taken_over = {"features": "first", "strength": 1e-9, "tokens": "source"}  # which no validation split would choose
     assert outcome.chosen != taken_over
     assert run("linear_probe", setting(chosen=taken_over)).chosen == taken_over
     scores = {
@@ -224,6 +226,70 @@ def test_the_probe_reads_every_token_and_beats_the_majority_in_train(tokens, pro
     assert scores[first] > made.task.score(constant, probe.labels["test"])[first]
 
 
+def test_the_probe_of_a_token_reads_the_neighbours_that_validation_likes(per_token):
+    """The label is whether the letter before is a vowel; on scored training data, as in the test above."""
+    made = per_token("token_classification", "r2dl")
+    before = lambda row: {"label": "0" + "".join(str(int(letter in "aeiou")) for letter in row["text"][:-1])}  # noqa: E731
+    made.splits["train"] = made.splits["train"].map(before)
+    made.splits["validation"] = made.splits["test"] = made.splits["train"]
+    scores = {}
+    for context in (0, 1):
+        outcome = run("linear_probe", made, strengths=[1.0], context=[context])
+        scores[context] = made.task.score(outcome.test, outcome.labels["test"])["accuracy"]
+    assert scores[1] > scores[0] + 0.02
+    chosen = run("linear_probe", made, strengths=[1.0], context=[0, 1]).chosen
+    assert chosen == {"features": "tokens", "context": 1, "strength": 1.0, "tokens": "target"}
+    made = replace(made, chosen={**chosen, "context": 0})
+    assert run("linear_probe", made, strengths=[1.0], context=[0, 1]).chosen["context"] == 0
+    with pytest.raises(InputError, match=r"context is \[-1\]: give a list of whole numbers, each 0 or more"):
+        run("linear_probe", made, context=[-1])
+
+
+def test_the_probe_of_a_token_is_logistic_regression_on_standardised_windows():
+    random = np.random.default_rng(0)
+    states = {split: random.normal(2, 3, (20, 6, 4)).astype(np.float32) for split in ("train", "validation", "test")}
+    labels = {split: random.integers(2, size=(20, 6)) for split in states}
+    for split in states:
+        states[split][::2, 4:], labels[split][::2, 4:] = 0, -100
+    task = SimpleNamespace(
+        problem_type="token_classification", score=lambda logits, labels: {"x": 0.0}, benefit=lambda scores: scores["x"]
+    )
+    chosen, model, logits = best_token_probe(task, states, labels, [0.5], [1], 2)
+    seen = states["train"][labels["train"] >= 0].astype(float)
+
+    def windows(split):
+        z = (states[split] - seen.mean(0)) / seen.std(0) * (states[split] != 0).any(-1, keepdims=True)
+        z = np.pad(z, ((0, 0), (1, 1), (0, 0)))
+        return np.concatenate([z[:, :-2], z[:, 1:-1], z[:, 2:]], -1)[labels[split] >= 0]
+
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=2000))
+    oracle.fit(windows("train"), labels["train"][labels["train"] >= 0])
+    found = logits["test"][labels["test"] >= 0]
+    np.testing.assert_allclose(found[:, 1] - found[:, 0], oracle.decision_function(windows("test")), atol=1e-3)
+    assert chosen == {"features": "tokens", "context": 1, "strength": 0.5}
+    assert model.trainable == 13
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("warp", "source"),
+        ({"name": "r2dl", "tokenizer": "characters", "sparsity": 4}, "target"),
+        ({"name": "r2dl", "tokenizer": "words", "sparsity": 4}, "source"),
+    ],
+)
+def test_the_probe_reads_the_methods_tokens_where_these_are_letters(method, expected, setting):
+    made = setting(task={"max_train": 40})
+    recipe = make_recipe({**asdict(made.recipe), "method": method})
+    made = replace(made, recipe=recipe, make=partial(untrained_model, recipe, made.task, 0, made.splits))
+    outcome = run("linear_probe", made, reads="features", strengths=[1.0])
+    assert outcome.chosen["tokens"] == expected
+    same = run("linear_probe", made, reads="features", strengths=[1.0], tokens=expected)
+    np.testing.assert_array_equal(outcome.test, same.test)
+    other = {"source": "target", "target": "source"}[expected]
+    assert run("linear_probe", made, reads="features", strengths=[1.0], tokens=other).chosen["tokens"] == other
+
+
 def test_from_scratch_trains_the_whole_architecture(setting):
     made = setting(training={"num_train_epochs": 1}, task={"max_train": 48})
     outcome = run("from_scratch", made, learning_rate=1e-3)
@@ -265,7 +331,7 @@ def test_the_probe_can_read_all_tokens_concatenated(setting):
     made = setting(task={"max_train": 80, "max_length": 6})
     outcome = run("linear_probe", made, reads="tokens", strengths=[1.0])
     assert outcome.trainable == 6 * 32 + 1
-    assert outcome.chosen == {"features": "tokens", "strength": 1.0}
+    assert outcome.chosen == {"features": "tokens", "strength": 1.0, "tokens": "source"}
     assert outcome.test.shape == (len(made.splits["test"]), 2)
 
 

@@ -195,7 +195,7 @@ def test_letters_are_told_apart_by_their_neighbours():
 
 
 def test_no_more_letters_are_fitted_than_there_are_to_be(monkeypatch):
-    monkeypatch.setattr("hf_reprogram.baselines.counts.MOST_TOKENS", 30)
+    monkeypatch.setattr("hf_reprogram.baselines.counts.MOST_EXAMPLES", 30)
     fitted = []
     monkeypatch.setattr(
         "hf_reprogram.baselines.counts.best_linear",

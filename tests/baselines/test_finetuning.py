@@ -193,6 +193,26 @@ def test_a_letters_own_label_is_learned_from_its_token(setting, run):
     assert made.task.score(outcome.test, outcome.labels["test"])["accuracy"] > 0.95
 
 
+@pytest.mark.parametrize("name", ["from_scratch", "fine_tuning"])
+def test_a_head_reads_the_neighbours_of_a_token(name, setting, run):
+    made = setting("token_classification", training={"num_train_epochs": 1, "per_device_train_batch_size": 16})
+    outcome, model, _ = run(name, made, context=2)
+    assert outcome.chosen == {"learning_rate": 1e-3, "context": 2}
+    model = model.eval().cpu()
+    _, tokenizer = made.make()
+    batch = tokenizer(["good film", "dull"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(batch["input_ids"], batch["attention_mask"]).logits
+        hidden = model.base(
+            inputs_embeds=model.embedding(model.row_ids(batch["input_ids"])), attention_mask=batch["attention_mask"]
+        ).last_hidden_state
+        padded = torch.nn.functional.pad(hidden * batch["attention_mask"][..., None], [0, 0, 2, 2])
+        beside = torch.cat([padded[:, offset : offset + hidden.shape[1]] for offset in range(5)], -1)
+        torch.testing.assert_close(logits, model.head(beside), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="context of from scratch is 2, and the problem 'regression' has no label per"):
+        setting("regression", baselines=[{"from_scratch": {"context": 2}}])
+
+
 @pytest.mark.parametrize("tokens", ["source", "target"])
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
 def test_numbers_and_labels_that_are_missing_train_to_finite_weights(tokens, problem, setting, run):

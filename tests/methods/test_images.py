@@ -326,7 +326,7 @@ FRAUD = {"dataset": "tabular", "name": "card_fraud"}
 @pytest.mark.parametrize(
     ("task", "baseline", "message"),
     [
-        (FRAUD, "linear_probe", "give linear_probe the option tokens: target"),
+        (FRAUD, {"linear_probe": {"tokens": "source"}}, "give linear_probe the option tokens: target"),
         ({**FRAUD, "regression": True}, "source_labels", "the problem of this task is 'regression': leave it out"),
         ({"dataset": "digits"}, {"source_labels": {"labels_per_class": [0]}}, "labels_per_class is .0."),
         ({"dataset": "digits"}, {"small_network": {"channels": []}}, "channels is .*: give a list of whole numbers"),
