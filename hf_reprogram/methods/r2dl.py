@@ -125,7 +125,7 @@ class R2DL(Method):
         "max_grad_norm": 1.0,
     }
 
-    tuned = {"learning_rate": 2e-2}
+    tuned = {"learning_rate": 2e-2, "omega_learning_rate": 5e-3}
 
     options: R2DLOptions
 
