@@ -57,5 +57,6 @@ def csv_file(tmp_path_factory):
 def finished(source_folder, csv_file, tmp_path_factory):
     """A whole run on a tiny BERT: two seeds and two baselines; what it returned and where it is. Not to be changed."""
     output = tmp_path_factory.mktemp("finished") / "films-adapter"
-    made = runs.recipe(source_folder("bert"), csv_file, output, seeds=[0, 1], baselines=["majority", "linear_probe"])
+    beside = {"seeds": [0, 1], "baselines": ["majority", "linear_probe"], "method": {"reads": "mask"}}
+    made = runs.recipe(source_folder("bert"), csv_file, output, **beside)
     return SimpleNamespace(folder=output, recipe=made, results=runs.train(made, quiet=True), csv=csv_file)

@@ -43,7 +43,7 @@ def decide(job: Job) -> tuple[Job, dict[str, Any]]:
         The job with a recipe that leaves nothing open, and a record: `options` and `training` hold the choices, and `tried` the
         alternatives with the validation scores of their starts.
     """
-    path, recipe = job.output / "defaults.json", job.recipe
+    path, recipe = job.output / "runs" / "defaults.json", job.recipe
     if recipe.method_options.get("preset") == "paper":
         return job, {"options": {}, "training": {}, "tried": []}
     if path.exists():  # of the run that is resumed

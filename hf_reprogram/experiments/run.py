@@ -2,11 +2,11 @@
 
 output/
   recipe.json                       the recipe; a folder with another recipe is refused
-  defaults.json                     what the recipe left open, and what was chosen for it
   config.json, model.safetensors    the adapter of the seed with the best validation score, with its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is installed
   ood.md                            accuracy under shift and OOD detection, if the recipe has a section `ood:`
+  runs/defaults.json                what the recipe left open, and what was chosen for it
   runs/seed-0/                      one folder per seed: the adapter, fit.json, and checkpoints during training
 """
 

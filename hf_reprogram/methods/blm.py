@@ -52,8 +52,8 @@ class BLM(ILMVP):
         transform="canvas",
         mapping="label_map",
         differs="the best epoch is selected on validation, where the authors select it on test; training has 50 epochs with a "
-        "cosine schedule, where theirs has 200 with a stepped one; images have a quarter of the canvas's side, or image_size, "
-        "where theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 256",
+        "cosine schedule, where theirs has 200 with a stepped one; images fill the canvas, with the program on a frame, or "
+        "have image_size, where theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 256",
         pipeline_tag="image-classification",
     )
     Options = BLMOptions

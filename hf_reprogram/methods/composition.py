@@ -143,8 +143,11 @@ class CanvasProgramOptions(OutputOptions):
         learn_scale: whether the image's scale is trained too.
         mask: the pixels where the program acts: "surround", "border", "full", or the file of an image of the canvas's size, in
             which these pixels are white.
-        border: the width in pixels of the frame with mask="border".
-        squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none".
+            The default is "surround" if an image_size, a place, copies or a learned scale is given. Otherwise it is "border" on
+            the whole image, so that a program of zeros changes nothing.
+        border: the width in pixels of the frame with mask="border"; by default 1/14 of the canvas's side, as 16 of 224 pixels.
+        squash: the function that bounds the program: "tanh", "sigmoid", "clamp" or "none"; by default the paper's, and "tanh"
+            on the frame of a whole image.
         amplitude: a, the factor of the squashed program; pixels go from 0 to 1.
         background: the value of the canvas outside of the image, from 0 (black) to 1 (white).
         l2: the weight of the squared program in the loss.
@@ -154,23 +157,42 @@ class CanvasProgramOptions(OutputOptions):
     place: str | list[int] = "center"
     copies: int = 1
     learn_scale: bool = False
-    mask: str = "surround"
-    border: int = 0
-    squash: str = "tanh"
+    mask: str | None = None
+    border: int | None = None
+    squash: str | None = None
     amplitude: float = 1.0
     background: float = 0.0
     l2: float = 0.0
+    papers_squash: ClassVar[str] = "tanh"
+
+    def acting(self, canvas: tuple[int, int]) -> dict[str, Any]:
+        """The mask, the border and the squash on a canvas of height and width `canvas`.
+
+        >>> CanvasProgramOptions().acting((224, 224))
+        {'mask': 'border', 'border': 16, 'squash': 'tanh'}
+        >>> CanvasProgramOptions(image_size=8).acting((32, 32))
+        {'mask': 'surround', 'border': 0, 'squash': 'tanh'}
+        """
+        placed = self.image_size is not None or self.copies > 1 or self.place != "center" or self.learn_scale
+        mask = self.mask or ("surround" if placed and self.border is None else "border")
+        frame = max(1, round(min(canvas) * FRAME)) if mask == "border" else 0
+        own = "tanh" if self.mask is None and mask == "border" else self.papers_squash
+        return {
+            "mask": mask,
+            "border": frame if self.border is None else self.border,
+            "squash": self.squash or own,
+        }
 
 
 def size_on_canvas(options: CanvasProgramOptions, canvas: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the image on a canvas of height and width `canvas`, in pixels.
 
     >>> size_on_canvas(CanvasProgramOptions(), (32, 32)), size_on_canvas(CanvasProgramOptions(mask="full"), (32, 32))
-    ((8, 8), (32, 32))
+    ((32, 32), (32, 32))
     """
     size = options.image_size
     if size is None:
-        return (canvas[0] // 4, canvas[1] // 4) if options.mask == "surround" else canvas
+        return (canvas[0] // 4, canvas[1] // 4) if options.acting(canvas)["mask"] == "surround" else canvas
     sides = [size, size] if isinstance(size, int) else list(size)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise InputError(f"image_size is {size!r}: give the side in pixels, or [height, width].")
@@ -260,18 +282,20 @@ class CanvasMethod(ImageMethod):
     (16, 16)
     """
 
+    paper = {"mask": "surround"}
+
     options: CanvasProgramOptions
 
     def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
         """The output mapping, and the image on the canvas: whole with a frame that starts at nothing, or smaller."""
         groups = super().alternatives(spec, problem_type)
-        if self.options.mask != "surround":
+        if self.options.mask is not None:
             return groups
-        side = min(spec.canvas())
-        whole = {"mask": "border", "border": max(1, round(side * FRAME)), "image_size": None, "squash": "tanh"}
+        whole = {**self.options.acting(spec.canvas()), "image_size": None}
         sizes = [[round(length * share) for length in spec.canvas()] for share in SHARES]
         smaller = [
-            {"mask": "surround", "border": 0, "image_size": size, "squash": self.options.squash} for size in sizes
+            {"mask": "surround", "border": 0, "squash": self.options.papers_squash, "image_size": size}
+            for size in sizes
         ]
         return [[whole, *smaller], *groups]
 
@@ -284,9 +308,10 @@ class CanvasMethod(ImageMethod):
         height, width = source.spec.canvas()
         sizes = {"height": height, "width": width, "image_height": size[0], "image_width": size[1]}
         made = {"type": "canvas", **sizes, **{name: getattr(self.options, name) for name in _PROGRAM}}
+        made |= self.options.acting((height, width))
         if made["mask"] in MASKS[:-1]:
             return made
         return {**made, "mask": "given", "mask_runs": run_lengths(read_mask(made["mask"], (height, width)))}
 
 
-_PROGRAM = ("place", "copies", "learn_scale", "mask", "border", "squash", "amplitude", "background", "l2")
+_PROGRAM = ("place", "copies", "learn_scale", "amplitude", "background", "l2")

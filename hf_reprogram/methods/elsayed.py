@@ -20,7 +20,7 @@ from .composition import CanvasMethod, CanvasProgramOptions
 class ElsayedOptions(CanvasProgramOptions):
     """Options of Elsayed et al.: those of `CanvasProgramOptions`.
 
-    By default the canvas is grey, with the image in its middle.
+    The canvas is grey. By default the image fills it, with the program on a frame; with an image_size the program surrounds it.
     """
 
     label_mapping: str = "identity"
@@ -49,8 +49,8 @@ class Elsayed(CanvasMethod):
         mapping="label_map",
         differs="the loss compares the probabilities of the classes, where the paper takes that of the true class among all of "
         "the source's labels; there is no penalty unless l2 is set; the schedule is linear, where the paper's is exponential; "
-        "pixels are clipped to their range; images have a quarter of the canvas's side, or image_size, where the paper has 28 "
-        "to 36 of 299 pixels",
+        "pixels are clipped to their range; images fill the canvas, with the program on a frame, or have image_size, where "
+        "the paper has 28 to 36 of 299 pixels",
         pipeline_tag="image-classification",
     )
     Options = ElsayedOptions

@@ -18,12 +18,12 @@ from .composition import CanvasMethod, CanvasProgramOptions
 class ILMVPOptions(CanvasProgramOptions):
     """Options of ILM-VP: those of `CanvasProgramOptions`.
 
-    By default the canvas is black, with the image in its middle, and one source label per class is fitted before every epoch.
+    The canvas is black, and one source label per class is fitted before every epoch.
     """
 
     label_mapping: str = "iterative"
     labels_per_class: int | None = 1
-    squash: str = "sigmoid"
+    papers_squash = "sigmoid"
 
 
 class ILMVP(CanvasMethod):
@@ -46,8 +46,8 @@ class ILMVP(CanvasMethod):
         mapping="label_map",
         differs="labels are ranked by their mean probability, where the authors count how often a label is the most probable; "
         "the best epoch is selected on validation, where theirs is selected on test; training has 50 epochs with a cosine "
-        "schedule, where theirs has 200 with a stepped one; images have a quarter of the canvas's side, or image_size, where "
-        "theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 128",
+        "schedule, where theirs has 200 with a stepped one; images fill the canvas, with the program on a frame, or have "
+        "image_size, where theirs have 32 or 128 of 224 pixels; batches have 64 images, where theirs have 64 to 128",
         pipeline_tag="image-classification",
     )
     Options = ILMVPOptions

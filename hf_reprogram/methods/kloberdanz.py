@@ -10,6 +10,7 @@ The authors' last notebooks train no input layer. Here both are trained.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from .base import MethodInfo
 from .composition import CanvasMethod, CanvasProgramOptions
@@ -24,7 +25,7 @@ class KloberdanzOptions(CanvasProgramOptions):
 
     mapping: str = "dense"
     reads: str = "logits"
-    mask: str = "full"
+    mask: str | None = "full"
 
 
 class Kloberdanz(CanvasMethod):
@@ -50,6 +51,7 @@ class Kloberdanz(CanvasMethod):
         pipeline_tag="image-classification",
     )
     Options = KloberdanzOptions
+    paper: ClassVar[dict[str, Any]] = {}
     training = {
         "learning_rate": 1e-2,
         "weight_decay": 0.0,

@@ -40,9 +40,9 @@ class BLMOptions(CommonOptions, total=False):
     place: str | list[int]
     copies: int
     learn_scale: bool
-    mask: str
-    border: int
-    squash: str
+    mask: str | None
+    border: int | None
+    squash: str | None
     amplitude: float
     background: float
     l2: float
@@ -85,9 +85,9 @@ class ElsayedOptions(CommonOptions, total=False):
     place: str | list[int]
     copies: int
     learn_scale: bool
-    mask: str
-    border: int
-    squash: str
+    mask: str | None
+    border: int | None
+    squash: str | None
     amplitude: float
     background: float
     l2: float
@@ -127,9 +127,9 @@ class ILMVPOptions(CommonOptions, total=False):
     place: str | list[int]
     copies: int
     learn_scale: bool
-    mask: str
-    border: int
-    squash: str
+    mask: str | None
+    border: int | None
+    squash: str | None
     amplitude: float
     background: float
     l2: float
@@ -150,9 +150,9 @@ class KloberdanzOptions(CommonOptions, total=False):
     place: str | list[int]
     copies: int
     learn_scale: bool
-    mask: str
-    border: int
-    squash: str
+    mask: str | None
+    border: int | None
+    squash: str | None
     amplitude: float
     background: float
     l2: float

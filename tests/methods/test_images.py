@@ -47,7 +47,7 @@ def pixels_of(processor, count=4):
     ],
 )
 def test_each_composes_its_papers_parts(method, transform, mapping, numbers, folder):
-    model, processor = reprogram(folder, method=method, labels=LABELS)
+    model, processor = reprogram(folder, method=method, labels=LABELS, preset="paper")
     assert model.config.transform["type"] == transform
     assert mapping.items() <= model.config.mapping.items()
     if numbers is not None:
@@ -58,8 +58,19 @@ def test_each_composes_its_papers_parts(method, transform, mapping, numbers, fol
     assert not processor.do_normalize
 
 
+@pytest.mark.parametrize("method", ["elsayed", "ilm_vp", "blm"])
+def test_without_a_size_the_image_is_whole_and_an_untrained_program_changes_nothing(method, folder):
+    model, processor = reprogram(folder, method=method, labels=LABELS)
+    batch, _ = pixels_of(processor)
+    assert batch["pixel_values"].shape == (4, 3, 32, 32)
+    torch.testing.assert_close(model.transform(batch, model.source)["pixels"], batch["pixel_values"])
+    assert model.transform.options.mask == "border"
+    surrounded, processor = reprogram(folder, method=method, labels=LABELS, image_size=8)
+    assert (surrounded.transform.options.mask, processor.size["height"]) == ("surround", 8)
+
+
 def test_elsayeds_untrained_canvas_is_the_image_in_the_middle_of_grey(folder):
-    model, processor = reprogram(folder, method="elsayed", labels=LABELS)
+    model, processor = reprogram(folder, method="elsayed", labels=LABELS, preset="paper")
     batch, _ = pixels_of(processor)
     canvas = model.transform(batch, model.source)["pixels"]
     assert torch.equal(canvas[:, :, 12:20, 12:20], batch["pixel_values"])
@@ -205,15 +216,15 @@ def test_an_aggregate_that_is_asked_for_is_taken(folder):
 
 
 def test_a_program_that_means_something_else_is_no_start(folder, tmp_path):
-    first, processor = reprogram(folder, method="elsayed", labels=LABELS)
+    first, processor = reprogram(folder, method="elsayed", labels=LABELS, image_size=8)
     first.transform.program.weight.data.normal_()
     first.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    again, _ = reprogram(folder, method="elsayed", labels=LABELS, l2=0.1, init_from=tmp_path)
+    again, _ = reprogram(folder, method="elsayed", labels=LABELS, image_size=8, l2=0.1, init_from=tmp_path)
     assert torch.equal(again.transform.program.weight, first.transform.program.weight)
     for options, message in (({"method": "ilm_vp"}, "has squash='tanh'"), ({"place": [0, 0]}, "has place='center'")):
         with pytest.raises(InputError, match=message):
-            reprogram(folder, labels=LABELS, init_from=tmp_path, **{"method": "elsayed", **options})
+            reprogram(folder, labels=LABELS, init_from=tmp_path, image_size=8, **{"method": "elsayed", **options})
 
 
 def test_more_classes_than_source_labels_are_refused(folder):

@@ -269,7 +269,7 @@ def test_without_the_schedule_training_stops_with_what_to_do(source_folder, tmp_
         trainer.train()
 
 
-def test_with_a_label_a_token_the_reader_gives_the_scored_tokens():
+def test_with_a_label_a_token_the_reader_gives_states_and_labels_of_whole_texts():
     states = torch.arange(12.0).view(2, 3, 2)
 
     class Source:
@@ -282,5 +282,5 @@ def test_with_a_label_a_token_the_reader_gives_the_scored_tokens():
     model.eval = model.train = lambda *_: None
     rows = [{"x": 0, "labels": torch.tensor([1, -100, 0])}, {"x": 1, "labels": torch.tensor([-100, -100, 1])}]
     values, labels = reader(model, DataLoader(rows, batch_size=2), 2)("tokens")
-    assert values.tolist() == [[0, 1], [4, 5], [10, 11]]
-    assert labels.tolist() == [1, 0, 1]
+    assert values.tolist() == states.tolist()
+    assert labels.tolist() == [[1, -100, 0], [-100, -100, 1]]

@@ -34,7 +34,11 @@ def fitted(task, source, folder, **arguments):
 
 
 @pytest.mark.parametrize(
-    ("metric", "values"), [("accuracy", [0.3, 0.9, 0.5, 0.4, 0.9, 0.9]), ("perplexity", [0.9, 0.3, 0.5, 0.4, 0.3, 0.3])]
+    ("metric", "values"),
+    [
+        ("accuracy", [0.1, 0.3, 0.9, 0.5, 0.4, 0.9, 0.9]),
+        ("perplexity", [0.95, 0.9, 0.3, 0.5, 0.4, 0.3, 0.3]),
+    ],
 )
 def test_the_epoch_with_the_best_validation_score_is_kept(metric, values, task, source_folder, tmp_path, monkeypatch):
     """The score is dictated: epoch 2 of 4 is the best, whatever the model does, be it the highest or the lowest."""
@@ -50,8 +54,9 @@ def test_the_epoch_with_the_best_validation_score_is_kept(metric, values, task, 
     model, processor = tiny.make_adapter(source_folder("bert"))
     data = tokenize(task.splits(0), processor, None)
     done = fit(model, processor, data, task, ARGUMENTS, folder=tmp_path, seed=0, quiet=True)
-    assert done.validation == {metric: values[1]}
-    kept, epochs = clone(model), seen[:4]
+    assert done.validation == {metric: values[2]}
+    assert done.best_epoch == 2
+    kept, epochs = clone(model), seen[1:5]  # after the start
     assert all(torch.equal(kept[name], epochs[1][name]) for name in kept)
     assert all(not torch.equal(kept[name], epochs[3][name]) for name in kept)
 
@@ -62,7 +67,7 @@ def test_what_was_found_is_what_the_kept_model_predicts(task, source_folder, tmp
     assert done.logits.shape == (len(validation), 2)
     assert done.validation["accuracy"] == np.mean(done.logits.argmax(1) == np.array(validation["label"]))
     assert done.validation["accuracy"] == max(entry["accuracy"] for entry in done.history)
-    assert [entry["epoch"] for entry in done.history] == [1, 2, 3, 4]
+    assert [entry["epoch"] for entry in done.history] == [0, 1, 2, 3, 4]
     assert done.seconds > 0
     assert all(parameter.isfinite().all() for parameter in model.trainable().values())
 
@@ -177,10 +182,10 @@ def test_errors_are_written_in_their_own_unit(metric):
 
 def test_the_table_has_a_row_for_every_baseline_and_one_for_the_method(finished):
     table = rows(finished.results)
-    assert [row[""] for row in table] == ["majority class", "linear probe", "WARP"]
+    assert [row[""] for row in table] == ["majority class", "linear probe", "WARP, untrained start", "WARP"]
     assert table[0]["accuracy"] == "50.0 ± 0.0"
-    assert table[2]["bytes"] == f"{finished.results['adapter_bytes']:,}"
+    assert table[3]["bytes"] == f"{finished.results['adapter_bytes']:,}"
     lines = markdown(table).splitlines()
     assert lines[0] == "|  | accuracy | trained numbers | seconds | bytes |"
     assert lines[1] == "|---|---:|---:|---:|---:|"
-    assert len(lines) == 5
+    assert len(lines) == 6
