@@ -162,6 +162,7 @@ def train(
     """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
+    from .reports.leaderboard import leaderboard
     from .reports.results import gain_note, markdown, render_ood, rows, run_reports
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
@@ -169,6 +170,8 @@ def train(
     results = run(chosen, resume=resume, quiet=quiet)
     if results and not quiet:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
+        if "auto" in results:
+            typer.echo(f"\n{leaderboard(results['auto'], results['task']['metrics'])}")
         typer.echo(
             f"\n{markdown(rows(results))}\n\n{gain_note(results)}{ood_tables}\n"
             f"The adapter, results.json and the model card are in {chosen.output}."

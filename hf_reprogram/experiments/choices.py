@@ -9,6 +9,7 @@ of the recipe always wins, and `preset: paper` leaves nothing open.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from itertools import product
 from math import ceil
@@ -33,11 +34,12 @@ MOST_TRAIN, MOST_VALIDATION = 500, 500  # examples that an alternative is scored
 LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 200, 600, 3  # updates of theta and omega
 
 
-def decide(job: Job) -> tuple[Job, dict[str, Any]]:
+def decide(job: Job, deadline: float | None = None) -> tuple[Job, dict[str, Any]]:
     """Choose what the recipe leaves open.
 
     Args:
         job: the job; its first seed draws the examples.
+        deadline: the time of `time.monotonic` after which no further alternative is tried; None for no limit.
 
     Returns:
         The job with a recipe that leaves nothing open, and a record: `options` and `training` hold the choices, and `tried` the
@@ -49,7 +51,7 @@ def decide(job: Job) -> tuple[Job, dict[str, Any]]:
     if path.exists():  # of the run that is resumed
         record = json.loads(path.read_text(encoding="utf-8"))
     else:
-        options, tried = _options(job)
+        options, tried = _options(job, deadline)
         record = {
             "options": options,
             "training": _steps(recipe, len(job.task.splits(recipe.seeds[0])["train"])),
@@ -87,7 +89,7 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if key in open_keys}
 
 
-def _options(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _options(job: Job, deadline: float | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The alternative that is best on validation, and the scores of all of them."""
     recipe, task, seed = job.recipe, job.task, job.recipe.seeds[0]
     method = METHODS[recipe.method["name"]]
@@ -102,8 +104,11 @@ def _options(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     candidates = [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
     if len(candidates) == 1:
         return candidates[0], []
-    tried, values = [], []
+    tried: list[dict[str, Any]] = []
+    values: list[float] = []
     for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
+        if deadline is not None and tried and time.monotonic() > deadline:
+            break
         value, validation = start_score(recipe, task, seed, splits, candidate, job.quiet)
         values.append(value)
         tried.append({"options": candidate, "validation": validation})

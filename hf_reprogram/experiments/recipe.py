@@ -9,6 +9,8 @@
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
 
+`method: auto` with `budget: 10m` searches methods and their settings on validation (`hf_reprogram.experiments.auto`).
+
 Everything is checked before anything is loaded. An unknown key is refused with the nearest valid one.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..modalities import modality_taking
+from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
 from ..sources.families import every_family
 from ..tasks.inputs import task_modality
@@ -43,12 +46,15 @@ class Recipe:
 
     Attributes:
         source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`.
-        method: `name` and the method's options.
+        method: `name` and the method's options. `auto` searches all methods that fit, or those of its option `methods`.
         task: the section of the data, see `hf_reprogram.tasks.options.TaskOptions`.
         training: fields of `TrainingArguments`.
         seeds: one run per seed; the adapter of the seed with the best validation score is kept.
         baselines: names, or `{name: {option: value}}`.
         sweep: dotted keys with lists of values. The combination with the best validation score on the first seed is used.
+        budget: of `method: auto`: a time such as "10m" or "1h", or a number of trials; by default 20 trials.
+        storage: of `method: auto`: the URL of a database in which several processes share one search; by default a file in the
+            output folder.
         ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
         init_from: an adapter to start from (two-stage training).
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
@@ -66,6 +72,8 @@ class Recipe:
     seeds: list[int] = field(default_factory=lambda: [0])
     baselines: list[Any] = field(default_factory=list)
     sweep: dict[str, list[Any]] = field(default_factory=dict)
+    budget: Any = None
+    storage: str | None = None
     ood: dict[str, Any] | None = None
     init_from: str | None = None
     cache_text: float | None = None
@@ -73,8 +81,7 @@ class Recipe:
 
     def __post_init__(self):
         from ..baselines import BASELINES
-        from ..methods import METHODS
-        from ..transforms import TRANSFORMS
+        from .auto_space import check_search
 
         for section in ("source", "method"):
             if not isinstance(getattr(self, section), str | dict):
@@ -99,15 +106,11 @@ class Recipe:
                 )
         check_recipe_source(self.source)
         self.task, self.ood = _with_data(self.task), _with_data(self.ood)
-        chosen = METHODS[self.method["name"]]
-        options = {key: value for key, value in self.method.items() if key != "name"}
-        chosen.read_options(options, f"option of {self.method['name']}")
-        modality, takes = task_modality(self.task_options), TRANSFORMS[chosen.info.transform].takes
-        if modality is not None and modality.takes != takes:
-            raise InputError(
-                f"The method {self.method['name']!r} takes {modality_taking(takes).noun}, and the examples of this task are "
-                f"{modality.noun}: see `hf-reprogram methods` for one that takes these."
-            )
+        modality = task_modality(self.task_options)
+        if self.searches:
+            check_search(self)
+        else:
+            self._check_method(modality)
         if self.shift_options is not None:
             check_task(modality, problem_of(self.task_options))
         check_training(self.training)
@@ -123,6 +126,29 @@ class Recipe:
                 raise InputError(f"sweep.{key} is {values!r}: give a list of values to try.")
             for value in values:
                 self.with_values({key: value})
+
+    def _check_method(self, modality: Modality | None) -> None:
+        """Refuse options that the method does not have, and examples that it does not take."""
+        from ..methods import METHODS
+        from ..transforms import TRANSFORMS
+
+        name = self.method["name"]
+        chosen = METHODS[name]
+        chosen.read_options(self.method_options, f"option of {name}")
+        takes = TRANSFORMS[chosen.info.transform].takes
+        if modality is not None and modality.takes != takes:
+            raise InputError(
+                f"The method {name!r} takes {modality_taking(takes).noun}, and the examples of this task are {modality.noun}: "
+                "see `hf-reprogram methods` for one that takes these."
+            )
+        for key in ("budget", "storage"):
+            if getattr(self, key) is not None:
+                raise InputError(f"{key} is for method: auto, and the method is {name!r}: leave it out.")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the recipe searches for a method and its settings."""
+        return bool(self.method["name"] == "auto")
 
     @property
     def source_kwargs(self) -> dict[str, Any]:
@@ -140,6 +166,8 @@ class Recipe:
         """The method's `TrainingArguments`, overridden by the recipe's."""
         from ..methods import METHODS
 
+        if self.searches:  # each trial has those of its own method
+            return dict(self.training)
         method = METHODS[self.method["name"]]
         options = method.read_options(self.method_options, f"option of {self.method['name']}")
         return {**method(options).arguments(), **self.training}

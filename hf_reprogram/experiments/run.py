@@ -2,6 +2,8 @@
 
 output/
   recipe.json                       the recipe; a folder with another recipe is refused
+  auto.json, auto.db, auto/         of a recipe with `method: auto`: the search, its study, and the adapters in training
+  leaderboard.md                    the candidates of that search
   config.json, model.safetensors    the adapter of the seed with the best validation score, with its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is installed
@@ -32,6 +34,7 @@ from ..tasks.load import load_task
 from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
 from ..transforms import TRANSFORMS
+from .auto import check_optuna, search
 from .baselines import run_baselines
 from .choices import decide
 from .job import Job, SeedRun
@@ -61,13 +64,19 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         cpu=not torch.accelerator.is_available()
     )  # otherwise two CPU processes do not see each other
     output = Path(recipe.output or "runs/run")
+    if recipe.searches:
+        check_optuna(process)
     with process.main_process_first():
         _claim(output, recipe, resume or not process.is_main_process)
-        takes = TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
+        takes = None if recipe.searches else TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
         task = load_task(recipe.task_options, takes=takes)
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
     started = time.perf_counter()
-    job, decided = decide(Job(recipe, task, output, process, resume, quiet))
+    job, found = Job(recipe, task, output, process, resume, quiet), None
+    if recipe.searches:
+        job, decided, found = search(job)
+    else:
+        job, decided = decide(job)
     job, tried = sweep(job)
     recipe = job.recipe
     runs = []
@@ -75,7 +84,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         folder = train_seed(job, seed)
         runs.append(SeedRun(seed, folder, score_test(job, folder)))
     best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
-    results = {**_results(recipe, task, runs, best, tried), "defaults": decided}
+    results = {**_results(recipe, task, runs, best, tried), "defaults": decided, **({"auto": found} if found else {})}
 
     def keep() -> None:
         """Write the results so far, so that no later failure can lose them."""
@@ -181,15 +190,16 @@ def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
     current = with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
     current["source"]["name"] = whole_path(current["source"]["name"])
     current["source"].pop("token", None)  # a secret is never saved
+    current.pop("storage")  # nor a password in a URL
     path = output / "recipe.json"
-    if path.exists() and (output / "runs").exists():
+    if path.exists() and ((output / "runs").exists() or (output / "auto.json").exists()):
         saved = json.loads(path.read_text(encoding="utf-8"))
         if not resume:
             raise InputError(
                 f"The folder {str(output)!r} holds a run already: continue it with --resume, or choose another output."
             )
-        # Baselines and OOD sets may change later, as they do not affect the method's own runs.
-        keys = {*current, *saved} - {"baselines", "ood"}
+        # Baselines and OOD sets may change later, as they do not affect the method's own runs; a search may go on.
+        keys = {*current, *saved} - {"baselines", "ood", "budget"}
         different = sorted(key for key in keys if current.get(key) != saved.get(key))
         if different:
             raise InputError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,14 @@ def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
     return chosen, table
 
 
-def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
+def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence[Any] = ()) -> Path:
     """Train one seed and save its adapter, unless its run is finished.
 
     Args:
         job: the job.
         seed: the seed of the drawn examples, of the initialisation and of the order of the examples.
         name: the name of the folder below `runs`; by default that of the seed.
+        callbacks: further Trainer callbacks.
 
     Returns:
         The folder of the run.
@@ -104,7 +106,7 @@ def train_seed(job: Job, seed: int, name: str | None = None) -> Path:
         arguments,
         folder=folder / "checkpoints",
         seed=seed,
-        callbacks=[KeepStart(folder / "start")],
+        callbacks=[KeepStart(folder / "start"), *callbacks],
         resume=job.resume,
         quiet=quiet,
     )

@@ -124,6 +124,7 @@ class Method(ABC):
         training: the paper's `TrainingArguments` by name.
         tuned: those that we change where omega starts from a probe, in units that suit every source.
         paper: the options that preset="paper" sets.
+        searched: values of options that a recipe with `method: auto` tries, the default first.
 
     >>> from hf_reprogram.methods.warp import Warp
     >>> Warp(Warp.Options(num_prompts=4)).arguments()["learning_rate"]
@@ -138,6 +139,7 @@ class Method(ABC):
     training: ClassVar[dict[str, Any]] = {}
     tuned: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[dict[str, Any]] = {}
+    searched: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(self, options: Any):
         self.options = options

@@ -97,6 +97,7 @@ class Warp(Method):
     }
 
     tuned = {"learning_rate": 1e-2}
+    searched = {"num_prompts": (20, 8, 0)}
 
     options: WarpOptions
 

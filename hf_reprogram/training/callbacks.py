@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
@@ -19,6 +21,35 @@ class KeepStart(TrainerCallback):
         """Save it; one that is there belongs to the same run, and is kept."""
         if state.global_step == 0 and args.should_save and not (self.folder / "config.json").exists():
             model.save_pretrained(self.folder)
+
+
+class Watch(TrainerCallback):
+    """Hands every validation score to a function, and ends training at a deadline after one more evaluation.
+
+    Attributes:
+        best: the best score so far; None before the first.
+        epochs: the epochs that were trained.
+        cut: whether the deadline ended training.
+    """
+
+    def __init__(self, score: str, report: Callable[[int, float], None], deadline: float | None = None) -> None:
+        self.score, self.report, self.deadline = score, report, deadline
+        self.best: float | None = None
+        self.epochs, self.cut, self._count = 0.0, False, 0
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        """Report the score. What the function raises ends training."""
+        value = (metrics or {}).get(self.score)
+        if value is not None:
+            self.best = value if self.best is None else max(self.best, value)
+            self.report(self._count, value)
+            self._count += 1
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Stop if the deadline is over."""
+        self.epochs = state.epoch or 0.0
+        if self.deadline is not None and time.monotonic() > self.deadline and state.global_step < state.max_steps:
+            self.cut = control.should_training_stop = True
 
 
 class QuietLog(ProgressCallback):
