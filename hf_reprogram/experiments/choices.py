@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ..config import ReprogramConfig
 from ..files import write_json
 from ..methods import METHODS
 from ..progress import progress
@@ -101,6 +102,10 @@ def _options(job: Job, deadline: float | None) -> tuple[dict[str, Any], list[dic
     spec = untrained_model(recipe, task, seed, splits)[0].source.spec
     groups = method(options).alternatives(spec, task.problem_type)
     groups = [group for group in groups if not given & {key for choice in group for key in choice}]
+    if recipe.init_from is not None:  # a second stage goes on with the options of the first
+        first = ReprogramConfig.from_pretrained(recipe.init_from).method or {}
+        keys = {key for group in groups for choice in group for key in choice}
+        return {key: first[key] for key in keys & {*first}}, []
     candidates = [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
     if len(candidates) == 1:
         return candidates[0], []

@@ -183,13 +183,13 @@ def test_a_sweep_passes_over_values_that_diverge(source_folder, csv_file, tmp_pa
 # ------------------------------------------------------------------------------------------------ other kinds of runs
 
 
-def test_a_regression_is_scored_by_correlation(source_folder, tmp_path):
+def test_a_regression_is_scored_by_its_error_and_by_correlation(source_folder, tmp_path):
     data = runs.write_csv(tmp_path / "data.csv", 80, score=[5.0 * (i % 2) + i / 100 for i in range(80)])
     results = runs.run(
         source_folder("bert"), data, tmp_path / "run", task={"label": "score", "regression": True},
         baselines=["majority", "linear_probe"],
     )  # fmt: skip
-    assert set(results["test"]) == {"pearson", "spearman"}
+    assert list(results["test"]) == ["rmse", "pearson", "spearman"]
     assert results["task"]["labels"] == []
     assert "confusion" not in results["seeds"]["0"]
     assert results["trainable"] == 3 * 32 + 33

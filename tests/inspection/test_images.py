@@ -21,7 +21,7 @@ from tests.support.inspecting import KINDS, LABELS, ROWS, TEXTS, label_table, lo
 
 
 def test_a_program_around_an_image_by_hand(folder):
-    model, processor = make(folder, "elsayed", fill=0.7)
+    model, processor = make(folder, "elsayed", fill=0.7, image_size=8)
     found = inspect_model(model, processor)
     assert found["canvas"] == {"size": [32, 32], "holds": "image", "number": 1, "each": [8, 8], "at": [12, 12]}
     program = found["program"]
@@ -219,7 +219,7 @@ def test_every_kind_of_image_adapter_can_be_inspected_and_stays_as_it_is(folder,
 
 
 def test_the_text_says_where_and_how_far(folder):
-    text = describe(inspect_model(*make(folder, "elsayed", fill=0.7)))
+    text = describe(inspect_model(*make(folder, "elsayed", fill=0.7, image_size=8)))
     assert "canvas: 32 x 32 pixels; the image of 8 x 8, 12 from the top and 12 from the left\n" in text
     assert (
         "program: 2,880 numbers, on 94% of the canvas; it changes a pixel by 0.302 on average and 0.302 at most, of 1 "
