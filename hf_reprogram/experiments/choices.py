@@ -23,6 +23,7 @@ from ..files import write_json
 from ..methods import METHODS
 from ..progress import progress
 from ..schedule import begin_epoch
+from ..sources.loading import load_source
 from ..training.encode import collator, encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import selection
@@ -99,7 +100,7 @@ def _options(job: Job, deadline: float | None) -> tuple[dict[str, Any], list[dic
         given.add("reads")
     options = method.read_options(recipe.method_options, f"option of {recipe.method['name']}")
     splits = task.splits(seed)
-    spec = untrained_model(recipe, task, seed, splits)[0].source.spec
+    spec = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)[0].spec
     groups = method(options).alternatives(spec, task.problem_type)
     groups = [group for group in groups if not given & {key for choice in group for key in choice}]
     if recipe.init_from is not None:  # a second stage goes on with the options of the first

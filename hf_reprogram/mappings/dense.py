@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 from ..options import check_whole
@@ -24,7 +24,7 @@ from ..sources.base import Source
 from .base import Reader
 from .label_map import LabelMap
 from .label_map_options import LabelMapOptions
-from .linear import LinearMapping, check_unit
+from .linear import LayerMapping, check_unit
 
 
 @dataclass
@@ -67,7 +67,7 @@ class DenseOptions:
             self.standardize = self.start == "probe"
 
 
-class Dense(LinearMapping):
+class Dense(LayerMapping):
     """A linear layer. Omega is `linear.weight` (labels, width) and `linear.bias` (labels,).
 
     >>> dense = Dense(DenseOptions(num_labels=2, width=32))
@@ -79,29 +79,9 @@ class Dense(LinearMapping):
     starts = ("probe", "map", "none")
     options: DenseOptions
 
-    def __init__(self, options: DenseOptions) -> None:
-        super().__init__(options)
-        self.dropout = nn.Dropout(options.dropout)
-        self.linear = nn.Linear(options.width, options.num_labels)
-
-    def reset(self) -> None:
-        """Start as a fresh linear layer; the start does not depend on the unit."""
-        self.linear.reset_parameters()
-        with torch.no_grad():
-            self.linear.weight.div_(self.options.unit)
-
-    def layer(self) -> tuple[Tensor, Tensor]:
-        """See `LinearMapping.layer`."""
-        return self.linear.weight, self.linear.bias
-
     def inputs(self, outputs: Tensor) -> Tensor:
         """The source's output, or its soft-max."""
         return outputs.softmax(-1) if self.options.probabilities else outputs
-
-    def drop(self, values: Tensor) -> Tensor:
-        """Drop the share `dropout` in training."""
-        dropped: Tensor = self.dropout(values)
-        return dropped
 
     @torch.no_grad()
     def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
@@ -63,19 +63,13 @@ class LinearMapping(OutputMapping):
         if options.start not in self.starts:
             raise unknown("start", options.start, self.starts)
         if options.standardize:
-            width = self.inputs_width()
-            self.register_buffer("mean", torch.zeros(width))
-            self.register_buffer("deviation", torch.ones(width))
+            self.register_buffer("mean", torch.zeros(options.width))
+            self.register_buffer("deviation", torch.ones(options.width))
         self._known_fitted = False  # avoids a wait for the GPU at every step
 
     def layer(self) -> tuple[Tensor, Tensor]:
         """W (labels, width of the inputs) and b (labels,)."""
         raise NotImplementedError  # pragma: no cover - the interface
-
-    def inputs_width(self) -> int:
-        """The width of the layer's inputs."""
-        width: int = self.options.width
-        return width
 
     def inputs(self, outputs: Tensor) -> Tensor:
         """The inputs x (..., width) of the layer from the source's output; by default the output itself."""
@@ -165,6 +159,41 @@ class LinearMapping(OutputMapping):
         return weight * self.deviation.double().cpu(), bias + weight @ self.mean.double().cpu()
 
 
+class LayerMapping(LinearMapping):
+    """A mapping whose layer is `linear.weight` (labels, inputs) and `linear.bias` (labels,), with dropout before it.
+
+    The options have `dropout` too.
+
+    >>> from .dense import Dense, DenseOptions
+    >>> isinstance(Dense(DenseOptions(num_labels=2, width=32)), LayerMapping)
+    True
+    """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.dropout = nn.Dropout(options.dropout)
+        self.linear = nn.Linear(self.states_read() * options.width, options.num_labels)
+
+    def states_read(self) -> int:
+        """The number of states that the layer reads side by side."""
+        return 1
+
+    def reset(self) -> None:
+        """Start as a fresh linear layer; the start does not depend on the unit."""
+        self.linear.reset_parameters()
+        with torch.no_grad():
+            self.linear.weight.div_(self.options.unit)
+
+    def layer(self) -> tuple[Tensor, Tensor]:
+        """See `LinearMapping.layer`."""
+        return self.linear.weight, self.linear.bias
+
+    def drop(self, values: Tensor) -> Tensor:
+        """Drop the share `dropout` in training."""
+        dropped: Tensor = self.dropout(values)
+        return dropped
+
+
 def probe(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor] | None,
@@ -191,7 +220,7 @@ def probe(
         if labels.dim() == 1:
             labelled = ~labels.isnan() if labels.is_floating_point() else labels != IGNORE
             values, labels = values[labelled], labels[labelled]
-        labels = labels if target is None else target.standardized(labels)
+        labels = labels if target is None else target.standardized(labels.to(target.mean.device)).cpu()
         kept = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:MOST_EXAMPLES].sort().values
         return values[kept].double().numpy(), labels[kept].numpy()
 

@@ -99,7 +99,10 @@ class Positions(OutputMapping):
         self.weights.zero_()
         self.weights[: left.shape[1], :longest] = left.T * longest**0.5 - 1
         self.weights[: left.shape[1], longest:] = -1
-        means = [None if each is None else (self.means(each[0]).flatten(1), each[1]) for each in rows]
+        means = [
+            None if each is None else (self.means(each[0].to(self.weights.device)).flatten(1).cpu(), each[1])
+            for each in rows
+        ]
         assert means[0] is not None
         self.dense.standardize(means[0][0])
         self.dense.set_layer(probe(means[0], means[1], problem_type, options.num_labels, self.target))

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
@@ -27,7 +27,7 @@ from ..losses import IGNORE
 from ..options import check_whole
 from ..sources.base import Source
 from .base import Reader
-from .linear import MOST_EXAMPLES, MOST_TEXTS, LinearMapping, check_unit, probe
+from .linear import MOST_EXAMPLES, MOST_TEXTS, LayerMapping, check_unit, probe
 
 MOST_NUMBERS = 32_000_000  # of a start: tokens times the width of a window
 
@@ -68,7 +68,7 @@ class WindowOptions:
             self.standardize = self.start == "probe"
 
 
-class Window(LinearMapping):
+class Window(LayerMapping):
     """A linear layer on 2 w + 1 states. Omega is `linear.weight` (labels, (2 w + 1) * width) and `linear.bias` (labels,).
 
     >>> window = Window(WindowOptions(num_labels=2, width=32, window=3))
@@ -79,20 +79,9 @@ class Window(LinearMapping):
     Options = WindowOptions
     options: WindowOptions
 
-    def __init__(self, options: WindowOptions) -> None:
-        super().__init__(options)
-        self.dropout = nn.Dropout(options.dropout)
-        self.linear = nn.Linear((2 * options.window + 1) * options.width, options.num_labels)
-
-    def reset(self) -> None:
-        """Start as a fresh linear layer; the start does not depend on the unit."""
-        self.linear.reset_parameters()
-        with torch.no_grad():
-            self.linear.weight.div_(self.options.unit)
-
-    def layer(self) -> tuple[Tensor, Tensor]:
-        """See `LinearMapping.layer`."""
-        return self.linear.weight, self.linear.bias
+    def states_read(self) -> int:
+        """The number of states in a window."""
+        return 2 * self.options.window + 1
 
     def inputs(self, outputs: Tensor) -> Tensor:
         """The states z (..., width) of token states (..., width), which are zero at padding."""
@@ -105,7 +94,7 @@ class Window(LinearMapping):
         """Logits (batch, tokens, labels) from token states (batch, tokens, width), which are zero at padding."""
         weight, bias = self.layer()
         weight = weight if self.options.unit == 1 else weight * self.options.unit
-        return window_logits(self.dropout(self.inputs(outputs)), weight, bias)
+        return window_logits(self.drop(self.inputs(outputs)), weight, bias)
 
     # ------------------------------------------------------------------------------------------------ before training
 
