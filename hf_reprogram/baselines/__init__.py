@@ -19,6 +19,7 @@ BASELINES: Registry[type[Baseline]] = Registry(
         "raw_linear": "hf_reprogram.baselines.raw_linear:RawLinear",
         "small_network": "hf_reprogram.baselines.small_network:SmallNetwork",
         "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",
+        "untrained_probe": "hf_reprogram.baselines.untrained_probe:UntrainedProbe",
         "from_scratch": "hf_reprogram.baselines.finetuning:FromScratch",
         "fine_tuning": "hf_reprogram.baselines.finetuning:FineTuning",
         "lp_ft": "hf_reprogram.baselines.lp_ft:LPFT",

@@ -154,6 +154,9 @@ def test_the_probe_on_the_methods_tokens_reads_through_its_untrained_transform(s
     oracle.fit(rows["train"], made.splits["train"]["label"])
     decisions = outcome.test[:, 1] - outcome.test[:, 0]
     np.testing.assert_allclose(decisions, oracle.decision_function(rows["test"]), rtol=1e-2, atol=1e-2)
+    same = run("untrained_probe", made, reads="features", strengths=[1.0])
+    assert np.array_equal(same.test, outcome.test)
+    assert same.chosen == outcome.chosen
 
 
 # ---------------------------------------------------------------------------------------------------- a label a token
