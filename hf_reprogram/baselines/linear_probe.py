@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class LinearProbe(Baseline):
     """Logistic (or ridge) regression on standardised features of the frozen source; a text and its pair are read together."""
 
     title = "linear probe"
-    Options = LinearProbeOptions
+    Options: ClassVar[type] = LinearProbeOptions
 
     def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""

@@ -1,8 +1,9 @@
 """`method: auto`: methods, their options and learning rates, searched on validation (as AutoVP does, arXiv 2310.08381).
 
-The defaults of every method that fits come first, and then TPE with a median pruner. A source without a program is always a
-candidate: its own labels, its zero-shot answers and the linear probe. A budget of time is shared: defaults and sampled trials
-may take two thirds of it, and the rest trains the best one for longer if a limit had shortened it. Test is not looked at.
+The untrained start of every method that fits is scored first. Then the methods' defaults are trained, the best start first, and
+then TPE samples, with a median pruner. A source without a program is always a candidate: its own labels, its zero-shot answers
+and the linear probe. A budget of time is shared: starts, defaults and sampled trials may take two thirds of it, and the rest
+trains the best one for longer if a limit had shortened it. Test is not looked at.
 
 output/
   auto.json      the search so far: seconds, candidates without a program, trials, the chosen one
@@ -28,14 +29,15 @@ from ..reports.leaderboard import leaderboard, settings, verdict
 from ..training.callbacks import Watch
 from ..training.fit import SELECTION
 from .auto_space import Candidate, candidates, read_budget
-from .choices import decide
+from .auto_starts import Start, decided, score_starts
 from .job import Job
 from .no_program import reason, without_program
 from .recipe import Recipe
 from .seed_runs import train_seed
 
 SEARCHED = 2 / 3  # of the time; the rest may train the best candidate for longer
-DECIDING = 1 / 3  # of the time of a method's defaults, for choosing them
+STARTS = 1 / 3  # of the time, for the starts
+PROMISING = 3  # methods that share the time of defaults, those with the best starts
 SMALLEST = 1 / 50  # of the time that is worth another trial
 STARTUP = 3  # random trials before TPE, beyond the defaults
 WARMUP = 2  # epochs that no trial is stopped in
@@ -145,20 +147,20 @@ class _Search:
     # ---------------------------------------------------------------------------------------------------- the phases
 
     def _defaults(self) -> None:
-        """Every method's own defaults that no process has begun."""
-        names = list(self.candidates)
-        for place, name in enumerate(names):
-            begun = {
-                trial.user_attrs.get("default")
-                for trial in self.study.trials
-                if trial.state.name != "FAIL" or "reason" in trial.user_attrs
-            }
-            if name in begun:
-                continue
+        """The defaults of every method that no process has begun, the best start first."""
+        begun = {
+            trial.user_attrs.get("default")
+            for trial in self.study.trials
+            if trial.state.name != "FAIL" or "reason" in trial.user_attrs
+        }
+        fresh = [candidate for name, candidate in self.candidates.items() if name not in begun]
+        starts = score_starts(self.job, fresh, self.budget.seconds and STARTS * self.budget.seconds)
+        for place, (name, start) in enumerate(starts.items()):
             if self._over() and self._best() is not None:  # there is an adapter, whatever the budget
                 return
-            share = (self._left() - (1 - SEARCHED) * (self.budget.seconds or 0)) / (len(names) - place)
-            self._trial({"default": name}, max(share, 0.0) if self.budget.seconds else None)
+            share = self._left() - (1 - SEARCHED) * (self.budget.seconds or 0)
+            share /= min(PROMISING, len(starts)) - place if place < PROMISING else 1
+            self._trial({"default": name}, max(share, 0.0) if self.budget.seconds else None, start)
 
     def _sample(self, share: float = SEARCHED) -> None:
         """Trials of TPE until the trials, or a share of the time, are used up."""
@@ -177,32 +179,24 @@ class _Search:
 
     # ------------------------------------------------------------------------------------------------------- a trial
 
-    def _trial(self, attributes: dict[str, Any], limit: float | None) -> None:
+    def _trial(self, attributes: dict[str, Any], limit: float | None, start: Start | None = None) -> None:
         """Run a trial and tell the study.
 
         Args:
             attributes: `default` names a method whose defaults are meant, and `longer` a trial to train for longer; without
                 them the study samples.
             limit: the seconds that it may take.
+            start: the defaults that are meant.
         """
         import optuna
 
         started = time.monotonic()
-        recipe: Recipe | None = None
-        record: dict[str, Any] = {}
-        failure = None
-        try:
-            if name := attributes.get("default"):
-                own = self.candidates[name].recipe(self.job.recipe)
-                until = None if limit is None else started + DECIDING * limit
-                recipe, record = self._decided(own, f"default-{name}", until)
-                options = {**recipe.method_options, **record["options"]}
-                self.study.enqueue_trial(self.candidates[name].parameters(options), attributes)
-            elif "longer" in attributes:
-                self.study.enqueue_trial(self.study.trials[attributes["longer"]].params, attributes)
-        except Exception as error:  # of one candidate, which must not end the search
-            failure = reason(error)
-            self.study.enqueue_trial({"method": attributes["default"]}, attributes)
+        recipe, record, failure = (start.recipe, start.record, start.failure) if start else (None, {}, None)
+        if start is not None:
+            options = {**start.recipe.method_options, **record.get("options", {})}
+            self.study.enqueue_trial(self.candidates[attributes["default"]].parameters(options), attributes)
+        elif "longer" in attributes:
+            self.study.enqueue_trial(self.study.trials[attributes["longer"]].params, attributes)
         trial = self.study.ask()
         if trial.user_attrs != attributes:  # one that another process has asked for
             recipe, failure = None, None
@@ -219,7 +213,7 @@ class _Search:
                 raise InputError(failure)
             sampled = self.candidates[method].sampled(self.job.recipe, trial)
             if recipe is None:
-                recipe, record = self._decided(sampled, f"trial-{trial.number}")
+                recipe, record = decided(self.job, sampled, f"trial-{trial.number}")
             deadline = None if limit is None else max(started + limit, time.monotonic() + limit / 2)
             recipe, shortened = self._fitting(recipe, method, trial, deadline)
 
@@ -256,15 +250,6 @@ class _Search:
         self._tidy(trial.number)
         self._save()
         self._show(trial.number)
-
-    def _decided(self, recipe: Recipe, name: str, until: float | None = None) -> tuple[Recipe, dict[str, Any]]:
-        """A recipe that leaves nothing open, and what was decided; see `hf_reprogram.experiments.choices`."""
-        output = self.job.output / "auto" / name
-        try:
-            decided, record = decide(replace(self.job, recipe=recipe, output=output, quiet=True), until)
-        finally:
-            shutil.rmtree(output, ignore_errors=True)
-        return decided.recipe, record
 
     def _fitting(self, recipe: Recipe, method: str, trial: Any, deadline: float | None) -> tuple[Recipe, bool]:
         """A recipe of as many epochs as fit before a deadline by what the method's epochs took, and whether these are fewer."""

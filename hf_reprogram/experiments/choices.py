@@ -29,6 +29,7 @@ from ..training.features import add_zero_shot_features
 from ..training.fit import selection
 from ..training.predict import predict_logits
 from .job import Job
+from .memory import Memory
 from .recipe import Recipe
 from .seed_runs import untrained_model
 
@@ -36,12 +37,13 @@ MOST_TRAIN, MOST_VALIDATION = 500, 500  # examples that an alternative is scored
 LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 200, 600, 3  # updates of theta and omega
 
 
-def decide(job: Job, deadline: float | None = None) -> tuple[Job, dict[str, Any]]:
+def decide(job: Job, deadline: float | None = None, memory: Memory | None = None) -> tuple[Job, dict[str, Any]]:
     """Choose what the recipe leaves open.
 
     Args:
         job: the job; its first seed draws the examples.
         deadline: the time of `time.monotonic` after which no further alternative is tried; None for no limit.
+        memory: outputs of the source that are known; by default none.
 
     Returns:
         The job with a recipe that leaves nothing open, and a record: `options` and `training` hold the choices, and `tried` the
@@ -53,7 +55,7 @@ def decide(job: Job, deadline: float | None = None) -> tuple[Job, dict[str, Any]
     if path.exists():  # of the run that is resumed
         record = json.loads(path.read_text(encoding="utf-8"))
     else:
-        options, tried = _options(job, deadline)
+        options, tried = _options(job, deadline, memory or Memory())
         record = {
             "options": options,
             "training": _steps(recipe, len(job.task.splits(recipe.seeds[0])["train"])),
@@ -91,15 +93,14 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if key in open_keys}
 
 
-def _options(job: Job, deadline: float | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The alternative that is best on validation, and the scores of all of them."""
-    recipe, task, seed = job.recipe, job.task, job.recipe.seeds[0]
+    recipe, task = job.recipe, job.task
     method = METHODS[recipe.method["name"]]
     given = {*recipe.method_options, *(key.partition(".")[2] for key in recipe.sweep if key.startswith("method."))}
     if recipe.cache_text is not None:  # the cache serves the last token alone
         given.add("reads")
     options = method.read_options(recipe.method_options, f"option of {recipe.method['name']}")
-    splits = task.splits(seed)
     spec = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)[0].spec
     groups = method(options).alternatives(spec, task.problem_type)
     groups = [group for group in groups if not given & {key for choice in group for key in choice}]
@@ -112,34 +113,33 @@ def _options(job: Job, deadline: float | None) -> tuple[dict[str, Any], list[dic
         return candidates[0], []
     tried: list[dict[str, Any]] = []
     values: list[float] = []
+    splits = task.splits(recipe.seeds[0])
     for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
         if deadline is not None and tried and time.monotonic() > deadline:
             break
-        value, validation = start_score(recipe, task, seed, splits, candidate, job.quiet)
+        value, validation = start_score(job, splits, candidate, memory)
         values.append(value)
         tried.append({"options": candidate, "validation": validation})
     return candidates[values.index(max(values))], tried
 
 
-def start_score(
-    recipe: Recipe, task: Any, seed: int, splits: Any, options: dict[str, Any], quiet: bool
-) -> tuple[float, dict[str, float]]:
+def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) -> tuple[float, dict[str, float]]:
     """The number that selects, and the metrics, of an untrained program on validation.
 
     Args:
-        recipe: the recipe.
-        task: its task.
-        seed: the seed of the initialisation.
+        job: the job; its first seed decides the initialisation.
         splits: the splits of that seed.
         options: options of the method that override those of the recipe.
-        quiet: show no progress bars.
+        memory: outputs of the source that are known.
     """
     from ..model import to_accelerator
 
-    changed = recipe.with_values({f"method.{name}": value for name, value in options.items()})
+    task, seed = job.task, job.recipe.seeds[0]
+    changed = job.recipe.with_values({f"method.{name}": value for name, value in options.items()})
     few = {name: _few(splits[name], most) for name, most in (("train", MOST_TRAIN), ("validation", MOST_VALIDATION))}
     model, processor = untrained_model(changed, task, seed, splits)
     to_accelerator(model)
+    memory.attach(model.source)
     bf16 = bool(changed.training_arguments.get("bf16"))
     data = encode(few, processor, task.options.max_length, task.problem_type)
     add_zero_shot_features(model, processor, data, bf16=bf16, quiet=True)

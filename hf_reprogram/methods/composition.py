@@ -250,6 +250,7 @@ class ImageMethod(Method):
     """
 
     problem_types = ("single_label_classification", "regression", "multi_label_classification")
+    tuned = {"omega_learning_rate": 1e-3}
     options: Any
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:

@@ -124,6 +124,7 @@ class CrossModal(Method):
         "warmup_steps": 0.06,
         "max_grad_norm": 1.0,
     }
+    tuned = {"omega_learning_rate": 1e-2}
 
     options: CrossModalOptions
 

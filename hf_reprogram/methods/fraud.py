@@ -71,6 +71,7 @@ class Fraud(Method):
         "per_device_train_batch_size": 32,
         "lr_scheduler_type": "linear",
     }
+    tuned = {"omega_learning_rate": 1e-3}
 
     options: FraudOptions
 
