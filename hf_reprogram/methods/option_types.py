@@ -258,6 +258,7 @@ class WarpOptions(CommonOptions, total=False):
     init_words: list[str]
     verbalizer: dict[str, str] | None
     reads: str | None
+    deep: bool
 
 
 class Reprogram(Protocol):

@@ -6,8 +6,9 @@ Theta is the K prompt embeddings p (K, d), which replace word embeddings at rese
 biases (C,), applied to h, the state at [MASK] after the masked-LM head's transform. Together they have K * d + C * (d + 1)
 numbers.
 
-Three extensions are ours. `reads="first"` applies the class vectors to the state at [CLS]. A causal source is read at its last
+Extensions are ours. `reads="first"` applies the class vectors to the state at [CLS]. A causal source is read at its last
 token, with the prompt after the text. A source without a masked-LM head is read by its mean over tokens, or at the mask.
+`deep=True` adds prompts to the states of the slots before every further layer.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class WarpOptions(MethodOptions):
         verbalizer: one word per label, from whose decoder row the class vector starts (the paper's WARP_init).
         reads: the state that the mapping reads: "mask", "first", "last" or "features" (mean over tokens). The default is "mask"
             for a masked LM, "last" for a causal one, and "features" for an encoder without a language model's head.
+        deep: whether the slots have prompts before every layer, and not only at the input
+            (`hf_reprogram.transforms.prompt_slots`).
     """
 
     num_prompts: int = 20
@@ -51,6 +54,7 @@ class WarpOptions(MethodOptions):
     init_words: list[str] = field(default_factory=lambda: list(PAPER_WORDS))
     verbalizer: dict[str, str] | None = None
     reads: str | None = None
+    deep: bool = False
 
     def __post_init__(self) -> None:
         check_whole(0, num_prompts=self.num_prompts)
@@ -58,6 +62,8 @@ class WarpOptions(MethodOptions):
             self.num_prompts = Template.parse(self.template).num_prompts
         if self.prompt_init not in (None, "mask", "words", "normal"):
             raise unknown("prompt_init", self.prompt_init, ("mask", "words", "normal"))
+        if self.deep and not self.num_prompts:
+            raise InputError("deep is for prompts, and num_prompts is 0: give at least 1, or leave deep out.")
         if not self.init_words:
             raise InputError("init_words is empty: give at least one word to start the prompts from.")
 
@@ -142,6 +148,13 @@ class Warp(Method):
             "first_slot_id": first_slot,
             "mask_token_id": templated.mask_token_id if template.has_mask else None,
         }
+        if options.deep:
+            if spec.layers < 2:
+                raise InputError(
+                    f"deep=True needs a source with layers of their own, and {spec.family} has none that take prompts: leave "
+                    "it out."
+                )
+            transform |= {"layers": spec.layers - 1, "hidden": spec.widths["tokens"]}
         width = spec.widths[reads]
         mapping = {"type": "verbalizer", "num_labels": target.num_labels, "width": width, "reads": reads}
         if options.verbalizer is not None:  # the words are the start

@@ -44,6 +44,8 @@ class SourceSpec:
             states').
         vocab_size: of a source of tokens, the number of rows of its input embedding.
         max_tokens: of a source of tokens, the longest input that its position embeddings allow.
+        layers: of a source of tokens, the number of layers before which prompts can be added to the states; 0 if that is not
+            possible.
         image_size: of a source of images, the height and width of its input, in pixels.
         patch_size: of a source of images, the side in pixels of the square patches that its first layer projects one by one;
             None if it has no such layer.
@@ -64,6 +66,7 @@ class SourceSpec:
     embedding_width: int = 0
     vocab_size: int = 0
     max_tokens: int = 0
+    layers: int = 0
     image_size: tuple[int, int] | None = None
     patch_size: int | None = None
     labels: tuple[str, ...] = ()

@@ -4,6 +4,7 @@
                                            inputs are needed
     by_length                              the rows of one length together, for models that would read padding
     input_of, instead_of                   catch the input of a layer, and give its output in its place
+    added_at                               adds to the states at some positions before every layer but the first
     forward_of                             replaces the computation of a module, for example by fixed embeddings
     constant                               makes tensors that may be kept from one call to the next
     with_part                              a view of a model with another module in one place, for compiled models
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -130,6 +131,56 @@ def by_length(mask: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
         outputs.append(F.pad(output, (0, 0, 0, mask.shape[1] - output.shape[1])) if output.dim() == 3 else output)
         order.append(rows)
     return torch.cat(outputs)[torch.cat(order).argsort()]
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """The layers of a text model in the order of computation; empty if it has no list of them, as where they share weights.
+
+    >>> len(layers_of(text_source.base)) == text_source.model.config.num_hidden_layers
+    True
+    """
+    count = getattr(model.config, "num_hidden_layers", 0)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count and len({type(layer) for layer in module}) == 1:
+            return list(module)
+    return []
+
+
+@contextmanager
+def added_at(layers: Sequence[nn.Module], position: Tensor, offsets: Tensor) -> Iterator[None]:
+    """Add to the states at some positions before every layer but the first, within this context.
+
+    Args:
+        layers: n layers of a text model, which take the states (batch, tokens, width) as their first argument.
+        position: the indices (batch, K) of the tokens.
+        offsets: what is added before layers 1 to n - 1, (n - 1, K, width).
+
+    >>> layers = [nn.Identity(), nn.Identity()]
+    >>> with added_at(layers, torch.tensor([[1]]), torch.ones(1, 1, 2)):
+    ...     layers[1](layers[0](torch.zeros(1, 3, 2)))
+    tensor([[[0., 0.],
+             [1., 1.],
+             [0., 0.]]])
+    """
+
+    def adding(offset: Tensor) -> Callable[..., Any]:
+        def add(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            index = position.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
+            changed = hidden.scatter_add(1, index, offset.to(hidden).expand(len(hidden), -1, -1))
+            return ((changed, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": changed})
+
+        return add
+
+    handles = [
+        layer.register_forward_pre_hook(adding(offset), with_kwargs=True)
+        for layer, offset in zip(layers[1:], offsets, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,18 @@ from .base import Source, SourceSpec
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
 from .families import SourceFamily, architecture_in
-from .reading import PATCHING, by_length, can_read_last_layer, gather, last_layer_at, only_at, stop_before, with_part
+from .reading import (
+    PATCHING,
+    added_at,
+    by_length,
+    can_read_last_layer,
+    gather,
+    last_layer_at,
+    layers_of,
+    only_at,
+    stop_before,
+    with_part,
+)
 from .text_cache import TextCache
 
 
@@ -27,7 +39,8 @@ class TextSource(Source):
         kind: one of `TextFamily.kinds`.
 
     `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens) and, for
-    reads="mask", `mask_position` (batch,). Token types are those of a single segment.
+    reads="mask", `mask_position` (batch,). Token types are those of a single segment. `layer_prompts`
+    (layers - 1, K, width), if given, are added to the states at `slots` (batch, K) before every layer but the first.
 
     A model whose output depends on padding, such as FNet, runs the rows of one length together, without padding.
 
@@ -69,6 +82,8 @@ class TextSource(Source):
         self.sees_padding = False
         check_embeddings(self)
         self.sees_padding = sees_padding(self)
+        if not self.sees_padding:
+            self.spec = replace(self.spec, layers=len(layers_of(self.base)))
 
     @property
     def embedding(self) -> Any:
@@ -140,15 +155,19 @@ class TextSource(Source):
                 f"{self.spec.max_tokens} positions: tokenize with truncation=True, max_length={self.spec.max_tokens}."
             )
         inputs, back = _pad_right({**inputs, "attention_mask": at_least_one(mask)})
-        if self.sees_padding and torch.compiler.is_compiling():
+        layer_prompts = inputs.get("layer_prompts")
+        if torch.compiler.is_compiling() and (self.sees_padding or layer_prompts is not None):
+            why = "runs the rows of each length on their own" if self.sees_padding else "has prompts before every layer"
             raise InputError(
-                f"{self.spec.family} runs the rows of each length on their own, which cannot be compiled or exported: use "
-                "another source, or leave torch.compile out."
+                f"{self.spec.family} {why}, which cannot be compiled or exported: leave torch.compile out."
             )
         if self.sees_padding:
             output = by_length(
                 inputs["attention_mask"], lambda rows, length: self._read(_cut(inputs, rows, length), reads)
             )
+        elif layer_prompts is not None:
+            with PATCHING, added_at(layers_of(self.base), inputs["slots"], layer_prompts):
+                output = self._read(inputs, reads)
         else:
             output = self._read(inputs, reads)
         return output if back is None or reads not in ("tokens", "decoder") else _reorder(output, back)
@@ -219,6 +238,8 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     moved |= {
         name: back.gather(1, inputs[name][:, None])[:, 0] for name in ("mask_position", "first_slot") if name in inputs
     }
+    if "slots" in inputs:
+        moved["slots"] = back.gather(1, inputs["slots"])
     return {**inputs, **moved}, back
 
 

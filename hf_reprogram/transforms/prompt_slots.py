@@ -4,11 +4,14 @@
                embedding(ids_t)  otherwise
 
 Theta is (K, embedding width). Positions, token types and the embedding's LayerNorm apply to a slot as to any token, because
-only the word embedding is replaced. The template decides the places of the slots. It is part of the tokenizer
+only the word embedding is replaced. With `layers` there are prompts before every further layer of the source too, which are
+added to the states of the slots. The template decides the places of the slots. It is part of the tokenizer
 (`hf_reprogram.transforms.template`).
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3); the same transform serves prompt tuning (Lester
-et al. 2021, arXiv 2104.08691), where all slots are before the text.
+et al. 2021, arXiv 2104.08691), where all slots are before the text. Prompts at every layer are those of P-tuning v2 (Liu et al.
+2022, arXiv 2110.07602) and of VPT-deep (Jia et al. 2022, arXiv 2203.12119). These put keys and values, or new states, in place
+of the slots' own; here they are added, so that zeros change nothing.
 """
 
 from __future__ import annotations
@@ -36,22 +39,29 @@ class PromptSlotsOptions:
         width: the width of the source's word embedding.
         first_slot_id: the token id of slot 0; the other slots have the next ids.
         mask_token_id: the token id of the mask, if the template has one.
+        layers: the number of layers, after the source's first one, before which prompts are added to the states; 0 for input
+            prompts alone.
+        hidden: with `layers`, the width of the states.
     """
 
     template: str
     width: int
     first_slot_id: int
     mask_token_id: int | None = None
+    layers: int = 0
+    hidden: int | None = None
 
     def __post_init__(self) -> None:
         check_whole(width=self.width)
-        check_whole(0, first_slot_id=self.first_slot_id)
+        check_whole(0, first_slot_id=self.first_slot_id, layers=self.layers)
+        if self.layers:
+            check_whole(hidden=self.hidden)
         if Template.parse(self.template).has_mask and self.mask_token_id is None:
             raise InputError(f"The template {self.template!r} has a [MASK], so mask_token_id must be given.")
 
 
 class PromptSlots(InputTransform):
-    """Replaces the word embeddings of the slots. Theta is `prompts` (K, width).
+    """Replaces the word embeddings of the slots. Theta is `prompts` (K, width), and `layer_prompts` (layers, K, hidden) if any.
 
     >>> from .template import apply_template
     >>> templated, first_slot = apply_template(tokenizer, Template.parse("2 $A 2 $B"), max_tokens=64)
@@ -70,6 +80,9 @@ class PromptSlots(InputTransform):
         self.num_prompts = self.template.num_prompts
         if self.num_prompts:
             self.prompts = nn.Parameter(torch.zeros(self.num_prompts, options.width))
+        if self.num_prompts and options.layers:
+            assert options.hidden is not None  # the options check it
+            self.layer_prompts = nn.Parameter(torch.zeros(options.layers, self.num_prompts, options.hidden))
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` unless the source takes tokens and its embeddings have the width of the prompts."""
@@ -78,6 +91,15 @@ class PromptSlots(InputTransform):
             raise InputError(
                 f"The prompts are {self.options.width} wide, but the source embeds {spec.embedding_width} wide: this "
                 "adapter belongs to another source."
+            )
+        if self.options.layers and (spec.layers, spec.widths["tokens"]) != (
+            self.options.layers + 1,
+            self.options.hidden,
+        ):
+            raise InputError(
+                f"There are prompts before {self.options.layers + 1} layers of width {self.options.hidden}, but this "
+                f"{spec.family} source has {spec.layers} of width {spec.widths['tokens']} that take them: this adapter "
+                "belongs to another source."
             )
 
     def _is_mask(self, ids: Tensor) -> Tensor:
@@ -104,7 +126,8 @@ class PromptSlots(InputTransform):
         """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
         If the template has a mask, `mask_position` (batch,) is the index of the mask. If all slots follow the text, `text_ids`
-        (batch, tokens) and `first_slot` (batch,), the index of the first slot, allow a source to cache the text.
+        (batch, tokens) and `first_slot` (batch,), the index of the first slot, allow a source to cache the text. With `layers`
+        there are `layer_prompts` (layers, K, hidden) and `slots` (batch, K), the index of each slot, instead.
 
         Raises:
             InputError: see `check_batch`.
@@ -121,6 +144,9 @@ class PromptSlots(InputTransform):
         inputs = {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
         if self.template.has_mask:
             inputs["mask_position"] = self._is_mask(ids).long().argmax(1)
+        if self.num_prompts and self.options.layers:
+            order = torch.where(is_slot, slot, self.num_prompts).argsort(stable=True, dim=1)
+            inputs.update(layer_prompts=self.layer_prompts, slots=order[:, : self.num_prompts])
         elif self.num_prompts and self.template.slots_follow_text:
             inputs.update(text_ids=ids, first_slot=is_slot.long().argmax(1))
         return inputs
@@ -128,7 +154,7 @@ class PromptSlots(InputTransform):
     # ------------------------------------------------------------------------------------------------- inspection
 
     def inspect(self, probe: Probe) -> dict[str, Any]:
-        """Describe the prompts: the `template` as tokens, the source tokens nearest to `prompts`, and the `effect`.
+        """Describe the prompts: the `template` as tokens, the source tokens nearest to `prompts`, `effect` and `layer_norms`.
 
         See `prompt_effect` for the effect.
         """
@@ -138,6 +164,8 @@ class PromptSlots(InputTransform):
             table = probe.source.embedding.weight
             description["prompts"] = nearest_tokens(self.prompts.detach(), table, processor, probe.top)
             description["effect"] = prompt_effect(self.prompts, probe)
+        if self.num_prompts and self.options.layers:
+            description["layer_norms"] = self.layer_prompts.detach().float().norm(dim=(1, 2)).tolist()
         return description
 
     def lines(self, description: dict[str, Any]) -> Lines:
@@ -149,6 +177,9 @@ class PromptSlots(InputTransform):
         lines.body = token_lines("nearest tokens of each prompt", names, description["prompts"])
         gradient, change = description["effect"]["gradient"], description["effect"]["logit_change"]
         lines.tail = [f"prompts: gradient norm {gradient:.3g}; logits change by up to {change:.3g} without them"]
+        if "layer_norms" in description:
+            norms = ", ".join(f"{norm:.3g}" for norm in description["layer_norms"])
+            lines.tail.append(f"norms of the prompts before layers 2 to {len(description['layer_norms']) + 1}: {norms}")
         if gradient == 0 or change == 0:
             lines.tail.append("The prompts do not reach the output: check the template and `reads`.")
         return lines

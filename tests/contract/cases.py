@@ -180,7 +180,11 @@ _SURROUND = {"image_size": 16}
 _PER_TOKEN = {"problem_type": "token_classification"}
 _INFILLING = {"problem_type": "infilling", "labels": None}
 METHOD_CASES: dict[str, list[Chosen]] = {
-    "warp": [Chosen("bert", {"num_prompts": 3}), Chosen("gpt2", {"num_prompts": 3})],
+    "warp": [
+        Chosen("bert", {"num_prompts": 3}),
+        Chosen("bert", {"num_prompts": 3, "deep": True}),
+        Chosen("gpt2", {"num_prompts": 3}),
+    ],
     "r2dl": [
         Chosen("bert", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),
         Chosen("gpt2", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),

@@ -42,7 +42,9 @@ def test_equal_inputs_are_computed_once_by_all_loads_of_a_source(folder):
                 assert torch.equal(source({"pixels": pixels.clone()}, reads), expected)
         assert calls == ["features", "logits"]
         other = second({"pixels": pixels.flip(0)}, "features")
-        assert torch.equal(other, plain["features"].flip(0)) or torch.allclose(other, plain["features"].flip(0), atol=1e-5)
+        assert torch.equal(other, plain["features"].flip(0)) or torch.allclose(
+            other, plain["features"].flip(0), atol=1e-5
+        )
         with torch.autocast("cpu", torch.bfloat16):
             second({"pixels": pixels}, "features")
     assert calls == ["features", "logits", "features", "features"]
