@@ -180,6 +180,7 @@ class ReprogrammerOptions(CommonOptions, total=False):
     start: str | None
     image_program: str
     border: int | None
+    image_unit: float
     resolution: int | None
     text_program: str
     size: int | None

@@ -38,6 +38,8 @@ class ReprogrammerOptions(MethodOptions):
     Attributes:
         image_program: "border", "full" or "none".
         border: the width of the border in pixels; by default 16 on an image of 224, and the same share of another size.
+        image_unit: the factor of the image program's weights. Below 1 its steps are smaller than the learning rate by this
+            factor; the steps of the text program are always a tenth of the rate.
         resolution: the side in pixels to which images are reduced before the program; the paper has 64 or 128 for small
             photographs. By default images are not reduced.
         text_program: "low_rank" (an affine map of low rank of the embeddings), "context" (vectors before the text), "table" (a
@@ -53,6 +55,7 @@ class ReprogrammerOptions(MethodOptions):
 
     image_program: str = "border"
     border: int | None = None
+    image_unit: float = 1.0
     resolution: int | None = None
     text_program: str = "low_rank"
     size: int | None = None
@@ -174,6 +177,7 @@ class Reprogrammer(Method):
         if self.options.image_program == "border":
             default = max(1, round(min(sizes.values()) * 16 / 224))
             made["border"] = default if self.options.border is None else self.options.border
+        made["unit"] = self.options.image_unit
         return made
 
     def _text(self, source: Source) -> dict[str, Any] | None:

@@ -55,7 +55,8 @@ class CanvasOptions:
         squash: "tanh", "sigmoid", "clamp" or "none".
         amplitude: a, the factor of the squashed W.
         background: the value of the empty canvas, from 0 (black) to 1 (white).
-        l2: lambda in the penalty `lambda * sum W^2`.
+        l2: lambda in the penalty `lambda * sum (u W)^2`.
+        unit: u, the factor of W. Below 1 the steps of the program are smaller than the learning rate by this factor.
     """
 
     height: int
@@ -72,6 +73,7 @@ class CanvasOptions:
     amplitude: float = 1.0
     background: float = 0.0
     l2: float = 0.0
+    unit: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole(
@@ -212,7 +214,7 @@ class Canvas(ProgramTransform):
     def __init__(self, options: CanvasOptions) -> None:
         super().__init__(options)
         mask = mask_of(options)
-        self.program = Program(mask, options.squash, options.amplitude, options.background, options.l2)
+        self.program = Program(mask, options.squash, options.amplitude, options.background, options.l2, options.unit)
         self._covers = any(bool(mask[spot].any()) for spot in options.spots)
         if options.learn_scale:
             self.log_scale = nn.Parameter(torch.zeros(()))

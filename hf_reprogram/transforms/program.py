@@ -1,6 +1,6 @@
 """Program: a trained change of an image's pixels, at the pixels that a mask selects.
 
-    M * a * squash(W)        M (H, W) is 1 where the program acts and 0 elsewhere, a is the amplitude
+    M * a * squash(u * W)        M (H, W) is 1 where the program acts and 0 elsewhere, a is the amplitude, u the unit (1)
 
     squash     "tanh"     "sigmoid"     "clamp" (to [-1, 1], outside of which W has no gradient)     "none"
 
@@ -41,7 +41,7 @@ class Program(nn.Module):
 
     Args:
         mask: M (height, width).
-        squash, amplitude, background, l2: as in `hf_reprogram.transforms.canvas.CanvasOptions`.
+        squash, amplitude, background, l2, unit: as in `hf_reprogram.transforms.canvas.CanvasOptions`.
 
     Raises:
         InputError: the mask is zero everywhere, or a value is out of its range.
@@ -54,7 +54,13 @@ class Program(nn.Module):
     index: Tensor
 
     def __init__(
-        self, mask: Tensor, squash: str = "tanh", amplitude: float = 1.0, background: float = 0.0, l2: float = 0.0
+        self,
+        mask: Tensor,
+        squash: str = "tanh",
+        amplitude: float = 1.0,
+        background: float = 0.0,
+        l2: float = 0.0,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
         if squash not in SQUASHES:
@@ -67,19 +73,22 @@ class Program(nn.Module):
             )
         if not 0 <= l2 < inf:
             raise InputError(f"l2 is {l2}: a penalty is 0 or more.")
+        if not 0 < unit < inf:
+            raise InputError(f"unit is {unit}: give more than 0.")
         if not mask.any():
             raise InputError(
                 "The mask leaves no pixel of the canvas to the program, so there is nothing to train: choose a smaller image "
                 "or another mask."
             )
         self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
+        self.unit = unit
         self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
         self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
         self._cache: ParameterCache[tuple[Tensor, Tensor]] = ParameterCache()
 
     def forward(self, source: Source | None = None) -> Tensor:
         """The change of the canvas (3, height, width), where pixels go from 0 to 1. The source is not used."""
-        acting = self.amplitude * SQUASHES[self.squash](self.weight)
+        acting = self.amplitude * SQUASHES[self.squash](self.unit * self.weight)
         whole = acting.new_zeros(3, self.size.numel()).index_copy(1, self.index, acting)
         return whole.view(3, *self.size)
 
@@ -104,8 +113,8 @@ class Program(nn.Module):
         return nothing, nothing + self.background
 
     def penalty(self) -> Tensor | float:
-        """The penalty `l2 * sum W^2`."""
-        return self.l2 * self.weight.square().sum() if self.l2 else 0.0
+        """The penalty `l2 * sum (u W)^2`."""
+        return self.l2 * (self.unit * self.weight).square().sum() if self.l2 else 0.0
 
 
 class ProgramTransform(InputTransform):

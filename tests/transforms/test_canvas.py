@@ -181,6 +181,21 @@ def test_the_penalty_is_the_sum_of_squares():
     assert canvas().penalty() == 0
 
 
+def test_a_unit_scales_the_weights_their_steps_and_their_penalty():
+    sizes = {"height": 6, "width": 8, "image_height": 3, "image_width": 4}
+    plain, scaled = Canvas(CanvasOptions(**sizes, l2=0.1)), Canvas(CanvasOptions(**sizes, l2=0.1, unit=0.25))
+    with torch.no_grad():
+        scaled.program.weight.normal_(generator=torch.Generator().manual_seed(0))
+        plain.program.weight.copy_(0.25 * scaled.program.weight)
+    assert torch.equal(plain.program(), scaled.program())
+    assert torch.equal(plain.penalty(), scaled.penalty())
+    for each in (plain, scaled):
+        each.program().sum().backward()
+    torch.testing.assert_close(scaled.program.weight.grad, 0.25 * plain.program.weight.grad)
+    with pytest.raises(InputError, match=r"unit is 0: give more than 0\."):
+        Canvas(CanvasOptions(**sizes, unit=0))
+
+
 def test_the_program_is_kept_until_theta_changes():
     made = canvas()
     given = images()
