@@ -86,6 +86,7 @@ def end_epoch(model: ReprogrammedModel) -> None:
 def end_training(model: ReprogrammedModel) -> None:
     """Finish training, after the best checkpoint is loaded; see `InputTransform.end_training`."""
     model.transform.end_training(model.source)
+    model.mapping.end_training()
     model.in_schedule = False
 
 
@@ -248,6 +249,8 @@ class Schedule(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Call `end_training`, after the Trainer loaded the best checkpoint."""
         for each in _models(model) if self._acts(state) else ():
+            if state.best_model_checkpoint is not None and not state.best_global_step:
+                each.mapping.keep_start()
             end_training(each)
 
     def _acts(self, state: Any) -> bool:

@@ -60,14 +60,15 @@ class OutputMapping(nn.Module):
     starts: ClassVar[tuple[str, ...]] = ("none",)
     row_per_class: ClassVar[bool] = True
 
-    started: Tensor
+    started: Tensor  # 0 before omega has started, then its softness, and 1 after training
+    softness: float = 1.0  # of the start, see `hf_reprogram.mappings.linear_fit.softness`
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
         self.target: TargetScale | None = None
         if getattr(options, "start", "none") != "none":
-            self.register_buffer("started", torch.tensor(False))
+            self.register_buffer("started", torch.tensor(0.0))
         self._known_started = False  # avoids a wait for the GPU at every step
 
     @property
@@ -96,7 +97,7 @@ class OutputMapping(nn.Module):
     def skip_start(self) -> None:
         """Train omega as it is; a start that is not fitted is left out."""
         if not self.has_started():
-            self.started.fill_(True)
+            self.started.fill_(1.0)
 
     def has_started(self) -> bool:
         """Whether omega is where training begins: its start is fitted, or is "none"."""
@@ -119,7 +120,15 @@ class OutputMapping(nn.Module):
         """
         if not self.has_started():
             self.fit_start(read, validation, problem_type, source)
-            self.started.fill_(True)
+            self.started.fill_(self.softness)
+
+    def keep_start(self) -> None:
+        """Take back what makes the start soft for training. The Schedule calls this if the start is the best epoch."""
+
+    def end_training(self) -> None:
+        """Finish training, after the best checkpoint is loaded: what follows is no longer a start."""
+        if self.has_started() and "started" in self._buffers:
+            self.started.fill_(1.0)
 
     def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
         """Fit the start of omega that the options name; see `begin` for the arguments."""

@@ -10,6 +10,10 @@ one learning rate suits all sources, and the large one that an input transform n
 one logistic regression per label, on the training data. Its L2 strength is the one with the smallest loss on validation, or in
 five folds of the training data if there is no validation. Training then improves a program that is as good as the probe,
 instead of a random one. The start "none" leaves the layer as it is.
+
+The probe of a classification is made softer for training: all of its logits are multiplied by one factor, so that its training
+loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. If no epoch improves on
+the start, the factor is taken back, and the probabilities are those of the probe.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from ..errors import InputError, unknown
 from ..losses import IGNORE
 from ..sources.base import Source
 from .base import OutputMapping, Reader
-from .linear_fit import ABSENT, LinearModel, best_strength
+from .linear_fit import ABSENT, LinearModel, best_strength, softness
 from .target_scale import TargetScale
 
 MOST_EXAMPLES = 20_000  # of a start: a linear layer needs no more
@@ -149,8 +153,15 @@ class LinearMapping(OutputMapping):
             bias = torch.where(absent, bias[~absent].min() - 5, bias)
         weight, bias = self.own_layer(weight, bias)
         ours, ours_bias = self.layer()
-        ours.copy_(weight / self.options.unit)
-        ours_bias.copy_(bias)
+        ours.copy_(model.softness * weight / self.options.unit)
+        ours_bias.copy_(model.softness * bias)
+        self.softness = model.softness
+
+    @torch.no_grad()
+    def keep_start(self) -> None:
+        """See `OutputMapping.keep_start`."""
+        for parameter in self.layer() if self.options.start == "probe" else ():
+            parameter.div_(self.started)
 
     def own_layer(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """The weight and the bias of z, from those of x."""
@@ -201,7 +212,7 @@ def probe(
     outputs: int,
     target: TargetScale | None = None,
 ) -> LinearModel:
-    """The linear probe with the strength that is best on validation.
+    """The linear probe with the strength that is best on validation, and its softness for training.
 
     Args:
         train: inputs (n, width), and labels (n,) or (n, outputs). Examples without a label are left out.
@@ -224,4 +235,7 @@ def probe(
         kept = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:MOST_EXAMPLES].sort().values
         return values[kept].double().numpy(), labels[kept].numpy()
 
-    return best_strength(known(train), None if validation is None else known(validation), problem_type, outputs)
+    rows = known(train)
+    model = best_strength(rows, None if validation is None else known(validation), problem_type, outputs)
+    model.softness = softness(model, *rows)
+    return model

@@ -14,6 +14,7 @@ import numpy as np
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)  # inverse L2 strengths
 ABSENT = -1e3  # the logit of a class that training lacked
+SOFT = 0.7  # of the loss of the classes' frequencies: the training loss that `softness` leaves
 
 
 class LinearModel:
@@ -23,6 +24,7 @@ class LinearModel:
         weight: (outputs, width), for features as they are given.
         bias: (outputs,).
         trainable: the number of fitted parameters.
+        softness: the factor of the logits with which training begins; see the function `softness`.
 
     Args:
         problem_type: "regression", "multi_label_classification", or any other for one class per row.
@@ -36,6 +38,7 @@ class LinearModel:
 
     def __init__(self, problem_type: str | None, strength: float, outputs: int):
         self.problem_type, self.strength = problem_type, strength
+        self.softness = 1.0
         self.outputs = 1 if problem_type == "regression" else outputs
         self.weight, self.bias, self.trainable = np.zeros((self.outputs, 0)), np.zeros(self.outputs), 0
 
@@ -115,6 +118,45 @@ def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) 
     top = logits.max(1, keepdims=True)
     log_norm = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
     return float((log_norm - logits[np.arange(len(logits)), labels.astype(int)]).mean())
+
+
+def softness(model: LinearModel, features: np.ndarray, labels: np.ndarray) -> float:
+    """The factor of a classifier's logits at which its training loss is at least `SOFT` times that of the classes' frequencies.
+
+    A linear model of many features fits few examples so well that nothing is left for an input transform to learn from: its
+    gradient is almost zero, and Adam turns what remains into steps of full size. A factor of all logits changes no decision.
+
+    Args:
+        model: the fitted model.
+        features, labels: what it was fitted to.
+
+    Returns:
+        A number above 0 and at most 1; 1 for a regression.
+
+    >>> rows, classes = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> model = LinearModel("single_label_classification", strength=100.0, outputs=2).fit(rows, classes)
+    >>> factor = softness(model, rows, classes)
+    >>> round(mean_loss(factor * model.logits(rows), classes, "single_label_classification") / np.log(2), 3)
+    0.7
+    """
+    problem = model.problem_type
+    if problem == "regression" or not len(labels):
+        return 1.0
+    logits = model.logits(features)
+    if problem == "multi_label_classification":
+        share = np.nanmean(np.where(np.isnan(labels).all(0), 0.5, labels), 0).clip(1e-6, 1 - 1e-6)
+        frequent = np.broadcast_to(np.log(share / (1 - share)), logits.shape)
+    else:
+        counts = np.bincount(labels[labels >= 0].astype(int), minlength=logits.shape[1])
+        frequent = np.broadcast_to(np.log(counts.clip(1e-9)), logits.shape)
+    least = SOFT * mean_loss(frequent, labels, problem)
+    low, high = 0.0, 1.0
+    if mean_loss(logits, labels, problem) >= least:
+        return high
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean_loss(middle * logits, labels, problem) < least else (middle, high)
+    return max(low, 1e-3)
 
 
 def best_strength(

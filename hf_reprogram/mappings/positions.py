@@ -106,6 +106,13 @@ class Positions(OutputMapping):
         assert means[0] is not None
         self.dense.standardize(means[0][0])
         self.dense.set_layer(probe(means[0], means[1], problem_type, options.num_labels, self.target))
+        self.softness = self.dense.softness
+
+    @torch.no_grad()
+    def keep_start(self) -> None:
+        """See `OutputMapping.keep_start`."""
+        for parameter in self.dense.layer() if self.options.start == "probe" else ():
+            parameter.div_(self.started)
 
     def means(self, outputs: Tensor) -> Tensor:
         """The weighted means (batch, R, width) of token states (batch, tokens, width), which are zero at padding."""

@@ -166,10 +166,8 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
     if shared:  # the rows belong to features that are standardized in the same way
         for name, buffer in other.mapping.named_buffers():
             model.mapping.get_buffer(name).copy_(buffer)
-        if len(shared) < len(model.label_names) and "started" in model.mapping._buffers:
-            model.mapping.started.fill_(
-                False
-            )  # the classes without rows start on the new data, together with the others
+        if "started" in model.mapping._buffers:  # classes without rows start on the new data, together with the others
+            model.mapping.started.fill_(float(len(shared) == len(model.label_names)))
     return shared
 
 
