@@ -50,6 +50,7 @@ def begin_epoch(
     half: torch.dtype | None = None,
     validation: Any = None,
     quiet: bool = True,
+    soften: bool = True,
 ) -> None:
     """Prepare an epoch of training. Before the first epoch, this fits the start of omega.
 
@@ -62,6 +63,8 @@ def begin_epoch(
         validation: the `DataLoader` of the validation data, on which the strength of a start is chosen; by default folds of
             the training data decide.
         quiet: show no progress bar of a pass over the data.
+        soften: make a start soft for training (`hf_reprogram.mappings.linear`); False to score the start first, and to call
+            this once more before the first step.
 
     Raises:
         InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
@@ -75,6 +78,8 @@ def begin_epoch(
     if not model.mapping.has_started():
         held = None if validation is None else reader(model, validation, batch_size, half, quiet)
         model.mapping.begin(read, held, model.config.problem_type, model.source)
+    if soften:
+        model.mapping.soften()
     model.in_schedule = True
 
 
@@ -86,7 +91,6 @@ def end_epoch(model: ReprogrammedModel) -> None:
 def end_training(model: ReprogrammedModel) -> None:
     """Finish training, after the best checkpoint is loaded; see `InputTransform.end_training`."""
     model.transform.end_training(model.source)
-    model.mapping.end_training()
     model.in_schedule = False
 
 
@@ -207,7 +211,7 @@ class Schedule(TrainerCallback):
         self.on_init_end(args, state, control, model=model)
         self.resumed = True
         if args.eval_on_start:
-            self._begin(args, state, model, **kwargs)
+            self._begin(args, state, model, soften=False, **kwargs)
 
     def on_evaluate(self, args, state, control, metrics=None, model=None, processing_class=None, **kwargs):
         """Save the start as the best model so far, if it is scored before the first step."""
@@ -235,11 +239,11 @@ class Schedule(TrainerCallback):
         random = b64encode(torch.get_rng_state().numpy().tobytes()).decode()
         state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {"epoch": epoch, "random": random}}
 
-    def _begin(self, args, state, model, train_dataloader=None, **kwargs):
+    def _begin(self, args, state, model, train_dataloader=None, soften=True, **kwargs):
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         for each in _models(model) if self._acts(state) else ():
             quiet = args.disable_tqdm or _epoch(state) > 0  # a map that is fitted every epoch would fill the log
-            begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet)
+            begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet, soften=soften)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """Call `end_epoch`, before the Trainer validates and saves."""
@@ -249,8 +253,6 @@ class Schedule(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Call `end_training`, after the Trainer loaded the best checkpoint."""
         for each in _models(model) if self._acts(state) else ():
-            if state.best_model_checkpoint is not None and not state.best_global_step:
-                each.mapping.keep_start()
             end_training(each)
 
     def _acts(self, state: Any) -> bool:

@@ -17,6 +17,7 @@ from transformers import DataCollatorWithPadding, default_data_collator
 
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
+from hf_reprogram.mappings.linear_fit import LinearModel, mean_loss, softness
 from hf_reprogram.schedule import begin_epoch
 from hf_reprogram.training.rates import parameter_groups
 from tests.support import tiny, tiny_vision
@@ -63,12 +64,8 @@ def test_the_start_is_logistic_regression_on_the_untrained_features(method, fami
     else:
         texts, labels = peptides(40)
     labels = np.asarray(labels)
-    begin_epoch(
-        model,
-        0,
-        loader_of(processor, texts[:24], labels[:24]),
-        validation=loader_of(processor, texts[24:], labels[24:]),
-    )
+    held = loader_of(processor, texts[24:], labels[24:])
+    begin_epoch(model, 0, loader_of(processor, texts[:24], labels[:24]), validation=held, soften=False)
     features = features_of(model, processor, texts, model.mapping.reads)
     found = softmax(logits_of(model, processor, texts).numpy(), axis=1)
     distances, losses = [], []
@@ -215,15 +212,54 @@ def test_the_start_is_kept_where_training_makes_it_worse(source_folder, tmp_path
 
 
 def test_a_better_epoch_wins_over_the_start(source_folder, tmp_path):
-    trainer = trained(source_folder("bert"), tmp_path, rate=1e-2)
+    trainer = trained(source_folder("bert"), tmp_path, rate=1e-1)
     assert trainer.state.best_global_step > 0
     losses = [record["eval_loss"] for record in trainer.state.log_history if "eval_loss" in record]
     assert len(losses) == 4
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
+@pytest.mark.parametrize(("method", "family"), [("warp", "bert"), ("r2dl", "bert")])
+def test_training_begins_with_a_soft_start_that_decides_the_same(method, family, source_folder):
+    """The training loss is 0.7 of that of the classes' frequencies, unless the probe leaves more."""
+    options = {"warp": {"num_prompts": 3}, "r2dl": {"tokenizer": "residues", "sparsity": 4}}[method]
+    model, processor = reprogram(source_folder(family), method, ["poor", "rich"], **options)
+    texts, labels = tiny.texts(40) if method == "warp" else peptides(40)
+    labels = np.asarray(labels)
+    loader = loader_of(processor, texts, labels)
+    begin_epoch(model, 0, loader, soften=False)
+    hard, factor = logits_of(model, processor, texts), float(model.mapping.started)
+    share = np.bincount(labels) / len(labels)
+    least = -0.7 * (share * np.log(share)).sum()
+    begin_epoch(model, 0, loader)
+    soft = logits_of(model, processor, texts)
+    torch.testing.assert_close(soft, factor * hard, atol=1e-5, rtol=1e-3)
+    loss = float(torch.nn.functional.cross_entropy(soft, torch.tensor(labels)))
+    assert loss == pytest.approx(least, rel=1e-2) if factor < 1 else loss >= least - 1e-3
+    begin_epoch(model, 1, loader)
+    assert logits_of(model, processor, texts).equal(soft)
+
+
+def test_softness_of_several_labels_with_missing_ones_and_of_numbers():
+    rows = np.random.default_rng(0).normal(size=(30, 40))
+    labels = (rows[:, :2] > 0).astype(float)
+    labels[::7, 0] = np.nan
+    several = LinearModel("multi_label_classification", 100.0, 2).fit(rows, labels)
+    share = np.nanmean(labels, 0)
+    known = ~np.isnan(labels)
+    entropy = -(np.log(np.where(labels == 1, share, 1 - share))[known]).mean()
+    factor = softness(several, rows, labels)
+    assert mean_loss(factor * several.logits(rows), labels, "multi_label_classification") == pytest.approx(
+        0.7 * entropy, rel=1e-3
+    )
+    number = LinearModel("regression", 100.0, 1).fit(rows, rows[:, 0])
+    assert softness(number, rows, rows[:, 0]) == 1
+    noise = LinearModel("single_label_classification", 1e-4, 2).fit(rows, np.arange(30) % 2)
+    assert softness(noise, rows, np.arange(30) % 2) == 1
+
+
 def test_an_adapter_that_was_trained_keeps_its_omega(source_folder, tmp_path):
-    trainer = trained(source_folder("bert"), tmp_path / "first", rate=1e-2)
+    trainer = trained(source_folder("bert"), tmp_path / "first", rate=1e-1)
     trainer.model.save_pretrained(tmp_path / "adapter")
     again = ReprogrammedModel.from_pretrained(tmp_path / "adapter")
     before = again.mapping.weight.detach().clone()

@@ -144,7 +144,8 @@ def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) 
     data = encode(few, processor, task.options.max_length, task.problem_type)
     add_zero_shot_features(model, processor, data, bf16=bf16, quiet=True)
     loaders = [DataLoader(data[name], 64, collate_fn=collator(processor, task.per_token)) for name in few]
-    begin_epoch(model, 0, loaders[0], half=torch.bfloat16 if bf16 else None, validation=loaders[1])
+    half = torch.bfloat16 if bf16 else None
+    begin_epoch(model, 0, loaders[0], half=half, validation=loaders[1], soften=False)
     logits = predict_logits(model.eval(), processor, data["validation"], bf16=bf16, quiet=True)
     labels = labels_of(data["validation"])
     validation = task.score(logits, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -60,7 +61,7 @@ class OutputMapping(nn.Module):
     starts: ClassVar[tuple[str, ...]] = ("none",)
     row_per_class: ClassVar[bool] = True
 
-    started: Tensor  # 0 before omega has started, then its softness, and 1 after training
+    started: Tensor  # 0 before omega has started, then its softness, and 1 once that is applied
     softness: float = 1.0  # of the start, see `hf_reprogram.mappings.linear_fit.softness`
 
     def __init__(self, options: Any) -> None:
@@ -122,13 +123,17 @@ class OutputMapping(nn.Module):
             self.fit_start(read, validation, problem_type, source)
             self.started.fill_(self.softness)
 
-    def keep_start(self) -> None:
-        """Take back what makes the start soft for training. The Schedule calls this if the start is the best epoch."""
-
-    def end_training(self) -> None:
-        """Finish training, after the best checkpoint is loaded: what follows is no longer a start."""
-        if self.has_started() and "started" in self._buffers:
+    @torch.no_grad()
+    def soften(self) -> None:
+        """Make the start soft before the first step of training. `hf_reprogram.schedule.begin_epoch` calls this."""
+        if "started" in self._buffers and 0 < (factor := float(self.started)) < 1:
+            for parameter in self.softened():
+                parameter.mul_(factor)
             self.started.fill_(1.0)
+
+    def softened(self) -> Iterable[Tensor]:
+        """The weights that a factor of all logits scales."""
+        return ()
 
     def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
         """Fit the start of omega that the options name; see `begin` for the arguments."""

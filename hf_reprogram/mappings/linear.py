@@ -11,9 +11,9 @@ one logistic regression per label, on the training data. Its L2 strength is the 
 five folds of the training data if there is no validation. Training then improves a program that is as good as the probe,
 instead of a random one. The start "none" leaves the layer as it is.
 
-The probe of a classification is made softer for training: all of its logits are multiplied by one factor, so that its training
-loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. If no epoch improves on
-the start, the factor is taken back, and the probabilities are those of the probe.
+Before the first step the probe of a classification is made softer: all of its logits are multiplied by one factor, so that the
+training loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. The start that
+is scored and saved is the probe itself.
 """
 
 from __future__ import annotations
@@ -153,15 +153,13 @@ class LinearMapping(OutputMapping):
             bias = torch.where(absent, bias[~absent].min() - 5, bias)
         weight, bias = self.own_layer(weight, bias)
         ours, ours_bias = self.layer()
-        ours.copy_(model.softness * weight / self.options.unit)
-        ours_bias.copy_(model.softness * bias)
+        ours.copy_(weight / self.options.unit)
+        ours_bias.copy_(bias)
         self.softness = model.softness
 
-    @torch.no_grad()
-    def keep_start(self) -> None:
-        """See `OutputMapping.keep_start`."""
-        for parameter in self.layer() if self.options.start == "probe" else ():
-            parameter.div_(self.started)
+    def softened(self) -> tuple[Tensor, Tensor]:
+        """See `OutputMapping.softened`."""
+        return self.layer()
 
     def own_layer(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """The weight and the bias of z, from those of x."""

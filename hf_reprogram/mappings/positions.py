@@ -108,11 +108,9 @@ class Positions(OutputMapping):
         self.dense.set_layer(probe(means[0], means[1], problem_type, options.num_labels, self.target))
         self.softness = self.dense.softness
 
-    @torch.no_grad()
-    def keep_start(self) -> None:
-        """See `OutputMapping.keep_start`."""
-        for parameter in self.dense.layer() if self.options.start == "probe" else ():
-            parameter.div_(self.started)
+    def softened(self) -> tuple[Tensor, Tensor]:
+        """See `OutputMapping.softened`."""
+        return self.dense.layer()
 
     def means(self, outputs: Tensor) -> Tensor:
         """The weighted means (batch, R, width) of token states (batch, tokens, width), which are zero at padding."""

@@ -148,7 +148,7 @@ def fit(
     if isinstance(model, ReprogrammedModel) and checkpoint is None:
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         loaders = trainer.get_train_dataloader(), trainer.get_eval_dataloader()
-        begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, validation=loaders[1], quiet=quiet)
+        begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, loaders[1], quiet, soften=False)
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
     trainer.args.train_sampling_strategy = "random"  # grouping by length would reorder the predictions too
