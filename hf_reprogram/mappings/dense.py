@@ -41,6 +41,8 @@ class DenseOptions:
         standardize: whether the layer reads standardized values; by default with start="probe". `begin_epoch`
             (`hf_reprogram.schedule`) or `fit` sets the mean and the deviation.
         start: the layer before training: "probe", "map" (of logits alone) or "none".
+        soft: whether the start "probe" of a classification is made soft before the first step
+            (`hf_reprogram.mappings.linear_fit.softness`).
     """
 
     num_labels: int
@@ -51,6 +53,7 @@ class DenseOptions:
     probabilities: bool = False
     standardize: bool | None = None
     start: str = "none"
+    soft: bool = False
 
     def __post_init__(self) -> None:
         check_whole(num_labels=self.num_labels, width=self.width)

@@ -11,9 +11,9 @@ one logistic regression per label, on the training data. Its L2 strength is the 
 five folds of the training data if there is no validation. Training then improves a program that is as good as the probe,
 instead of a random one. The start "none" leaves the layer as it is.
 
-Before the first step the probe of a classification is made softer: all of its logits are multiplied by one factor, so that the
-training loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. The start that
-is scored and saved is the probe itself.
+With `soft`, the probe of a classification is made softer before the first step: all of its logits are multiplied by one factor, so
+that the training loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. The
+start that is scored and saved is the probe itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_unit(unit: float) -> None:
 class LinearMapping(OutputMapping):
     """A mapping with one linear layer.
 
-    The options have `num_labels`, `width`, `unit`, `standardize` and `start`. With `standardize` the buffers `mean` and
+    The options have `num_labels`, `width`, `unit`, `standardize`, `start` and `soft`. With `standardize` the buffers `mean` and
     `deviation` (width,) are 0 and 1 until they are fitted.
 
     >>> from .dense import Dense, DenseOptions
@@ -155,7 +155,7 @@ class LinearMapping(OutputMapping):
         ours, ours_bias = self.layer()
         ours.copy_(weight / self.options.unit)
         ours_bias.copy_(bias)
-        self.softness = model.softness
+        self.softness = model.softness if self.options.soft else 1.0
 
     def softened(self) -> tuple[Tensor, Tensor]:
         """See `OutputMapping.softened`."""

@@ -40,6 +40,8 @@ class PositionsOptions:
         unit: the scale of W, as for `dense`.
         reads: "tokens".
         start: omega before training: "probe" or "none".
+        soft: whether the start "probe" of a classification is made soft before the first step
+            (`hf_reprogram.mappings.linear_fit.softness`).
     """
 
     num_labels: int
@@ -49,6 +51,7 @@ class PositionsOptions:
     unit: float = 1.0
     reads: str = "tokens"
     start: str = "none"
+    soft: bool = False
 
     def __post_init__(self) -> None:
         check_whole(num_labels=self.num_labels, width=self.width)
@@ -105,8 +108,9 @@ class Positions(OutputMapping):
         ]
         assert means[0] is not None
         self.dense.standardize(means[0][0])
-        self.dense.set_layer(probe(means[0], means[1], problem_type, options.num_labels, self.target))
-        self.softness = self.dense.softness
+        second = probe(means[0], means[1], problem_type, options.num_labels, self.target)
+        self.dense.set_layer(second)
+        self.softness = second.softness if options.soft else 1.0
 
     def softened(self) -> tuple[Tensor, Tensor]:
         """See `OutputMapping.softened`."""

@@ -38,6 +38,8 @@ class VerbalizerOptions:
         unit: the scale of the class vectors, as for `dense`.
         standardize: whether the class vectors act on standardized states; by default with start="probe".
         start: the class vectors before training: "probe" or "none".
+        soft: whether the start "probe" of a classification is made soft before the first step
+            (`hf_reprogram.mappings.linear_fit.softness`).
     """
 
     num_labels: int
@@ -46,6 +48,7 @@ class VerbalizerOptions:
     unit: float = 1.0
     standardize: bool | None = None
     start: str = "none"
+    soft: bool = False
 
     def __post_init__(self) -> None:
         check_whole(num_labels=self.num_labels, width=self.width)

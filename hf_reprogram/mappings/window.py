@@ -44,6 +44,8 @@ class WindowOptions:
         unit: the scale of W, as for `dense`.
         standardize: whether the layer reads standardized states; by default with start="probe".
         start: the layer before training: "probe" or "none".
+        soft: whether the start "probe" of a classification is made soft before the first step
+            (`hf_reprogram.mappings.linear_fit.softness`).
         dropout: the share of the states' entries that is dropped in training.
     """
 
@@ -54,6 +56,7 @@ class WindowOptions:
     unit: float = 1.0
     standardize: bool | None = None
     start: str = "none"
+    soft: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

@@ -124,6 +124,8 @@ class Method(ABC):
         training: the paper's `TrainingArguments` by name.
         tuned: those that we change where omega starts from a probe, in units that suit every source.
         paper: the options that preset="paper" sets.
+        soft_start: whether omega's start as a probe is made soft before training. That helps an input transform of many numbers
+            and a classification of few labels (`hf_reprogram.mappings.linear_fit.softness`).
         searched: values of options that a recipe with `method: auto` tries, the default first.
 
     >>> from hf_reprogram.methods.warp import Warp
@@ -139,6 +141,7 @@ class Method(ABC):
     training: ClassVar[dict[str, Any]] = {}
     tuned: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[dict[str, Any]] = {}
+    soft_start: ClassVar[bool] = False
     searched: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(self, options: Any):
@@ -193,7 +196,10 @@ class Method(ABC):
                 f"start is {start!r}, and omega is a mapping {mapping['type']!r}, which starts from "
                 f"{' or '.join(map(repr, kind.starts))}: choose one of these, or another mapping."
             )
-        return {**mapping, "start": start} if hasattr(kind.Options, "start") and start != "none" else mapping
+        if not hasattr(kind.Options, "start") or start == "none":
+            return mapping
+        soft = {"soft": True} if start == "probe" and self.soft_start and hasattr(kind.Options, "soft") else {}
+        return {**mapping, "start": start, **soft}
 
     def arguments(self) -> dict[str, Any]:
         """The `TrainingArguments` for these options: the paper's, changed by `tuned` unless start="none"."""

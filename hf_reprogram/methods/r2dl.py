@@ -126,6 +126,7 @@ class R2DL(Method):
     }
 
     tuned = {"learning_rate": 2e-2, "omega_learning_rate": 5e-3}
+    soft_start = True
     searched = {"sparsity": (16, 4, 64)}
 
     options: R2DLOptions

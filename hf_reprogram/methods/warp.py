@@ -103,6 +103,7 @@ class Warp(Method):
     }
 
     tuned = {"learning_rate": 1e-2}
+    soft_start = True
     searched = {"num_prompts": (20, 8, 0)}
 
     options: WarpOptions
