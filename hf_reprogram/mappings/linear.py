@@ -11,8 +11,8 @@ one logistic regression per label, on the training data. Its L2 strength is the 
 five folds of the training data if there is no validation. Training then improves a program that is as good as the probe,
 instead of a random one. The start "none" leaves the layer as it is.
 
-With `soft`, the probe of a classification is made softer before the first step: all of its logits are multiplied by one factor, so
-that the training loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. The
+With `soft`, the probe of a classification is made softer before the first step: all of its logits are multiplied by one factor,
+so that the training loss leaves something to learn from (`hf_reprogram.mappings.linear_fit.softness`). No decision changes. The
 start that is scored and saved is the probe itself.
 """
 
