@@ -136,7 +136,7 @@ def softness(model: LinearModel, features: np.ndarray, labels: np.ndarray) -> fl
     >>> rows, classes = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
     >>> model = LinearModel("single_label_classification", strength=100.0, outputs=2).fit(rows, classes)
     >>> factor = softness(model, rows, classes)
-    >>> round(mean_loss(factor * model.logits(rows), classes, "single_label_classification") / np.log(2), 3)
+    >>> round(mean_loss(factor * model.logits(rows), classes, "single_label_classification") / float(np.log(2)), 3)
     0.7
     """
     problem = model.problem_type
