@@ -205,6 +205,7 @@ def test_the_start_is_kept_where_training_makes_it_worse(source_folder, tmp_path
     assert trainer.state.best_global_step == 0
     first = next(record for record in trainer.state.log_history if "eval_loss" in record)
     assert first["epoch"] == 0
+    assert 0 < trainer.model.mapping.started < 1  # kept as it was scored, not softened
     assert trainer.evaluate()["eval_loss"] == pytest.approx(first["eval_loss"], abs=1e-5)
     kept = ReprogrammedModel.from_pretrained(tmp_path / "checkpoint-0")
     for name, value in trainer.model.state_dict().items():
@@ -214,6 +215,7 @@ def test_the_start_is_kept_where_training_makes_it_worse(source_folder, tmp_path
 def test_a_better_epoch_wins_over_the_start(source_folder, tmp_path):
     trainer = trained(source_folder("bert"), tmp_path, rate=1e-1)
     assert trainer.state.best_global_step > 0
+    assert trainer.model.mapping.started == 1  # softened before the first step
     losses = [record["eval_loss"] for record in trainer.state.log_history if "eval_loss" in record]
     assert len(losses) == 4
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)

@@ -148,19 +148,25 @@ class _Search:
 
     def _defaults(self) -> None:
         """The defaults of every method that no process has begun, the best start first."""
-        begun = {
-            trial.user_attrs.get("default")
-            for trial in self.study.trials
-            if trial.state.name != "FAIL" or "reason" in trial.user_attrs
-        }
+        begun = self._begun()
         fresh = [candidate for name, candidate in self.candidates.items() if name not in begun]
         starts = score_starts(self.job, fresh, self.budget.seconds and STARTS * self.budget.seconds)
         for place, (name, start) in enumerate(starts.items()):
+            if name in self._begun():  # by another process, in the meantime
+                continue
             if self._over() and self._best() is not None:  # there is an adapter, whatever the budget
                 return
             share = self._left() - (1 - SEARCHED) * (self.budget.seconds or 0)
             share /= min(PROMISING, len(starts)) - place if place < PROMISING else 1
             self._trial({"default": name}, max(share, 0.0) if self.budget.seconds else None, start)
+
+    def _begun(self) -> set[str | None]:
+        """The methods whose defaults a process has begun."""
+        return {
+            trial.user_attrs.get("default")
+            for trial in self.study.trials
+            if trial.state.name != "FAIL" or "reason" in trial.user_attrs
+        }
 
     def _sample(self, share: float = SEARCHED) -> None:
         """Trials of TPE until the trials, or a share of the time, are used up."""

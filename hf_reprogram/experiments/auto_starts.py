@@ -49,11 +49,11 @@ def score_starts(job: Job, candidates: Sequence[Candidate], seconds: float | Non
         until = None if seconds is None else begun + seconds * place / len(candidates)
         try:
             recipe, record = decided(job, recipe, f"default-{candidate.name}", until, memory)
-            scores = [job.task.benefit(tried["validation"]) for tried in record["tried"]]
+            scores = [tried["validation"] for tried in record["tried"]]
             if not scores:
                 splits = job.task.splits(recipe.seeds[0])
-                scores = [start_score(replace(job, recipe=recipe), splits, {}, memory)[0]]
-            found[candidate.name] = Start(recipe, record, max(scores))
+                scores = [start_score(replace(job, recipe=recipe), splits, {}, memory)[1]]
+            found[candidate.name] = Start(recipe, record, max(map(job.task.benefit, scores)))
         except Exception as error:  # of one candidate, which must not end the search
             found[candidate.name] = Start(recipe, {}, -inf, reason(error))
     return dict(sorted(found.items(), key=lambda item: -item[1].value))

@@ -136,7 +136,8 @@ class LinearMapping(OutputMapping):
     def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
         """Set the layer to the linear probe; see the module's docstring and `OutputMapping.begin`."""
         train, held = self._rows(read), None if validation is None else self._rows(validation)
-        self.set_layer(probe(train, held, problem_type, self.options.num_labels, self.target))
+        options = self.options
+        self.set_layer(probe(train, held, problem_type, options.num_labels, self.target, soft=options.soft))
 
     def _rows(self, read: Reader) -> tuple[Tensor, Tensor]:
         """Inputs (n, width) and labels of examples, or of scored tokens."""
@@ -155,7 +156,7 @@ class LinearMapping(OutputMapping):
         ours, ours_bias = self.layer()
         ours.copy_(weight / self.options.unit)
         ours_bias.copy_(bias)
-        self.softness = model.softness if self.options.soft else 1.0
+        self.softness = model.softness
 
     def softened(self) -> tuple[Tensor, Tensor]:
         """See `OutputMapping.softened`."""
@@ -209,8 +210,9 @@ def probe(
     problem_type: str | None,
     outputs: int,
     target: TargetScale | None = None,
+    soft: bool = False,
 ) -> LinearModel:
-    """The linear probe with the strength that is best on validation, and its softness for training.
+    """The linear probe with the strength that is best on validation.
 
     Args:
         train: inputs (n, width), and labels (n,) or (n, outputs). Examples without a label are left out.
@@ -218,6 +220,7 @@ def probe(
         problem_type: as in a transformers config.
         outputs: the number of logits.
         target: the scale of a regression's target; the model predicts the standardized target.
+        soft: find the model's softness for training.
 
     >>> inputs, labels = torch.eye(2).repeat(8, 1), torch.tensor([0, 1]).repeat(8)
     >>> probe((inputs, labels), None, "single_label_classification", 2).logits(inputs.numpy()).argmax(1).tolist()[:2]
@@ -235,5 +238,6 @@ def probe(
 
     rows = known(train)
     model = best_strength(rows, None if validation is None else known(validation), problem_type, outputs)
-    model.softness = softness(model, *rows)
+    if soft:
+        model.softness = softness(model, *rows)
     return model

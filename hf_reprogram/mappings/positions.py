@@ -108,9 +108,10 @@ class Positions(OutputMapping):
         ]
         assert means[0] is not None
         self.dense.standardize(means[0][0])
-        second = probe(means[0], means[1], problem_type, options.num_labels, self.target)
-        self.dense.set_layer(second)
-        self.softness = second.softness if options.soft else 1.0
+        self.dense.set_layer(
+            probe(means[0], means[1], problem_type, options.num_labels, self.target, soft=options.soft)
+        )
+        self.softness = self.dense.softness
 
     def softened(self) -> tuple[Tensor, Tensor]:
         """See `OutputMapping.softened`."""

@@ -114,7 +114,8 @@ class Window(LayerMapping):
     def fit_start(self, read: Reader, validation: Reader | None, problem_type: str | None, source: Source) -> None:
         """Set the layer to the linear probe of whole windows; see `LinearMapping.fit_start`."""
         train, held = self._windows(read), None if validation is None else self._windows(validation)
-        self.set_layer(probe(train, held, problem_type, self.options.num_labels, self.target))
+        options = self.options
+        self.set_layer(probe(train, held, problem_type, options.num_labels, self.target, soft=options.soft))
 
     def _rows(self, read: Reader) -> tuple[Tensor, Tensor]:
         """The states (n, width) and labels of some tokens that have a label."""
