@@ -134,7 +134,6 @@ def written(
     """The text of the recipe, with its comments."""
     names = train.column_names
     count = f"{len(train):,} rows of {', '.join(map(repr, names[:SHOWN]))}{' and others' if len(names) > SHOWN else ''}"
-    method = recipe.method if source else {**recipe.method, **recipe.for_source}
     lines = [
         f"# A first recipe for {os.path.basename(data.rstrip('/')) or data}: read it before you train.",
         f"# The training split holds {count}.",
@@ -142,20 +141,16 @@ def written(
         "# The source that you named." if source else "# A small source that fits most data of this kind.",
         f"source: {as_yaml(source or recipe.source)}",
         f"# {recipe.why}",
-        f"method: {as_yaml(method)}",
+        f"method: {as_yaml(recipe.method)}",
         "task:",
     ]
     for entry in task:
         lines += [f"  # {entry.why}"] * bool(entry.why) + [f"  {entry.key}: {as_yaml(entry.value)}"]
     lines += [
-        "training:",
-        f"  num_train_epochs: {10 if len(train) < 2000 else 5}",
-        f"  per_device_train_batch_size: {recipe.batch_size}",
+        "# Steps and learning rates follow from the method and the data. To fix them:",
+        "# training: {num_train_epochs: 5, learning_rate: 1e-2}",
         "# More seeds give a mean and a deviation.",
         "seeds: [0, 1, 2]",
-        "# The value with the best validation score is taken.",
-        "sweep:",
-        f"  training.learning_rate: {as_yaml(recipe.learning_rates)}",
         "# What the method has to beat.",
         f"baselines: {as_yaml(recipe.baselines)}",
     ]

@@ -1,4 +1,4 @@
-"""How data that nobody has described become a first recipe: the columns that could be examples, and how to train on them.
+"""How data that nobody has described become a first recipe: the columns that could be examples, and a method for them.
 
 `hf-reprogram init` asks every modality for a `Guess` and takes the surest one. That modality then gives a `FirstRecipe`.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 ROW_NUMBERS = ("id", "idx", "index", "row", "unnamed: 0", "")  # names of columns that number the rows, in lower case
@@ -35,24 +35,19 @@ class Guess:
 class FirstRecipe:
     """Everything but the task in a recipe for data that nobody has described. Names are those of the recipe's own keys.
 
+    Steps and learning rates are not among them: they follow from the method and the data when the recipe runs.
+
     Attributes:
         source: the section `source:`, a name or its options; a small source that suits most data of this kind.
         method: the section `method:`, with `name` and options.
         why: one sentence that says why the method fits.
         baselines: the section `baselines:`.
-        batch_size: training examples per step.
-        learning_rates: the rates to sweep over.
-        for_source: further options of the method that suit `source` alone, such as a size on its canvas; they are left out
-            where the reader names another source.
     """
 
     source: str | Mapping[str, Any]
     method: Mapping[str, Any]
     why: str
     baselines: Sequence[str | Mapping[str, Any]]
-    batch_size: int
-    learning_rates: Sequence[float]
-    for_source: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plain_values(rows: Any, most: int = LOOKED_AT) -> dict[str, list[Any]]:

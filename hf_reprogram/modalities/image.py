@@ -81,13 +81,10 @@ class Picture(Modality):
         return FirstRecipe(
             source=SMALL_IMAGE_SOURCE,
             method={"name": "ilm_vp" if classes else "kloberdanz"},
-            why="A program around the image and an iterative label map."
+            why="A program around the image; validation chooses the image's size, and a label map or a dense layer."
             if classes
             else "A program on the image and a dense layer, which also gives numbers and several labels.",
             baselines=["majority", "linear_probe"] if classes else ["majority"],
-            batch_size=4,
-            learning_rates=(3e-3, 1e-2),
-            for_source={"image_size": 84} if classes else {},  # three quarters of its canvas
         )
 
     def read_folder(self, folder: str, named: Sequence[str] = ()) -> Any:

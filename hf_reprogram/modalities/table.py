@@ -83,11 +83,9 @@ class Table(Modality):
         classes = problem == "single_label_classification"
         return FirstRecipe(
             source=SMALL_IMAGE_SOURCE,
-            method={"name": "fraud", **({"label_mapping": "frequency"} if classes else {"mapping": "dense"})},
+            method={"name": "fraud", **({} if classes else {"mapping": "dense"})},
             why="The numbers are drawn on a canvas with a program around them.",
-            baselines=["majority", "raw_linear"] if classes else ["majority"],
-            batch_size=4,
-            learning_rates=(3e-3, 1e-2),
+            baselines=["majority", {"linear_probe": {"tokens": "target"}}, "raw_linear"] if classes else ["majority"],
         )
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:

@@ -111,11 +111,9 @@ class Text(Modality):
             return _dictionary({"tokenizer": "words"}, why, ["majority", "linear_probe"])
         return FirstRecipe(
             source=SMALL_SOURCE,
-            method={"name": "warp", "num_prompts": 8, "reads": "features"},
+            method={"name": "warp", "num_prompts": 8},
             why="The texts are words, which the source knows: prompts around them.",
             baselines=["majority", "linear_probe"],
-            batch_size=16,
-            learning_rates=(3e-3, 1e-2),
         )
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
@@ -197,14 +195,12 @@ class Text(Modality):
 
 
 def _dictionary(tokenizer: Mapping[str, Any], why: str, baselines: Sequence[Any]) -> FirstRecipe:
-    """Target tokens as sparse mixtures of the source's; its codes are trained at higher rates than prompts."""
+    """Target tokens as sparse mixtures of the source's."""
     return FirstRecipe(
         source=SMALL_SOURCE,
         method={"name": "r2dl", **tokenizer, "sparsity": 16},
         why=why,
         baselines=baselines,
-        batch_size=16,
-        learning_rates=(6e-2, 2e-1),
     )
 
 

@@ -44,7 +44,7 @@ def test_a_draft_of_words_trains(csv_file, source_folder, tmp_path, capsys):
         main(["init", str(csv_file), "--output", str(recipe), "--source", source_folder("bert")])
     assert not end.value.code
     assert "hf-reprogram train" in capsys.readouterr().out
-    short = ["seeds=[0]", "sweep={}", "baselines=[majority]", "training.num_train_epochs=1", "task.max_train=48"]
+    short = ["seeds=[0]", "baselines=[majority]", "training.num_train_epochs=1", "task.max_train=48"]
     chosen = load_recipe(recipe, [*short, f"output={tmp_path / 'run'}"])
     assert (chosen.method["name"], chosen.task["text"], chosen.task["label"]) == ("warp", "sentence", "kind")
     assert train(chosen, quiet=True)["task"]["labels"] == ["bad", "good"]
@@ -147,12 +147,13 @@ def test_a_column_that_is_called_like_a_text_comes_before_a_longer_one(tmp_path)
     assert recipe.task["text"] == "smiles"
 
 
-def test_options_that_fit_the_source_of_the_draft_are_left_out_with_another_source(tmp_path):
+def test_a_draft_leaves_sizes_steps_and_learning_rates_to_the_data(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("L", (8, 8)).save(tmp_path / "train" / name / "a.png")
-    assert "image_size: 84" in draft(str(tmp_path))[0]
-    assert "image_size" not in draft(str(tmp_path), "another")[0]
+    recipe = make_recipe(read_yaml(draft(str(tmp_path))[0], "the draft"))
+    assert recipe.method == {"name": "ilm_vp"}
+    assert (recipe.training, recipe.sweep) == ({}, {})
 
 
 @pytest.mark.parametrize(("names", "chosen"), [(["train", "test"], "train"), (["test", "dev"], "dev")])
@@ -191,7 +192,7 @@ class Sound(Modality):
         return Guess(["wave"], 1.0, "The column holds waves.") if "wave" in rows.column_names else None
 
     def first_recipe(self, rows, columns, problem):
-        return FirstRecipe("a/source", {"name": "ilm_vp"}, "Sounds are drawn.", ["majority"], 8, [1e-3])
+        return FirstRecipe("a/source", {"name": "ilm_vp"}, "Sounds are drawn.", ["majority"])
 
     def prepare(self, data, columns, split, dataset): ...
     def encode(self, splits, processor, max_length, problem_type): ...
