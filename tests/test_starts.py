@@ -18,6 +18,7 @@ from transformers import DataCollatorWithPadding, default_data_collator
 from hf_reprogram import InputError, ReprogrammedModel, reprogram
 from hf_reprogram.mappings.label_map import LabelMap, LabelMapOptions
 from hf_reprogram.mappings.linear_fit import LinearModel, mean_loss, softness
+from hf_reprogram.mappings.positions import Positions, PositionsOptions
 from hf_reprogram.schedule import begin_epoch
 from hf_reprogram.training.rates import parameter_groups
 from tests.support import tiny, tiny_vision
@@ -130,6 +131,20 @@ def test_positions_start_from_weights_that_find_the_place(source_folder):
         scores[mapping] = (predicted == labels[160:]).mean()
     assert scores["positions"] > 0.9
     assert scores["dense"] < scores["positions"] - 0.1
+
+
+def test_positions_start_alike_when_one_place_has_larger_states(source_folder):
+    """With one head, the weights find the fourth place although its states are ten times as large as the others."""
+    model, _ = reprogram(source_folder("bert"), "r2dl", ["no", "yes"], tokenizer="residues", mapping="positions")
+    source = model.source
+    random = torch.Generator().manual_seed(0)
+    states = torch.randn(120, 12, 8, generator=random)
+    labels = (states[:, 3, 0] > 0).long()
+    states[:, 3] *= 10
+    mapping = Positions(PositionsOptions(2, 8, 12, heads=1, start="probe"))
+    mapping.fit_start(lambda *_: (states[:80], labels[:80]), None, "single_label_classification", source)
+    assert mapping(states[80:], source).argmax(1).eq(labels[80:]).float().mean() > 0.9
+    assert (1 + mapping.weights[0]).abs().argmax() == 3
 
 
 def image_loader(processor, count=40, classes=2):

@@ -67,7 +67,7 @@ class LinearProbeOptions:
 class LinearProbe(Baseline):
     """Logistic (or ridge) regression on standardised features of the frozen source; a text and its pair are read together."""
 
-    title = "linear probe"
+    name, title = "linear_probe", "linear probe"
     Options: ClassVar[type] = LinearProbeOptions
 
     def check(self, recipe: Run) -> None:
@@ -87,7 +87,7 @@ class LinearProbe(Baseline):
         reads = ["tokens"] if task.per_token else [self.options.reads] if self.options.reads else READS
         if not set(reads) & set(spec.widths):
             raise InputError(
-                f"linear_probe reads {reads[0]!r}, and a source of kind {spec.kind!r} has no such output: leave it out, or "
+                f"{self.name} reads {reads[0]!r}, and a source of kind {spec.kind!r} has no such output: leave it out, or "
                 "change its option reads."
             )
 

@@ -38,7 +38,7 @@ class UntrainedProbeOptions:
 class UntrainedProbe(LinearProbe):
     """The linear probe on the method's own canvas, template or vocabulary."""
 
-    title = "probe, untrained program"
+    name, title = "untrained_probe", "probe, untrained program"
     Options = UntrainedProbeOptions
 
     def __init__(self, options: UntrainedProbeOptions) -> None:

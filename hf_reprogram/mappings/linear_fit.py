@@ -25,6 +25,7 @@ class LinearModel:
         bias: (outputs,).
         trainable: the number of fitted parameters.
         softness: the factor of the logits with which training begins; see the function `softness`.
+        loss: the mean loss on the examples by which `best_strength` chose the strength; infinite before that.
 
     Args:
         problem_type: "regression", "multi_label_classification", or any other for one class per row.
@@ -38,7 +39,7 @@ class LinearModel:
 
     def __init__(self, problem_type: str | None, strength: float, outputs: int):
         self.problem_type, self.strength = problem_type, strength
-        self.softness = 1.0
+        self.softness, self.loss = 1.0, np.inf
         self.outputs = 1 if problem_type == "regression" else outputs
         self.weight, self.bias, self.trainable = np.zeros((self.outputs, 0)), np.zeros(self.outputs), 0
 
@@ -192,7 +193,9 @@ def best_strength(
         best = min(best, (loss, strength))
         if rises == 2:
             break
-    return LinearModel(problem_type, best[1], outputs).fit(*train)
+    chosen = LinearModel(problem_type, best[1], outputs).fit(*train)
+    chosen.loss = best[0]
+    return chosen
 
 
 def _folds(features: np.ndarray, labels: np.ndarray, problem_type: str | None) -> Iterator[tuple[Any, Any]]:

@@ -6,9 +6,10 @@ h_t (width,) is the state of token t, and n is the number of tokens. Omega is a 
 (labels,). Training starts at a = 0, where every z_r is the plain mean. A plain mean does not distinguish positions. If a few
 fixed positions decide the label, as for a splice junction, trained weights can select them.
 
-The start "probe" fits a linear probe to the states of all positions side by side, W (labels, positions, width). Its singular
-value decomposition, as a matrix of positions and (labels, width), gives the R most important weights a, and a second probe
-fits the layer on their means.
+The start "probe" fits a linear probe to the states of all positions side by side, W (labels, positions, width). The singular
+value decomposition of W, as a matrix of positions and (labels, width), gives the R most important weights a, and a second probe
+fits the layer on their means. The same is done with W times the deviation of the states, where every position counts alike, and
+the weights with the smaller loss on validation are taken.
 
 This is our extension of R2DL (arXiv 2012.03460), which reads pooled features.
 """
@@ -26,6 +27,7 @@ from ..sources.base import Source
 from .base import OutputMapping, Reader
 from .dense import Dense, DenseOptions
 from .linear import MOST_TEXTS, check_unit, probe
+from .linear_fit import LinearModel
 
 
 @dataclass
@@ -97,20 +99,25 @@ class Positions(OutputMapping):
         tables = [None if each is None else (by_position(each[0], longest).flatten(1), each[1]) for each in rows]
         assert tables[0] is not None
         first = probe(tables[0], tables[1], problem_type, options.num_labels, self.target)
-        matrix = torch.from_numpy(first.weight).reshape(len(first.weight), longest, -1).transpose(0, 1).flatten(1)
-        left = torch.linalg.svd(matrix, full_matrices=False).U[:, : options.heads]
-        self.weights.zero_()
-        self.weights[: left.shape[1], :longest] = left.T * longest**0.5 - 1
-        self.weights[: left.shape[1], longest:] = -1
-        means = [
-            None if each is None else (self.means(each[0].to(self.weights.device)).flatten(1).cpu(), each[1])
-            for each in rows
-        ]
-        assert means[0] is not None
-        self.dense.standardize(means[0][0])
-        self.dense.set_layer(
-            probe(means[0], means[1], problem_type, options.num_labels, self.target, soft=options.soft)
-        )
+        plain, deviation = torch.from_numpy(first.weight), tables[0][0].double().std(0, correction=0)
+        found: list[tuple[Tensor, Tensor, LinearModel]] = []
+        for weight in (plain, plain * deviation.cpu()):
+            matrix = weight.reshape(len(weight), longest, -1).transpose(0, 1).flatten(1)
+            left = torch.linalg.svd(matrix, full_matrices=False).U[:, : options.heads]
+            self.weights.zero_()
+            self.weights[: left.shape[1], :longest] = left.T * longest**0.5 - 1
+            self.weights[: left.shape[1], longest:] = -1
+            means = [
+                None if each is None else (self.means(each[0].to(self.weights.device)).flatten(1).cpu(), each[1])
+                for each in rows
+            ]
+            assert means[0] is not None
+            layer = probe(means[0], means[1], problem_type, options.num_labels, self.target, soft=options.soft)
+            found.append((self.weights.clone(), means[0][0], layer))
+        weights, inputs, layer = min(found, key=lambda each: each[2].loss)
+        self.weights.copy_(weights)
+        self.dense.standardize(inputs)
+        self.dense.set_layer(layer)
         self.softness = self.dense.softness
 
     def softened(self) -> tuple[Tensor, Tensor]:

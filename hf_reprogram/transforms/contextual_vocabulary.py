@@ -125,12 +125,19 @@ class ContextualVocabulary(InputTransform):
         self.tau = first + (last - first) * share
 
     def logits(self, ids: Tensor) -> Tensor:
-        """Logits over the source's tokens (batch, tokens, N_S) for target ids (batch, tokens)."""
+        """Logits over the source's tokens (batch, tokens, N_S) for target ids (batch, tokens).
+
+        A convolution of one-hot vectors is a sum of k columns of the kernel. Only the columns of tokens that occur are read.
+        """
+        size = self.options.kernel_size
         ordinary = ids < self.options.num_tokens
-        one_hot = F.one_hot(ids.masked_fill(~ordinary, 0), self.options.num_tokens).to(self.weight.dtype)
-        one_hot = one_hot * ordinary[..., None]
-        logits = F.conv1d(one_hot.transpose(1, 2), self.weight, self.bias, padding=self.options.kernel_size // 2)
-        return logits.transpose(1, 2)
+        used, column = torch.unique(ids.masked_fill(~ordinary, 0), return_inverse=True)
+        column = F.pad(column.masked_fill(~ordinary, -1), (size // 2, size // 2), value=-1).unfold(1, size, 1)
+        nothing = size * len(used)
+        column = (column + len(used) * torch.arange(size, device=ids.device)).masked_fill(column < 0, nothing)
+        table = F.pad(self.weight[:, used].permute(2, 1, 0).flatten(0, 1), (0, 0, 0, 1))  # (k * used + 1, N_S)
+        logits = F.embedding_bag(column.flatten(0, 1), table, mode="sum", padding_idx=nothing) + self.bias
+        return logits.unflatten(0, ids.shape)
 
     def check_batch(self, batch: dict[str, Tensor]) -> None:
         """See `hf_reprogram.transforms.target_ids.check_target_ids`."""
