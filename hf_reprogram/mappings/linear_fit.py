@@ -121,6 +121,20 @@ def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) 
     return float((log_norm - logits[np.arange(len(logits)), labels.astype(int)]).mean())
 
 
+def rescaled_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> float:
+    """The smallest mean loss of logits whose deviations from their mean over the rows are multiplied by one factor, 1/64 to 2.
+
+    >>> logits, labels = np.array([[-8.0], [8.0], [8.0]]), np.array([[0.0], [1.0], [0.0]])
+    >>> rescaled_loss(logits, labels, "multi_label_classification") < mean_loss(
+    ...     logits, labels, "multi_label_classification"
+    ... )
+    True
+    """
+    middle = logits.mean(0, keepdims=True)
+    factors = 2.0 ** np.arange(-6, 1.5, 0.5)
+    return min(mean_loss(middle + factor * (logits - middle), labels, problem_type) for factor in factors)
+
+
 def softness(model: LinearModel, features: np.ndarray, labels: np.ndarray) -> float:
     """The factor of a classifier's logits at which its training loss is at least `SOFT` times that of the classes' frequencies.
 
@@ -169,7 +183,9 @@ def best_strength(
 ) -> LinearModel:
     """The linear model whose strength has the smallest loss on validation.
 
-    Strengths are tried from the smallest, up to where the loss rose twice in a row.
+    Strengths are tried from the smallest, up to where the loss rose twice in a row. The loss of several labels is that of the
+    best factor of the logits (`rescaled_loss`): where most labels are rare, the plain loss wants almost constant logits, and
+    says little about how well they rank.
 
     Args:
         train: features (n, width) and labels.
@@ -182,10 +198,11 @@ def best_strength(
     10.0
     """
     folds = [(train, validation)] if validation is not None else list(_folds(*train, problem_type))
+    measure = rescaled_loss if problem_type == "multi_label_classification" else mean_loss
     best, rises = (np.inf, min(strengths)), 0
     for strength in sorted(strengths) if folds else ():
         losses = [
-            mean_loss(LinearModel(problem_type, strength, outputs).fit(*fit).logits(held[0]), held[1], problem_type)
+            measure(LinearModel(problem_type, strength, outputs).fit(*fit).logits(held[0]), held[1], problem_type)
             for fit, held in folds
         ]
         loss = float(np.mean(losses))

@@ -136,8 +136,9 @@ class ContextualVocabulary(InputTransform):
         nothing = size * len(used)
         column = (column + len(used) * torch.arange(size, device=ids.device)).masked_fill(column < 0, nothing)
         table = F.pad(self.weight[:, used].permute(2, 1, 0).flatten(0, 1), (0, 0, 0, 1))  # (k * used + 1, N_S)
-        logits = F.embedding_bag(column.flatten(0, 1), table, mode="sum", padding_idx=nothing) + self.bias
-        return logits.unflatten(0, ids.shape)
+        sums = F.embedding_bag(column.flatten(0, 1), table, mode="sum", padding_idx=nothing)
+        logits: Tensor = (sums + self.bias).unflatten(0, ids.shape)
+        return logits
 
     def check_batch(self, batch: dict[str, Tensor]) -> None:
         """See `hf_reprogram.transforms.target_ids.check_target_ids`."""

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from hf_reprogram.baselines.linear import best_linear
-from hf_reprogram.mappings.linear_fit import STRENGTHS, LinearModel, best_strength
+from hf_reprogram.mappings.linear_fit import STRENGTHS, LinearModel, best_strength, mean_loss, rescaled_loss
 from hf_reprogram.tasks.problems import score_logits
 
 METRIC = {"regression": "rmse", "multi_label_classification": "roc_auc"}
@@ -120,6 +121,29 @@ def test_the_best_strength_is_that_of_the_smallest_loss_on_validation():
     assert found.strength == min(losses, key=losses.get)
     folded = best_strength(train, None, "single_label_classification", 3)
     assert losses[folded.strength] < min(losses.values()) + 0.1  # five folds of the training data come close
+
+
+def test_the_strength_of_several_labels_does_not_depend_on_how_large_the_logits_are():
+    """The loss is that of the best factor, which scipy finds too."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(160, 40))
+    labels = (features[:, :6] + random.normal(size=(160, 6)) > 2).astype(float)
+    train, held = (features[:80], labels[:80]), (features[80:], labels[80:])
+    problem, losses = "multi_label_classification", {}
+    for strength in STRENGTHS:
+        logits = LinearModel(problem, strength, 6).fit(*train).logits(held[0])
+        middle = logits.mean(0)
+        best = minimize_scalar(
+            lambda factor, middle=middle, logits=logits: mean_loss(
+                middle + factor * (logits - middle), held[1], problem
+            ),
+            bounds=(0, 2),
+            method="bounded",
+        ).fun
+        losses[strength] = rescaled_loss(logits, held[1], problem)
+        assert best - 1e-9 <= losses[strength] <= best * 1.01
+        assert losses[strength] <= mean_loss(logits, held[1], problem)
+    assert best_strength(train, held, problem, 6).strength == min(losses, key=losses.get)
 
 
 def test_numbers_are_ridge_regression():
