@@ -121,18 +121,31 @@ def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) 
     return float((log_norm - logits[np.arange(len(logits)), labels.astype(int)]).mean())
 
 
-def rescaled_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> float:
-    """The smallest mean loss of logits whose deviations from their mean over the rows are multiplied by one factor, 1/64 to 2.
+def rescaled_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The loss of several labels if every label's logits have its log odds as their mean and one factor suits all: the smallest.
+
+    The factor is from 1/1024 to 1024. What remains in the loss is how well the logits order the rows.
+
+    Args:
+        logits: (n, labels).
+        labels: (n, labels) with 0, 1 or NaN.
 
     >>> logits, labels = np.array([[-8.0], [8.0], [8.0]]), np.array([[0.0], [1.0], [0.0]])
-    >>> rescaled_loss(logits, labels, "multi_label_classification") < mean_loss(
-    ...     logits, labels, "multi_label_classification"
-    ... )
+    >>> rescaled_loss(logits, labels) < mean_loss(logits, labels, "multi_label_classification")
     True
     """
-    middle = logits.mean(0, keepdims=True)
-    factors = 2.0 ** np.arange(-6, 1.5, 0.5)
-    return min(mean_loss(middle + factor * (logits - middle), labels, problem_type) for factor in factors)
+    deviations, odds = logits - logits.mean(0, keepdims=True), _log_odds(labels)
+    factors = 2.0 ** np.arange(-10, 10.5, 0.5)
+    return min(mean_loss(odds + factor * deviations, labels, "multi_label_classification") for factor in factors)
+
+
+def _log_odds(labels: np.ndarray) -> np.ndarray:
+    """The log odds (labels,) of labels (n, labels) with 0, 1 or NaN; 0 for a label that is never known."""
+    known = ~np.isnan(labels)
+    share = np.where(known, labels, 0.0).sum(0) / known.sum(0).clip(1)
+    share = np.where(known.any(0), share, 0.5).clip(1e-6, 1 - 1e-6)
+    odds: np.ndarray = np.log(share / (1 - share))
+    return odds
 
 
 def softness(model: LinearModel, features: np.ndarray, labels: np.ndarray) -> float:
@@ -159,8 +172,7 @@ def softness(model: LinearModel, features: np.ndarray, labels: np.ndarray) -> fl
         return 1.0
     logits = model.logits(features)
     if problem == "multi_label_classification":
-        share = np.nanmean(np.where(np.isnan(labels).all(0), 0.5, labels), 0).clip(1e-6, 1 - 1e-6)
-        frequent = np.broadcast_to(np.log(share / (1 - share)), logits.shape)
+        frequent = np.broadcast_to(_log_odds(labels), logits.shape)
     else:
         counts = np.bincount(labels[labels >= 0].astype(int), minlength=logits.shape[1])
         frequent = np.broadcast_to(np.log(counts.clip(1e-9)), logits.shape)
@@ -183,9 +195,9 @@ def best_strength(
 ) -> LinearModel:
     """The linear model whose strength has the smallest loss on validation.
 
-    Strengths are tried from the smallest, up to where the loss rose twice in a row. The loss of several labels is that of the
-    best factor of the logits (`rescaled_loss`): where most labels are rare, the plain loss wants almost constant logits, and
-    says little about how well they rank.
+    Strengths are tried from the smallest, up to where the loss rose twice in a row. The loss of several labels is
+    `rescaled_loss`: where most labels are rare, the plain loss wants almost constant logits, and says little about how they order
+    the rows.
 
     Args:
         train: features (n, width) and labels.
@@ -198,13 +210,15 @@ def best_strength(
     10.0
     """
     folds = [(train, validation)] if validation is not None else list(_folds(*train, problem_type))
-    measure = rescaled_loss if problem_type == "multi_label_classification" else mean_loss
     best, rises = (np.inf, min(strengths)), 0
+
+    def measure(model: LinearModel, rows: np.ndarray, labels: np.ndarray) -> float:
+        logits = model.logits(rows)
+        several = problem_type == "multi_label_classification"
+        return rescaled_loss(logits, labels) if several else mean_loss(logits, labels, problem_type)
+
     for strength in sorted(strengths) if folds else ():
-        losses = [
-            measure(LinearModel(problem_type, strength, outputs).fit(*fit).logits(held[0]), held[1], problem_type)
-            for fit, held in folds
-        ]
+        losses = [measure(LinearModel(problem_type, strength, outputs).fit(*fit), *held) for fit, held in folds]
         loss = float(np.mean(losses))
         rises = 0 if loss < best[0] else rises + 1
         best = min(best, (loss, strength))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import minimize_scalar
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -124,7 +125,7 @@ def test_the_best_strength_is_that_of_the_smallest_loss_on_validation():
 
 
 def test_the_strength_of_several_labels_does_not_depend_on_how_large_the_logits_are():
-    """The loss is that of the best factor, which scipy finds too."""
+    """The loss is that of the best factor of the logits, which scipy finds too."""
     random = np.random.default_rng(0)
     features = random.normal(size=(160, 40))
     labels = (features[:, :6] + random.normal(size=(160, 6)) > 2).astype(float)
@@ -132,17 +133,15 @@ def test_the_strength_of_several_labels_does_not_depend_on_how_large_the_logits_
     problem, losses = "multi_label_classification", {}
     for strength in STRENGTHS:
         logits = LinearModel(problem, strength, 6).fit(*train).logits(held[0])
-        middle = logits.mean(0)
+        odds, deviations = logit(held[1].mean(0)), logits - logits.mean(0)
         best = minimize_scalar(
-            lambda factor, middle=middle, logits=logits: mean_loss(
-                middle + factor * (logits - middle), held[1], problem
-            ),
-            bounds=(0, 2),
+            lambda log, odds=odds, deviations=deviations: mean_loss(odds + np.exp(log) * deviations, held[1], problem),
+            bounds=(-7, 7),
             method="bounded",
         ).fun
-        losses[strength] = rescaled_loss(logits, held[1], problem)
+        losses[strength] = rescaled_loss(logits, held[1])
         assert best - 1e-6 <= losses[strength] <= best * 1.01
-        assert losses[strength] <= mean_loss(logits, held[1], problem)
+        assert rescaled_loss(logits * 0.5 - 3, held[1]) == pytest.approx(losses[strength], rel=0.01)
     assert best_strength(train, held, problem, 6).strength == min(losses, key=losses.get)
 
 
