@@ -122,7 +122,7 @@ def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) 
 
 
 def rescaled_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The loss of several labels if every label's logits have its log odds as their mean and one factor suits all: the smallest.
+    """The loss of several labels with the best factor of all logits, if the mean of each label's logits is its log odds.
 
     The factor is from 1/1024 to 1024. What remains in the loss is how well the logits order the rows.
 
@@ -196,8 +196,8 @@ def best_strength(
     """The linear model whose strength has the smallest loss on validation.
 
     Strengths are tried from the smallest, up to where the loss rose twice in a row. The loss of several labels is
-    `rescaled_loss`: where most labels are rare, the plain loss wants almost constant logits, and says little about how they order
-    the rows.
+    `rescaled_loss`: where most labels are rare, the plain loss wants almost constant logits, and says little about how they
+    order the rows.
 
     Args:
         train: features (n, width) and labels.
