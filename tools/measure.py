@@ -80,7 +80,7 @@ NEAR = {
     "bbbp_rxnmapper_albert": ("molecules/bbbp", "rxnmapper-albert", 200, []),
     "bbbp_rxnfp_classes": ("molecules/bbbp", "rxnfp-classes", 200, ["method.mapping=label_map"]),
 }
-VIT = "vit-tiny-imagenet"
+VIT, MOBILENET = "vit-tiny-imagenet", "mobilenet-v2"
 VISION = (
     "vision/digits",
     "vision/mnist",
@@ -115,6 +115,16 @@ MAPPINGS = {
 MAPPED = {"vision/mnist": 5e-2, "vision/cifar10_ilm_vp": 1e-2}  # learning rates that their recipes choose
 # The same task, source and budget: what stands beside the first stands beside the others too.
 SHARED = {f"vision/cifar10_{name}": "vision/cifar10_blm" for name in ("ilm_vp", "smm", "kloberdanz")}
+
+# The regime of the papers: thousands of images, label maps without free weights, a source of ImageNet's labels.
+REGIME = {
+    "ilm_vp": ["method={name: ilm_vp, mapping: label_map}"],
+    "blm_plus": ["method={name: blm, mapping: label_map, label_mapping: blm_plus}"],
+    "smm": ["method={name: smm, mapping: label_map}"],
+    "rvp": ["method={name: ilm_vp, mapping: rvp, label_mapping: frequency}"],
+    "elsayed": ["method={name: elsayed, mapping: label_map}"],
+    "defaults": ["method={name: ilm_vp}"],
+}
 
 
 # In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
@@ -173,6 +183,14 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             yield f"mappings/{Path(recipe).name}_{name}", recipe, VIT, [*few, *overrides]
     for name, overrides in OOD.items():
         yield f"ood/{name}", "ood/cifar10", "vit-minilm-dual", overrides
+    for source in (VIT, MOBILENET):
+        for recipe in ("vision/mnist", "vision/cifar10_ilm_vp"):
+            for name, overrides in REGIME.items():
+                more = ["task.few_shot=null", "task.max_train=2000", "task.validation_max=500"]
+                more += ["training={num_train_epochs: 5, per_device_train_batch_size: 16, bf16: true}"]
+                beside = [] if name == "ilm_vp" else ["baselines=[majority]"]
+                task = Path(recipe).name.partition("_")[0]
+                yield f"regime/{source.partition('-')[0]}_{task}_{name}", recipe, source, [*more, *overrides, *beside]
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]
