@@ -126,6 +126,14 @@ REGIME = {
     "defaults": ["method={name: ilm_vp}"],
 }
 
+# Relations of two texts with a sentence encoder; a prompt before every layer beside as many vectors in the input.
+PAIRS = {
+    "k8": {"num_prompts": 8},
+    "k20": {"num_prompts": 20},
+    "k48": {"num_prompts": 48},
+    "deep8": {"num_prompts": 8, "deep": True},
+}
+
 
 # In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
 OOD = {
@@ -191,6 +199,13 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
                 beside = [] if name == "ilm_vp" else ["baselines=[majority]"]
                 task = Path(recipe).name.partition("_")[0]
                 yield f"regime/{source.partition('-')[0]}_{task}_{name}", recipe, source, [*more, *overrides, *beside]
+    for task in ("qqp", "qnli", "mnli"):
+        for name, options in PAIRS.items():
+            more = ["task.max_train=2000", "task.validation_max=500", "task.max_test=1000", "task.max_length=128"]
+            more += ["training={num_train_epochs: 3, per_device_train_batch_size: 16, bf16: true}"]
+            beside = [] if name == "k8" else ["baselines=[majority]"]
+            method = f"method={json.dumps({'name': 'warp', **options})}"
+            yield f"regime/{task}_{name}", f"glue/warp_{task}", MINILM, [method, *more, *beside]
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]
