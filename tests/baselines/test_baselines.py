@@ -135,9 +135,10 @@ def test_a_probe_of_texts_as_they_are_on_a_dual_encoder_is_refused(tmp_path):
         inputs_for(SimpleNamespace(recipe=recipe, task=SimpleNamespace(modality=TEXT)), untrained=False)
 
 
-def test_a_probe_of_what_the_source_does_not_offer_is_refused(setting):
-    with pytest.raises(InputError, match="reads 'first', and a source of kind 'causal_lm' has no such output"):
-        run("linear_probe", setting("gpt2"), reads="first")
+@pytest.mark.parametrize("name", ["linear_probe", "untrained_probe"])
+def test_a_probe_of_what_the_source_does_not_offer_is_refused_by_its_name(setting, name):
+    with pytest.raises(InputError, match=f"^{name} reads 'first', and a source of kind 'causal_lm' has no such output"):
+        run(name, setting("gpt2"), reads="first")
 
 
 def test_the_probe_on_the_methods_tokens_reads_through_its_untrained_transform(setting):
