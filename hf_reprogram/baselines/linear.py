@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..mappings.linear_fit import LinearModel, mean_loss
+from ..mappings.standardised import Standardised
 from ..tasks.task import Task
 
 
@@ -35,8 +36,9 @@ def best_linear(
     best: tuple[tuple[float, float], dict[str, Any], LinearModel] | None = None
     for which in features["train"]:
         smallest, value_there, rises = float("inf"), -float("inf"), 0
+        rows = Standardised(features["train"][which])
         for strength in sorted(strengths):
-            model = LinearModel(task.problem_type, strength, outputs).fit(features["train"][which], labels["train"])
+            model = LinearModel(task.problem_type, strength, outputs).fit(rows, labels["train"])
             logits = model.logits(features["validation"][which])
             value = task.benefit(task.score(logits, labels["validation"]))
             loss = mean_loss(logits, labels["validation"], task.problem_type)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..mappings.linear_fit import LinearModel, mean_loss
+from ..mappings.standardised import Standardised
 from ..mappings.window import drawn_tokens, most_tokens, side_by_side, window_logits
 from ..tasks.task import Task
 
@@ -50,7 +51,7 @@ def best_token_probe(
     best: tuple[tuple[float, float], dict[str, Any], LinearModel, np.ndarray] | None = None
     for context in contexts:
         places = drawn_tokens(wanted, most_tokens((2 * context + 1) * train.shape[2]))
-        rows = standard(side_by_side(train, places, context)).flatten(1).numpy()
+        rows = Standardised(standard(side_by_side(train, places, context)).flatten(1).numpy())
         targets = wanted[places[:, 0], places[:, 1]].numpy()
         smallest, value_there, rises = float("inf"), -float("inf"), 0
         for strength in sorted(strengths):

@@ -41,6 +41,7 @@ from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
 from .recipe import Recipe, whole_path, with_whole_paths
 from .seed_runs import score_test, sweep, train_seed, untrained_model
+from .training_arguments import warn_of_emulated_bf16
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     from accelerate import PartialState
 
     quiet_libraries(quiet)
+    warn_of_emulated_bf16(recipe.training)
     process = PartialState(
         cpu=not torch.accelerator.is_available()
     )  # otherwise two CPU processes do not see each other

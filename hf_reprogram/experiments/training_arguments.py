@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_type_hints
+
+import torch
 
 from ..errors import InputError, unknown
 from ..options import check_types
@@ -98,6 +101,20 @@ def check_training(values: Mapping[str, Any]) -> None:
             names = [choice.value for choice in choices]
             if isinstance(value, str) and value not in names:
                 raise unknown(f"value of training.{key}", value, names)
+
+
+def warn_of_emulated_bf16(values: Mapping[str, Any]) -> None:
+    """Warn if bfloat16 is asked for on a processor without instructions for it, where it is several times slower.
+
+    Args:
+        values: the section `training` as plain data.
+    """
+    if values.get("bf16") and not torch.accelerator.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        warnings.warn(
+            "training.bf16 is true, and this processor has no instructions for bfloat16, so it is several times slower than "
+            "float32: give --set training.bf16=false.",
+            stacklevel=2,
+        )
 
 
 @cache

@@ -234,7 +234,7 @@ def probe(
             values, labels = values[labelled], labels[labelled]
         labels = labels if target is None else target.standardized(labels.to(target.mean.device)).cpu()
         kept = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:MOST_EXAMPLES].sort().values
-        return values[kept].double().numpy(), labels[kept].numpy()
+        return values[kept].float().numpy(), labels[kept].numpy()
 
     rows = known(train)
     model = best_strength(rows, None if validation is None else known(validation), problem_type, outputs)

@@ -1,8 +1,6 @@
 """Regularised linear models of fixed features: the linear probe, and the start of an omega that is linear.
 
-Features are standardised first, so one strength suits every width and unit. With fewer examples than features the fit runs in
-the space that the examples span. The penalised solution lies there, so the result is the same (a test checks this), and the
-cost depends on the number of examples alone.
+Features are standardised first, so one strength suits every width and unit (`hf_reprogram.mappings.standardised`).
 """
 
 from __future__ import annotations
@@ -11,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from .standardised import Standardised
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)  # inverse L2 strengths
 ABSENT = -1e3  # the logit of a class that training lacked
@@ -47,62 +47,47 @@ class LinearModel:
         """Fit to features and labels.
 
         Args:
-            features: (n, width), dense or sparse.
+            features: (n, width), dense or sparse; or the same as `Standardised`, which several fits may share.
             labels: (n,) classes or numbers, or (n, outputs) with 0, 1 or NaN for a missing label.
         """
-        self.weight, self.bias = np.zeros((self.outputs, features.shape[1])), np.zeros(self.outputs)
+        given = features if isinstance(features, Standardised) else Standardised(features)
+        self.weight, self.bias = np.zeros((self.outputs, len(given.scale))), np.zeros(self.outputs)
         self.trainable = 0
         several = self.problem_type == "multi_label_classification"
         for output, column in enumerate(labels.T if labels.ndim == 2 else [labels]):
             rows = np.flatnonzero(~np.isnan(column.astype(float)))
             if not len(rows):
                 continue
-            scaled, mean, scale = _standardised(features[rows])
-            classes, weight, bias = self._fitted(scaled, column[rows])
+            known = given.of(rows)
+            classes, weight, bias = self._fitted(known.inputs, column[rows])
+            weight = known.own(weight)
             outputs = np.array([output]) if several or self.problem_type == "regression" else classes
             if outputs is classes:
                 self.bias[:] = ABSENT
             if len(weight) == 1 and len(outputs) == 2:  # the log odds of two classes
                 weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
-            self.weight[outputs] = weight / scale
-            self.bias[outputs] = bias - self.weight[outputs] @ mean
+            self.weight[outputs] = weight
+            self.bias[outputs] = bias - weight @ known.mean
         return self
 
-    def _fitted(self, features: Any, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The classes of a target (n,), and the weight and the bias of scaled features."""
+    def _fitted(self, inputs: Any, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The classes of a target (n,), and the weight and the bias of standardised inputs."""
         from sklearn.linear_model import LogisticRegression, Ridge
 
         if self.problem_type == "regression":
-            ridge = Ridge(alpha=1 / self.strength).fit(features, target)
-            self.trainable += ridge.coef_.size + 1
+            ridge = Ridge(alpha=1 / self.strength).fit(inputs, target)
+            self.trainable += self.weight.shape[1] + 1
             return np.empty(0), ridge.coef_[None], np.array([ridge.intercept_])
         classes = np.unique(target.astype(int))
         if len(classes) < 2:  # the logit of this label is constant
-            return classes, np.zeros((1, features.shape[1])), np.zeros(1)
-        basis = None
-        if isinstance(features, np.ndarray) and features.shape[1] > features.shape[0]:
-            directions, coordinates = np.linalg.qr(features.T)
-            features, basis = coordinates.T, directions.T
-        model = LogisticRegression(C=self.strength, max_iter=2000).fit(features, target.astype(int))
-        weight = model.coef_ if basis is None else model.coef_ @ basis
-        self.trainable += weight.size + model.intercept_.size
-        return classes, weight, model.intercept_
+            return classes, np.zeros((1, inputs.shape[1])), np.zeros(1)
+        model = LogisticRegression(C=self.strength, max_iter=2000).fit(inputs, target.astype(int))
+        self.trainable += len(model.coef_) * self.weight.shape[1] + model.intercept_.size
+        return classes, model.coef_, model.intercept_
 
     def logits(self, features: Any) -> np.ndarray:
         """Logits (n, outputs) of features (n, width); a class that training lacked has logit -1000."""
         return np.asarray(features @ self.weight.T) + self.bias
-
-
-def _standardised(features: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Features of mean 0 and deviation 1, with the mean and the deviation; sparse ones of largest size 1, which keeps zeros."""
-    from sklearn.preprocessing import MaxAbsScaler, StandardScaler
-
-    if isinstance(features, np.ndarray):
-        scaler = StandardScaler()
-        scaled = scaler.fit_transform(features.astype(np.float64, copy=False))
-        return scaled, scaler.mean_, scaler.scale_
-    scaler = MaxAbsScaler()
-    return scaler.fit_transform(features), np.zeros(features.shape[1]), scaler.scale_
 
 
 def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> float:
@@ -209,7 +194,11 @@ def best_strength(
     >>> best_strength((rows, classes), (rows, classes), "single_label_classification", 2, [1e-4, 10.0]).strength
     10.0
     """
-    folds = [(train, validation)] if validation is not None else list(_folds(*train, problem_type))
+    prepared = (Standardised(train[0]), train[1])
+    if validation is not None:
+        folds = [(prepared, validation)]
+    else:
+        folds = [((Standardised(rows), labels), held) for (rows, labels), held in _folds(*train, problem_type)]
     best, rises = (np.inf, min(strengths)), 0
 
     def measure(model: LinearModel, rows: np.ndarray, labels: np.ndarray) -> float:
@@ -224,7 +213,7 @@ def best_strength(
         best = min(best, (loss, strength))
         if rises == 2:
             break
-    chosen = LinearModel(problem_type, best[1], outputs).fit(*train)
+    chosen = LinearModel(problem_type, best[1], outputs).fit(*prepared)
     chosen.loss = best[0]
     return chosen
 

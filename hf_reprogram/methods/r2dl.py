@@ -141,12 +141,13 @@ class R2DL(Method):
         return Parts(transform, self._mapping(source, target), tokenizer)
 
     def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
-        """The state that a dense layer reads, or whether it reads a window of them; see `Method.alternatives`."""
+        """The state that a dense layer reads, or weights of positions, or a window of states; see `Method.alternatives`."""
         if self.options.mapping != "dense":
             return []
         if problem_type == "token_classification":
             return [[{"mapping": "dense"}, {"mapping": "window"}]]
-        return [[{"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths]]
+        found: list[dict[str, Any]] = [{"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths]
+        return [[*found, {"mapping": "positions"}] if "tokens" in spec.widths else found]
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:
         options, widths = self.options, source.spec.widths

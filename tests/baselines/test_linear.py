@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from hf_reprogram.baselines.linear import best_linear
+from hf_reprogram.mappings import standardised
 from hf_reprogram.mappings.linear_fit import STRENGTHS, LinearModel, best_strength, mean_loss, rescaled_loss
 from hf_reprogram.tasks.problems import score_logits
 
@@ -153,6 +154,36 @@ def test_numbers_are_ridge_regression():
     assert model.logits(features).shape == (90, 1)
     np.testing.assert_allclose(model.logits(features)[:, 0], oracle.predict(features))
     assert model.trainable == 6
+
+
+def test_features_are_prepared_once_for_all_strengths_and_labels(monkeypatch):
+    """Two labels are known for the same rows: two sets of rows in all, however many fits there are."""
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(20, 300)).astype(np.float32), random.integers(0, 2, (20, 3)).astype(float)
+    labels[::4, 1:] = np.nan
+    calls, eigh = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: calls.append(len(matrix)) or eigh(matrix))
+    best_strength((features, labels), (features, labels), "multi_label_classification", 3)
+    assert calls == [20, 15]
+
+
+def test_constant_features_leave_the_frequencies_of_the_classes():
+    model = LinearModel("single_label_classification", 1.0, 2).fit(np.full((5, 9), 3.0), np.array([0, 1, 0, 1, 0]))
+    assert np.diff(model.logits(np.full((2, 9), 3.0))).ravel() == pytest.approx(np.log(2 / 3), abs=1e-4)
+
+
+def test_wide_features_are_standardised_in_blocks(monkeypatch):
+    """A far mean in float32 and a last block of another size change nothing; nor does the order of the columns."""
+    features = np.random.default_rng(0).normal(100, 1e-2, size=(12, 50)).astype(np.float32)
+    features[:, 7] = 100  # constant
+    labels = np.arange(12) % 2
+    whole = LinearModel("single_label_classification", 1.0, 2).fit(features, labels).logits(features)
+    monkeypatch.setattr(standardised, "BLOCK", 7)
+    blocks = LinearModel("single_label_classification", 1.0, 2).fit(features, labels)
+    np.testing.assert_allclose(blocks.logits(features), whole, rtol=1e-5, atol=1e-7)
+    assert np.abs(blocks.weight[:, 7]).max() < 1e-9
+    oracle = logistic(strength=1.0).fit(features.astype(float), labels)
+    np.testing.assert_allclose(np.diff(whole).ravel(), oracle.decision_function(features.astype(float)), atol=2e-3)
 
 
 @pytest.fixture

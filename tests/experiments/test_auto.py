@@ -148,7 +148,7 @@ def test_methods_that_fit_are_found_by_modality_problem_and_source(source_folder
     assert "image classifier" in unfit["cross_modal"]
     texts = next(candidate for candidate in found if candidate.name == "r2dl")
     assert texts.fixed == {"tokenizer": "words"}
-    assert {"reads", "sparsity"} == set(texts.groups)
+    assert {"mapping+reads", "sparsity"} == set(texts.groups)
 
 
 @pytest.mark.parametrize("budget", ["soon", "10 m", "0m", 0, -3, 2.5, True, [1], {"trials": "many"}, {"time": 3}, "m"])

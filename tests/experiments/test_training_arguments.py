@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import suppress
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from hf_reprogram import InputError
-from hf_reprogram.experiments.training_arguments import _known, check_training
+from hf_reprogram.experiments.training_arguments import _known, check_training, warn_of_emulated_bf16
 from hf_reprogram.methods import METHODS
 from tests.support.refusals import refusal
 
@@ -83,3 +85,14 @@ def test_what_passes_is_taken_by_transformers_or_refused_with_its_reason(key, va
         ValueError, TypeError, ImportError, FutureWarning
     ):  # which `fit` tells, such as a setting that needs another
         TrainingArguments(str(tmp_path), **{"use_cpu": True, key: value})
+
+
+@pytest.mark.parametrize(("capability", "bf16", "warned"), [("AVX2", True, 1), ("AVX2", False, 0), ("AVX512", True, 0)])
+def test_bfloat16_without_instructions_for_it_is_named(monkeypatch, capability, bf16, warned):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn_of_emulated_bf16({"bf16": bf16})
+    assert len(told) == warned
+    assert all("--set training.bf16=false" in str(each.message) for each in told)
