@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..methods.reprogrammer import ReprogrammerOptions
+from ..training.encode import encode
+from ..training.features import add_zero_shot_features
 from .base import Outcome, Setting, check_choices
 from .search import best_of
 from .zero_shot import ClassTextBaseline, class_text_model
@@ -69,5 +71,9 @@ class CoOp(ClassTextBaseline):
         def make(_: Any) -> Any:
             return class_text_model(setting, first.source, **self.options.program)[0]
 
+        task = setting.task
+        data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
+        bf16 = bool(setting.training({}).get("bf16"))
+        add_zero_shot_features(first, processor, data, bf16=bf16, quiet=setting.quiet)
         grid = [{"learning_rate": rate} for rate in self.options.learning_rate]
-        return best_of(setting, processor, make, grid).outcome()
+        return best_of(setting, processor, make, grid, data=data).outcome()

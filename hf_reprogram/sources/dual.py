@@ -8,6 +8,8 @@ Two more outputs are for the similarity mapping. Both are a `Pair`:
     "pair"        u and v of the transform's images and texts
     "residual"    the same, and u and v of the untouched images and texts
 
+In place of images the inputs may hold their features u, if these were computed before.
+
 Text features are cached unless gradients reach them. A causal text tower (CLIP) does not see the tokens after the end of a
 text. Its texts are padded to the longest one only. SigLIP reads its last position and was trained with full padding, so its
 texts are padded fully.
@@ -253,11 +255,12 @@ class DualSource(VisionSource):
         """The output "features" as a tensor (batch, width), or "pair" and "residual" as a `Pair`."""
         if reads not in ("pair", "residual"):
             return super().forward(inputs, reads)
-        image, text = super().forward(inputs, "features"), self.text_features(inputs["texts"])
+        pixels, text = inputs["pixels"], self.text_features(inputs["texts"])
+        image = super().forward(inputs, "features") if pixels.dim() == 4 else pixels
         if reads == "pair":
             return Pair(image, text, self.scale)
         plain = inputs["plain"]
-        if plain is inputs["pixels"]:
+        if plain is pixels:
             plain = image
         elif plain.dim() == 4:
             with torch.no_grad():

@@ -1,4 +1,5 @@
-"""Zero-shot features of images, computed once and kept on disk: the constant part of the residual blend.
+"""Zero-shot features of images, computed once and kept on disk: the constant part of a residual blend, and of a program that
+leaves images as they are.
 
 A file `KEY.safetensors` holds `features` (n, width) in float32, in the order of the data. KEY is a digest of everything that
 the features depend on: the weights of the image tower, the preparation and normalisation of its pixels, whether it runs in
@@ -26,26 +27,28 @@ import torch
 from ..mappings.base import Blends
 from ..modalities.examples import Examples, Pixels
 from ..sources.dual import DualSource
+from ..transforms.dual import Dual
 from .encode import batches
 
 
 def add_zero_shot_features(
     model: Any, processor: Any, data: dict[str, Any], *, bf16: bool = False, quiet: bool = False
 ) -> None:
-    """Add the input `image_features` to encoded splits, if the model blends zero-shot features in.
+    """Add the input `image_features` to encoded splits, if the model reads zero-shot features.
 
     Args:
-        model: a `ReprogrammedModel`. Without a residual blend nothing is added.
+        model: a `ReprogrammedModel`. It reads them if it blends them in, or if it has no program on images.
         processor: its processor.
-        data: encoded splits of images by name. `train` gets features only if alpha is trained, as otherwise only evaluation
-            reads them.
+        data: encoded splits of images by name. If features are blended in, `train` gets them only if alpha is trained, as
+            otherwise only evaluation reads them.
         bf16: whether to autocast to bfloat16.
         quiet: show no progress bar.
     """
+    constant = isinstance(model.transform, Dual) and model.transform.leaves_images
     blended = isinstance(model.mapping, Blends) and model.mapping.residual
-    if not blended:
+    if not constant and not blended:
         return
-    trains = any(parameter.requires_grad for parameter in model.mapping.parameters())
+    trains = constant or any(parameter.requires_grad for parameter in model.mapping.parameters())
     for name, split in data.items():
         if isinstance(split, Examples) and (name != "train" or trains):
             split.further["image_features"] = zero_shot_features(model, processor, split, bf16=bf16, quiet=quiet)

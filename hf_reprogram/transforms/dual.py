@@ -9,7 +9,8 @@ classifier.
 
 The tokens of the class texts are buffers, so an adapter knows its classes and needs no tokenizer. The transform also returns
 the untouched images and texts, for mappings that blend them in. If the zero-shot features of the images are known
-(`image_features`), they take the place of the untouched images.
+(`image_features`), they take the place of the untouched images: of those that are blended in, and of all if there is no
+program on images.
 
 Source: Geng & Chen 2024 (arXiv 2403.10800).
 """
@@ -232,6 +233,11 @@ class Dual(InputTransform):
             texts: Texts = self.text(plain, source)
         return texts
 
+    @property
+    def leaves_images(self) -> bool:
+        """Whether images stay as they are, so that their features are constant."""
+        return self.canvas is None and self.options.resolution is None
+
     def canvas_of(self, data: Tensor, programmed: bool = True) -> Tensor:
         """Images of the source's size (batch, 3, height, width), with or without the program.
 
@@ -255,7 +261,7 @@ class Dual(InputTransform):
 
         Returns:
             `pixels` and `texts` are the images and the class texts with the programs. `plain` and `plain_texts` are those
-            without (`hf_reprogram.sources.dual`).
+            without. Images may be features instead (`hf_reprogram.sources.dual`).
 
         Raises:
             InputError: the batch has texts of its own, as `pipeline("zero-shot-image-classification")` makes them.
@@ -266,11 +272,16 @@ class Dual(InputTransform):
                 "pipeline('image-classification') in place of 'zero-shot-image-classification'."
             )
         self.check_first(batch)
-        plain = self.canvas_of(batch["pixel_values"], programmed=False)
-        touched = self.canvas is not None or self.options.resolution is not None
+        known = batch.get("image_features")
+        if known is not None and self.leaves_images:
+            pixels = plain = known
+        else:
+            images = self.canvas_of(batch["pixel_values"], programmed=False)
+            pixels = images if self.leaves_images else self._programmed(images)
+            plain = images if known is None else known
         return {
-            "pixels": self._programmed(plain) if touched else plain,
-            "plain": batch.get("image_features", plain),
+            "pixels": pixels,
+            "plain": plain,
             "texts": self.texts(source),
             "plain_texts": self.plain_texts,
         }

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from hf_reprogram import reprogram
 from hf_reprogram.training import features as module
-from hf_reprogram.training.encode import encode
+from hf_reprogram.training.encode import collator, encode
 from hf_reprogram.training.features import add_zero_shot_features, folder, write_features, zero_shot_features
 from hf_reprogram.training.predict import predict_logits
 from tests.support import tiny_dual, tiny_vision
@@ -176,6 +176,24 @@ def test_only_what_blends_reads_them_and_train_only_where_alpha_is_trained(cache
     model, _ = make(learn_alpha=True)
     add_zero_shot_features(model, processor, data, quiet=True)
     assert all(split.further for split in data.values())
+
+
+def test_a_program_of_texts_alone_trains_on_features(cache, monkeypatch):
+    """The image tower sees every image once, and the loss and its gradient are those of the images."""
+    model, processor = make(alpha=0.0, image_program="none", text_program="context", size=2, resolution=None)
+    plain, known = examples(processor), examples(processor)
+    add_zero_shot_features(model, processor, {"train": known}, quiet=True)
+    gradients, seen = [], []
+    run = type(model.source)._run
+    monkeypatch.setattr(type(model.source), "_run", lambda self, pixels: seen.append(len(pixels)) or run(self, pixels))
+    for data in (plain, known):
+        model.zero_grad()
+        batch = collator(processor)([data[row] for row in range(9)])
+        model.train()(**batch).loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+    assert seen == [9]
+    assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_folder_is_beside_the_hubs_cache(monkeypatch):
