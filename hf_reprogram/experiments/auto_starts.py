@@ -52,7 +52,7 @@ def score_starts(job: Job, candidates: Sequence[Candidate], seconds: float | Non
             scores = [tried["validation"] for tried in record["tried"]]
             if not scores:
                 splits = job.task.splits(recipe.seeds[0])
-                scores = [start_score(replace(job, recipe=recipe), splits, {}, memory)[1]]
+                scores = [start_score(replace(job, recipe=recipe), splits, {}, memory).validation]
             found[candidate.name] = Start(recipe, record, max(map(job.task.benefit, scores)))
         except Exception as error:  # of one candidate, which must not end the search
             found[candidate.name] = Start(recipe, {}, -inf, reason(error))

@@ -2,19 +2,21 @@
 
 The number of steps follows from the number of examples. Options that decide where the source is read or how large an image is
 on the canvas are chosen by the score of the *untrained* program on validation: each alternative is built, its omega starts as
-it would for training, and the best one is trained. An alternative costs a pass over at most `MOST_TRAIN` examples. An option
-of the recipe always wins, and `preset: paper` leaves nothing open.
+it would for training, and the best one is trained. Few examples decide, so an omega with more weights must be better beyond
+chance: by more than the standard error of the paired differences of the validation losses. An alternative costs a pass over at
+most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -26,7 +28,7 @@ from ..schedule import begin_epoch
 from ..sources.loading import load_source
 from ..training.encode import collator, encode, labels_of
 from ..training.features import add_zero_shot_features
-from ..training.fit import selection
+from ..training.fit import example_losses, selection
 from ..training.predict import predict_logits
 from .job import Job
 from .memory import Memory
@@ -111,20 +113,56 @@ def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str
     candidates = [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
     if len(candidates) == 1:
         return candidates[0], []
-    tried: list[dict[str, Any]] = []
-    values: list[float] = []
+    scores: list[Score] = []
     splits = task.splits(recipe.seeds[0])
     for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
-        if deadline is not None and tried and time.monotonic() > deadline:
+        if deadline is not None and scores and time.monotonic() > deadline:
             break
-        value, validation = start_score(job, splits, candidate, memory)
-        values.append(value)
-        tried.append({"options": candidate, "validation": validation})
-    return candidates[values.index(max(values))], tried
+        scores.append(start_score(job, splits, candidate, memory))
+    tried = [
+        {"options": candidate, "validation": score.validation}
+        for candidate, score in zip(candidates, scores, strict=False)
+    ]
+    return candidates[_best(scores)], tried
 
 
-def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) -> tuple[float, dict[str, float]]:
-    """The number that selects, and the metrics, of an untrained program on validation.
+@dataclass
+class Score:
+    """The score of an untrained program.
+
+    Attributes:
+        value: the number that selects (`hf_reprogram.training.fit.selection`).
+        validation: the metrics.
+        losses: the loss of each validation example or label (m,).
+        weights: the number of weights of omega.
+    """
+
+    value: float
+    validation: dict[str, float]
+    losses: np.ndarray
+    weights: int
+
+
+def _best(scores: list[Score]) -> int:
+    """The number of the best score, where more weights of omega must win by more than chance.
+
+    >>> few, many = (Score(value, {}, np.array(loss), size) for value, loss, size in ((0.8, [1, 2], 1), (0.9, [0, 2], 9)))
+    >>> _best([few, many])  # better by 0.5 with a standard error of 0.5
+    0
+    """
+    order = sorted(range(len(scores)), key=lambda index: -scores[index].value)
+    best = order[0]
+    for rival in order[1:]:
+        if scores[rival].weights < scores[best].weights:
+            gains = scores[rival].losses - scores[best].losses
+            gains = gains[~np.isnan(gains)]
+            if len(gains) < 2 or gains.mean() <= gains.std(ddof=1) / len(gains) ** 0.5:
+                best = rival
+    return best
+
+
+def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) -> Score:
+    """The score of an untrained program on validation.
 
     Args:
         job: the job; its first seed decides the initialisation.
@@ -149,7 +187,9 @@ def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) 
     logits = predict_logits(model.eval(), processor, data["validation"], bf16=bf16, quiet=True)
     labels = labels_of(data["validation"])
     validation = task.score(logits, labels)
-    return selection(task, validation, logits, labels), validation
+    each = example_losses(task, logits, labels).reshape(-1)
+    weights = sum(parameter.numel() for parameter in model.mapping.parameters() if parameter.requires_grad)
+    return Score(selection(task, validation, logits, labels), validation, each, weights)
 
 
 def _few(split: Any, most: int) -> Any:

@@ -109,7 +109,11 @@ def warn_of_emulated_bf16(values: Mapping[str, Any]) -> None:
     Args:
         values: the section `training` as plain data.
     """
-    if values.get("bf16") and not torch.accelerator.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2":
+    if (
+        values.get("bf16")
+        and not torch.accelerator.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    ):
         warnings.warn(
             "training.bf16 is true, and this processor has no instructions for bfloat16, so it is several times slower than "
             "float32: give --set training.bf16=false.",

@@ -90,20 +90,36 @@ class LinearModel:
         return np.asarray(features @ self.weight.T) + self.bias
 
 
+def losses(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> np.ndarray:
+    """The loss of every example: squared error, or cross-entropy of one class or of several labels.
+
+    Args:
+        logits: (n, outputs).
+        labels: (n,) numbers or classes, or (n, outputs) with 0, 1 or NaN.
+
+    Returns:
+        (n,), or (n, outputs) for several labels; without the examples whose class is negative, and NaN for a missing label.
+
+    >>> losses(np.zeros((2, 2)), np.array([0, 1]), "single_label_classification").round(4)
+    array([0.6931, 0.6931])
+    """
+    if problem_type == "regression":
+        return np.asarray((logits[:, 0] - labels.reshape(-1)) ** 2)
+    if problem_type == "multi_label_classification":
+        return np.asarray(np.logaddexp(0, logits) - labels * logits)
+    logits, labels = logits[labels >= 0], labels[labels >= 0]
+    top = logits.max(1, keepdims=True)
+    log_norm = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
+    return np.asarray(log_norm - logits[np.arange(len(logits)), labels.astype(int)])
+
+
 def mean_loss(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> float:
-    """The mean loss of logits: squared error, or cross-entropy of one class or of several labels, without missing ones.
+    """The mean of `losses`, without missing ones.
 
     >>> round(mean_loss(np.zeros((2, 2)), np.array([0, 1]), "single_label_classification"), 4)
     0.6931
     """
-    if problem_type == "regression":
-        return float(np.nanmean((logits[:, 0] - labels.reshape(-1)) ** 2))
-    if problem_type == "multi_label_classification":
-        return float(np.nanmean(np.logaddexp(0, logits) - labels * logits))
-    logits, labels = logits[labels >= 0], labels[labels >= 0]
-    top = logits.max(1, keepdims=True)
-    log_norm = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
-    return float((log_norm - logits[np.arange(len(logits)), labels.astype(int)]).mean())
+    return float(np.nanmean(losses(logits, labels, problem_type)))
 
 
 def rescaled_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -146,7 +146,9 @@ class R2DL(Method):
             return []
         if problem_type == "token_classification":
             return [[{"mapping": "dense"}, {"mapping": "window"}]]
-        found: list[dict[str, Any]] = [{"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths]
+        found: list[dict[str, Any]] = [
+            {"reads": reads} for reads in ("features", "first", "last") if reads in spec.widths
+        ]
         return [[*found, {"mapping": "positions"}] if "tokens" in spec.widths else found]
 
     def _mapping(self, source: Source, target: Target) -> dict[str, Any]:

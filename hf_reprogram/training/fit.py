@@ -15,7 +15,7 @@ import torch
 
 from ..errors import InputError
 from ..losses import IGNORE
-from ..mappings.linear_fit import mean_loss
+from ..mappings.linear_fit import losses
 from ..model import ReprogrammedModel
 from ..progress import in_terminal
 from ..schedule import begin_epoch
@@ -174,11 +174,22 @@ def selection(task: Task, scores: dict[str, float], logits: Any, labels: Any) ->
         scores: its metrics.
         logits, labels: those of the validation split, as the metrics take them.
     """
+    each = example_losses(task, logits, labels)
+    loss = float(np.nanmean(each))
+    return task.benefit(scores) - 0.5 / len(each) * loss / (1 + loss)
+
+
+def example_losses(task: Task, logits: Any, labels: Any) -> np.ndarray:
+    """The loss of every example, token or label; see `hf_reprogram.mappings.linear_fit.losses`.
+
+    Args:
+        task: the task.
+        logits, labels: those of a split, as the metrics take them.
+    """
     logits, labels = finite(logits), np.asarray(labels)
     if task.per_token:
         logits, labels = logits[labels != IGNORE], labels[labels != IGNORE]
-    loss = mean_loss(logits.reshape(len(logits), -1), labels, task.problem_type)
-    return task.benefit(scores) - 0.5 / len(labels) * loss / (1 + loss)
+    return losses(logits.reshape(len(logits), -1), labels, task.problem_type)
 
 
 def best_epoch(state: Any) -> float:

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from hf_reprogram.experiments.choices import _steps, decide
+from hf_reprogram.experiments.choices import Score, _best, _steps, decide
 from hf_reprogram.experiments.job import Job
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.tasks.load import load_task
@@ -84,3 +84,22 @@ def test_an_option_that_is_given_wins(source_folder, sequences, tmp_path, change
 def test_batches_and_epochs_follow_the_number_of_examples(examples, training, chosen):
     values = {"source": "x", "method": "r2dl", "task": {"dataset": "x.csv"}, "training": training}
     assert _steps(make_recipe(values), examples) == chosen
+
+
+@pytest.mark.parametrize(
+    ("gains", "weights", "best"),
+    [
+        ([0.5, 0.4, 0.6], (1, 9), 1),  # every example gains
+        ([0.5, -0.4, 0.1], (1, 9), 0),  # chance: the smaller omega
+        ([0.5, -0.4, 0.1], (9, 9), 1),  # as large: the better score
+        ([0.5, -0.4, 0.1], (9, 1), 1),
+        ([0.5, np.nan, 0.4], (1, 9), 1),  # a label is missing
+        ([0.5], (1, 9), 0),  # one example says nothing
+        ([0.0, 0.0], (1, 9), 0),
+    ],
+)
+def test_more_weights_of_omega_must_win_by_more_than_chance(gains, weights, best):
+    first = Score(0.8, {}, np.ones(len(gains)), weights[0])
+    second = Score(0.9, {}, 1 - np.array(gains), weights[1])
+    assert _best([first, second]) == best
+    assert _best([second, first]) == 1 - best
