@@ -27,6 +27,8 @@ ORDER = (
     "attention",
     "dictionary",
     "vocabulary_fold",
+    "contextual_vocabulary",
+    "wide_probe",
     "token_patches",
     "canvas",
     "label_maps",

@@ -1,4 +1,4 @@
-"""Defaults by data: what the recipe leaves open is decided on training and validation data, and an option that is given wins."""
+"""Defaults by data: what a recipe leaves open is decided on training and validation data; an option that is given wins."""
 
 from __future__ import annotations
 
