@@ -19,7 +19,7 @@ from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import markdown, plus_minus, summarize
-from hf_reprogram.sources.text import mean_over_tokens
+from hf_reprogram.sources.pooling import mean_over_tokens
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import batches, encode, labels_of
 

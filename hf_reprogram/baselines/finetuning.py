@@ -18,7 +18,8 @@ from ..hub_arguments import repository_files
 from ..losses import target_loss
 from ..mappings.window import window_logits
 from ..options import check_whole
-from ..sources.text import at_least_one, max_tokens, mean_over_tokens, plain_tokenizer
+from ..sources.pooling import at_least_one, mean_over_tokens
+from ..sources.text import max_tokens, plain_tokenizer
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.problems import PROBLEMS

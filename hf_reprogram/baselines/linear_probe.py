@@ -18,8 +18,8 @@ from ..model import to_accelerator
 from ..options import check_whole_list
 from ..sources.families import native_inputs
 from ..sources.loading import load_source
+from ..sources.pooling import mean_over_tokens
 from ..sources.reading import gather
-from ..sources.text import mean_over_tokens
 from ..tasks.inputs import task_modality
 from ..training.encode import batches, encode, labels_of
 from ..trust import file_arguments

@@ -1,6 +1,7 @@
 """A memory of the outputs of a frozen source, for programs that are scored before any training.
 
-Many untrained programs give the source the same inputs: a program that starts at nothing changes no image, whatever its method.
+Many untrained programs give the source the same inputs: a program that starts at nothing changes no image, whatever its method,
+and a vocabulary is the same whether the mean, the first or the last state is read. The states of all tokens decide the three.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_BYTES = 2**28  # of outputs that are kept
+from ..sources.pooling import POOLED, pooled
+
+MOST_BYTES = 2**29  # of outputs that are kept
 
 
 class Memory:
@@ -23,9 +26,10 @@ class Memory:
 
     def attach(self, source: Any) -> None:
         """Let a source answer from the memory where no gradient is wanted."""
-        compute = source.forward
+        compute, spec = source.forward, source.spec
+        pools = spec.takes == "input_ids" and "tokens" in spec.widths
 
-        def forward(inputs: dict[str, Any], reads: str) -> Tensor:
+        def remembered(inputs: dict[str, Any], reads: str) -> Tensor:
             key = None if torch.is_grad_enabled() else _key(inputs, reads)
             if key is None:
                 return compute(inputs, reads)
@@ -36,6 +40,11 @@ class Memory:
                     return output
                 self._kept[key], self._bytes = output, self._bytes + size
             return self._kept[key]
+
+        def forward(inputs: dict[str, Any], reads: str) -> Tensor:
+            if pools and reads in POOLED and reads in spec.widths and not torch.is_grad_enabled():
+                return pooled(remembered(inputs, "tokens"), inputs["attention_mask"], reads)
+            return remembered(inputs, reads)
 
         source.forward = forward
 

@@ -21,8 +21,8 @@ from ..errors import InputError
 from .base import Source, SourceSpec
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily
+from .pooling import at_least_one
 from .reading import PATCHING, by_length
-from .text import at_least_one
 
 
 class ModuleSource(Source):

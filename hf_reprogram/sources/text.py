@@ -16,6 +16,7 @@ from .base import Source, SourceSpec
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
 from .families import SourceFamily, architecture_in
+from .pooling import at_least_one, mean_over_tokens, outer_token
 from .reading import (
     PATCHING,
     added_at,
@@ -184,7 +185,7 @@ class TextSource(Source):
         if self._causal:
             arguments.update(position_ids=_positions(mask), use_cache=False)
         if reads == "logits" and self._causal:  # transformers would read embeddings at the end of the padding
-            scores: Tensor = self.model.score(self._at(arguments, _end(mask, last=True), through_head=False))
+            scores: Tensor = self.model.score(self._at(arguments, outer_token(mask, last=True), through_head=False))
             return scores
         if reads == "logits":
             logits: Tensor = self.model(**arguments).logits
@@ -199,7 +200,7 @@ class TextSource(Source):
         if reads in ("tokens", "features"):
             hidden: Tensor = self.base(**arguments).last_hidden_state
             return mean_over_tokens(hidden, mask) if reads == "features" else hidden * mask[..., None].to(hidden.dtype)
-        position = inputs["mask_position"] if reads == "mask" else _end(mask, last=reads == "last")
+        position = inputs["mask_position"] if reads == "mask" else outer_token(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 
     def _at(self, arguments: dict[str, Any], position: Tensor, through_head: bool) -> Tensor:
@@ -256,37 +257,9 @@ def _reorder(rows: Tensor, order: Tensor) -> Tensor:
     return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1]))
 
 
-def at_least_one(mask: Tensor) -> Tensor:
-    """A mask (batch, tokens) that attends to the first token of empty rows, so that an empty text is one padding token.
-
-    >>> at_least_one(torch.tensor([[1, 1], [0, 0]]))
-    tensor([[1, 1],
-            [1, 0]])
-    """
-    first, empty = mask[:, :1], (mask == 0).all(1, keepdim=True)
-    return torch.cat([torch.where(empty, torch.ones_like(first), first), mask[:, 1:]], 1)
-
-
-def mean_over_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean (batch, width) of `hidden` (batch, tokens, width) over the tokens where `mask` (batch, tokens) is 1.
-
-    >>> mean_over_tokens(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]]))
-    tensor([[2.]])
-    """
-    weight = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-
-
 def _positions(mask: Tensor) -> Tensor:
     """The position of every token, counted without padding, so that padding on the left has no effect."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
-def _end(mask: Tensor, last: bool) -> Tensor:
-    """The index (batch,) of the first or the last token that is not padding."""
-    index = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    attended = mask != 0
-    return (attended * index).argmax(1) if last else attended.long().argmax(1)
 
 
 def max_tokens(model: Any) -> int:

@@ -7,7 +7,9 @@ import torch
 
 from hf_reprogram.experiments import memory
 from hf_reprogram.sources.loading import load_source
-from tests.support import tiny_vision
+from hf_reprogram.sources.pooling import POOLED
+from hf_reprogram.sources.text import TextSource
+from tests.support import tiny, tiny_vision
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,22 @@ def test_gradients_and_outputs_beyond_the_limit_are_computed_again(folder, monke
         for _ in range(2):
             source({"pixels": pixels}, "features")
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_states_of_all_tokens_give_every_pooled_output_in_one_pass(family, side):
+    calls = []
+    source = counted(TextSource(tiny.make_model(family), tiny.FAMILIES[family].kind), calls)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+    mask = mask.flip(1) if side == "left" else mask
+    embeds = source.embed(torch.randint(60, (3, 5), generator=torch.Generator().manual_seed(0)))
+    inputs = {"inputs_embeds": embeds, "attention_mask": mask}
+    with torch.no_grad():
+        plain = {reads: source(inputs, reads) for reads in POOLED if reads in source.spec.widths}
+        calls.clear()
+        memory.Memory().attach(source)
+        for reads, expected in plain.items():
+            torch.testing.assert_close(source(inputs, reads), expected, rtol=1e-5, atol=1e-5)
+    assert len(plain) >= 2
+    assert calls == ["tokens"]

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hf_reprogram import InputError
 from hf_reprogram.sources import TextSource
-from hf_reprogram.sources.text import at_least_one, mean_over_tokens
+from hf_reprogram.sources.pooling import at_least_one, mean_over_tokens
 from tests.support import tiny
 
 
