@@ -89,7 +89,28 @@ def test_a_border_of_16_of_224_pixels_has_the_papers_39936_numbers():
     model, _ = reprogram(tiny.make_source("clip"), "reprogrammer", labels=["cat", "dog"], processor=tiny.tokenizer())
     border = round(tiny_vision.SIDE * 16 / 224)
     numbers = 3 * (tiny_vision.SIDE**2 - (tiny_vision.SIDE - 2 * border) ** 2)
-    assert model.num_trainable() == numbers + 4 * tiny.WIDTH * 2 + tiny.WIDTH
+    assert model.num_trainable() == numbers + 16 * tiny.WIDTH
+    low_rank, _ = reprogram(
+        model.source, "reprogrammer", labels=["cat", "dog"], processor=tiny.tokenizer(), text_program="low_rank"
+    )
+    assert low_rank.num_trainable() == numbers + 4 * tiny.WIDTH * 2 + tiny.WIDTH
+
+
+def test_the_paper_trains_the_whole_table_and_a_border_with_larger_steps(clip):
+    model, _ = make(clip, preset="paper")
+    rows = model.transform.text.options.size
+    assert model.transform.options.text["type"] == "table"
+    assert rows == len(model.transform.ids.unique())
+    assert model.transform.canvas.options.unit == 1
+    assert model.mapping.options.loss == "contrastive"
+
+
+def test_as_many_vectors_as_fit_stand_before_long_texts(clip):
+    words = " ".join(["photo"] * 3)
+    model, _ = make(clip, templates=[words + " {}"])
+    size = model.transform.text.options.size
+    assert 1 <= size < 16
+    assert int(model.transform.mask.sum(-1).max()) + size == model.source.spec.max_tokens
 
 
 def test_it_loads_as_an_image_classifier_with_the_class_names(clip, tmp_path):
@@ -190,8 +211,8 @@ def test_bad_options_get_one_sentence(options, sentence, clip):
         ({"resolution": 0}, "resolution is 0: give a whole number, 1 or more"),
         ({"resolution": 64.0}, "resolution is 64.0"),
         ({"border": 0}, "border is 0"),
-        ({"size": 0}, "size of a low_rank text program is 0"),
-        ({"size": 2.5, "text_program": "context"}, "size of a context text program is 2.5"),
+        ({"size": 0}, "size of a context text program is 0"),
+        ({"size": 2.5, "text_program": "low_rank"}, "size of a low_rank text program is 2.5"),
         ({"templates": ["a {}", 3]}, "The template 3 must have {} once"),
     ],
 )
@@ -234,10 +255,10 @@ def test_logits_are_not_rounded_to_bfloat16(clip):
     assert not torch.equal(logits, logits.bfloat16().float())
 
 
-@pytest.mark.parametrize("options", [{}, {"text_program": "context", "size": 3}, {"alpha": 0.4, "learn_alpha": True}])
+@pytest.mark.parametrize("options", [{}, {"text_program": "low_rank", "size": 3}, {"alpha": 0.4, "learn_alpha": True}])
 def test_it_trains_on_a_source_in_bfloat16(options, folder, tmp_path):
     """The source alone is in bfloat16; theta, the similarities and the saved adapter are in float32."""
-    model, processor = make(folder, **options, source_kwargs={"dtype": torch.bfloat16})
+    model, processor = make(folder, **options, image_unit=1.0, source_kwargs={"dtype": torch.bfloat16})
     before = bytes_of(model.source)
     assert {parameter.dtype for parameter in model.source.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.trainable().values()} == {torch.float32}
@@ -278,4 +299,4 @@ def test_it_is_first_used_in_inference_mode_and_then_trained(clip):
     with torch.inference_mode():
         model.eval()(pixel_values=pixels)
     model.train()(pixel_values=pixels, labels=torch.tensor(labels)).loss.backward()
-    assert model.transform.text.up.grad.abs().sum() > 0
+    assert model.transform.text.vectors.grad.abs().sum() > 0
