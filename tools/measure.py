@@ -142,6 +142,15 @@ OOD = {
 }
 
 
+# The programs of Reprogrammer alone and together, on 16 images per class.
+PROGRAMS = {
+    "context": (1e-1, "{name: reprogrammer, image_program: none}"),
+    "context_small_rate": (3e-2, "{name: reprogrammer, image_program: none}"),
+    "low_rank": (5e-2, "{name: reprogrammer, image_program: none, text_program: low_rank}"),
+    "context_and_border": (1e-1, "{name: reprogrammer}"),
+}
+
+
 def baselines_of(recipe: Path) -> dict[str, dict[str, Any]]:
     """A recipe's baselines with their options."""
     entries = read_yaml(recipe.read_text(encoding="utf-8"), str(recipe))["baselines"]
@@ -191,6 +200,9 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             yield f"mappings/{Path(recipe).name}_{name}", recipe, VIT, [*few, *overrides]
     for name, overrides in OOD.items():
         yield f"ood/{name}", "ood/cifar10", "vit-minilm-dual", overrides
+    for name, (rate, method) in PROGRAMS.items():
+        more = ["ood=null", "baselines=[majority]", "sweep={}", f"training.learning_rate={rate}", f"method={method}"]
+        yield f"programs/cifar10_{name}", "ood/cifar10", "vit-minilm-dual", [*OOD["cifar10_few_shot"], *more]
     for source in (VIT, MOBILENET):
         for recipe in ("vision/mnist", "vision/cifar10_ilm_vp"):
             for name, overrides in REGIME.items():

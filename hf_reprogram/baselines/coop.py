@@ -3,8 +3,8 @@
     text_c = [start] c_1 ... c_m "{class}." [end]          logit_c = scale * u . v_c
 
 All classes share the vectors c, and the image stays as it is. This is the method `reprogrammer` with a text program only. The
-paper trains with SGD; here the recipe's optimizer trains. As in the method, c is 0.1 times a parameter. An optimizer such as
-Adam moves a parameter by about the learning rate per step, so c moves by a tenth of it: 3e-3 and 1e-2 for the values below.
+paper trains with SGD; here the recipe's optimizer trains. As in the method, c is a parameter times 1.8 deviations of the
+source's embeddings. An optimizer such as Adam moves a parameter by about the learning rate per step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class CoOpOptions:
     Attributes:
         size: m, the number of context vectors.
         templates: texts that follow the context, with {} for the class name.
-        learning_rate: learning rates; the first seed chooses one on validation. The vectors move by a tenth of it.
+        learning_rate: learning rates; the first seed chooses one on validation, in units of 1.8 deviations of the source's
+            embeddings.
     """
 
     size: int = 16

@@ -6,8 +6,8 @@ Theta is a program on the image and one on the embeddings of the class texts. Th
 residual blend.
 
 Without both programs ("none") this is the zero-shot classifier. With text_program="context" alone it is CoOp (Zhou et al. 2022,
-arXiv 2109.01134). Context vectors are our default too, with steps of the border that are as small as theirs: with 16 images per
-class the paper's programs memorise the images.
+arXiv 2109.01134). Context vectors are our default too, with small steps of the border: with 16 images per class the paper's
+programs memorise the images.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..sources.dual import DualSource
 from ..transforms.text_programs import check_size
 from .base import Method, MethodInfo, MethodOptions, Parts, Target
 
+DEVIATIONS = 1.8  # of the source's embeddings: the unit of vectors, so that one rate suits all sources
 TEXT_PROGRAMS = ("context", "low_rank", "table", "none")
 
 
@@ -39,8 +40,8 @@ class ReprogrammerOptions(MethodOptions):
     Attributes:
         image_program: "border", "full" or "none".
         border: the width of the border in pixels; by default 16 on an image of 224, and the same share of another size.
-        image_unit: the factor of the image program's weights. Its steps are the learning rate times this factor; those of the
-            text program are always a tenth of the rate.
+        image_unit: the factor of the image program's weights. Its steps are the learning rate times this factor. Those of the
+            text program are the rate times 1.8 deviations of the source's embeddings; of "low_rank" a tenth of the rate.
         resolution: the side in pixels to which images are reduced before the program; the paper has 64 or 128 for small
             photographs. By default images are not reduced.
         text_program: "context" (vectors before the text), "low_rank" (an affine map of low rank of the embeddings), "table" (a
@@ -111,7 +112,8 @@ class Reprogrammer(Method):
         differs="the text program is vectors before the class texts, where the paper changes the whole token table "
         "(text_program: table); the loss is cross-entropy, where the paper's contrastive loss counts images of the same class "
         "as wrong answers (loss: contrastive); images keep their resolution, where the paper reduces it (resolution: 64 or "
-        "128); both programs have steps of 1e-2, where the paper's are 5e-3 for the image and a tenth of it for the text; "
+        "128); the rate is 1e-1 in units of the source's embeddings for the text and of 0.1 for the image, where the paper has "
+        "5e-3 for the image and a tenth of it for the text; "
         "warm-up takes 6 % of the steps, where the paper has 500 steps; there is no weight decay, where the authors' code has "
         "0.1",
         pipeline_tag="image-classification",
@@ -190,7 +192,10 @@ class Reprogrammer(Method):
         if program == "none":
             return None
         size = len(self.ids.unique()) if program == "table" else self._size
-        return {"type": program, "width": source.spec.embedding_width, "size": size, "unit": 0.1}
+        unit = 0.1  # of a map of embeddings, which has their scale
+        if program != "low_rank":
+            unit = max(1e-6, round(DEVIATIONS * float(source.embedding.weight.float().std()), 6))
+        return {"type": program, "width": source.spec.embedding_width, "size": size, "unit": unit}
 
     def initialize(self, model: Any, processor: Any) -> None:
         """Set the class texts, and start the programs."""
