@@ -135,6 +135,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "overview": lambda: overview(ROOT / "results"),
     "mappings": lambda: mappings(ROOT / "results" / "mappings", ROOT / "results" / "untrained"),
     "ood": ood,
+    "regime": lambda: scores(ROOT / "results" / "regime"),
+    "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,
 }
 

@@ -112,7 +112,7 @@ class Reprogrammer(Method):
         differs="the text program is vectors before the class texts, where the paper changes the whole token table "
         "(text_program: table); the loss is cross-entropy, where the paper's contrastive loss counts images of the same class "
         "as wrong answers (loss: contrastive); images keep their resolution, where the paper reduces it (resolution: 64 or "
-        "128); the rate is 1e-1 in units of the source's embeddings for the text and of 0.1 for the image, where the paper has "
+        "128); the rate is 3e-2 in units of the source's embeddings for the text and of 0.1 for the image, where the paper has "
         "5e-3 for the image and a tenth of it for the text; "
         "warm-up takes 6 % of the steps, where the paper has 500 steps; there is no weight decay, where the authors' code has "
         "0.1",
@@ -129,7 +129,7 @@ class Reprogrammer(Method):
         "warmup_steps": 0.06,
     }
 
-    tuned = {"learning_rate": 1e-1}
+    tuned = {"learning_rate": 3e-2}
     paper = {"text_program": "table", "image_unit": 1.0, "loss": "contrastive"}
 
     options: ReprogrammerOptions
