@@ -23,7 +23,7 @@ def make(**options):
 
 def test_a_border_by_hand(tmp_path):
     model, processor = make(resolution=16)
-    torch.nn.init.constant_(model.transform.canvas.program.weight, 0.2)
+    torch.nn.init.constant_(model.transform.canvas.program.weight, 2.0)  # in units of 0.1
     Image.new("RGB", (9, 9), (51, 51, 51)).save(tmp_path / "grey.png")
     found = inspect_model(model, processor, example=str(tmp_path / "grey.png"))
     assert found["canvas"] == {"size": [SIDE, SIDE], "holds": "image", "number": 1, "each": [SIDE, SIDE], "at": [0, 0]}
