@@ -24,7 +24,7 @@ def main() -> None:
     arguments.add_argument("--tokens", type=int, default=64)
     arguments.add_argument("--words", type=int, default=1000, help="target tokens (default: %(default)s)")
     options = start(arguments)
-    sources = 30_522 if options.width > 512 else 2_000
+    sources = 30_522 if options.width > 512 else 2_000  # a small --width is a small run, as of the other benchmarks
     transform = ContextualVocabulary(ContextualVocabularyOptions(num_tokens=options.words, vocab_size=sources))
     torch.manual_seed(0)
     transform.reset()

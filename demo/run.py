@@ -14,6 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.experiments.run import train
+from hf_reprogram.experiments.training_arguments import emulates_bf16
 from hf_reprogram.reports.results import markdown, rows
 
 SENTENCES = ["I love how easy this was, thank you!", "Worst flight ever, three hours late and they lost my bag."]
@@ -24,7 +25,12 @@ def main(folder: Path) -> None:
     output = folder / "warp_tweets"
     recipe = load_recipe(
         Path(__file__).with_name("warp_tweets.yaml"),
-        [f"source={folder / 'all-MiniLM-L6-v2'}", f"task.dataset={folder / 'tweets.csv'}", f"output={output}"],
+        [
+            f"source={folder / 'all-MiniLM-L6-v2'}",
+            f"task.dataset={folder / 'tweets.csv'}",
+            f"output={output}",
+            *(["training.bf16=false"] if emulates_bf16() else []),
+        ],
     )
     results = train(recipe, resume=output.exists())
     print(f"\n{markdown(rows(results))}\n")

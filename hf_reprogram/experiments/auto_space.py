@@ -200,9 +200,8 @@ def _candidate(name: str, fixed: dict[str, Any], recipe: Recipe, model: Any, tas
     space = {"+".join(sorted({key for choice in group for key in choice})): group for group in groups if len(group) > 1}
     space |= {key: [{key: value} for value in values] for key, values in method.searched.items() if key not in fixed}
     if recipe.cache_text is not None:
-        space = {
-            name: group for name, group in space.items() if "reads" not in name.split("+")
-        }  # it serves the last token
+        # the cache serves the last token alone
+        space = {name: group for name, group in space.items() if "reads" not in name.split("+")}
     rates, theta, omega = (
         {key for key in recipe.training if key.endswith("learning_rate")},
         [p for p in model.transform.parameters() if p.requires_grad],
