@@ -43,7 +43,8 @@ class Memory:
 
         def forward(inputs: dict[str, Any], reads: str) -> Tensor:
             if pools and reads in POOLED and reads in spec.widths and not torch.is_grad_enabled():
-                return pooled(remembered(inputs, "tokens"), inputs["attention_mask"], reads)
+                tokens = remembered(inputs, "tokens")
+                return pooled(tokens, inputs["attention_mask"], reads, inputs.get("mean_mask"))
             return remembered(inputs, reads)
 
         source.forward = forward

@@ -7,7 +7,8 @@ biases (C,), applied to h, the state at [MASK] after the masked-LM head's transf
 numbers.
 
 Extensions are ours. `reads="first"` applies the class vectors to the state at [CLS]. A causal source is read at its last
-token, with the prompt after the text. A source without a masked-LM head is read by its mean over tokens, or at the mask.
+token, with the prompt after the text. A source without a masked-LM head is read by its mean over tokens, or at the mask; the
+mean leaves the slots out.
 `deep=True` adds prompts to the states of the slots before every further layer.
 """
 
@@ -148,6 +149,7 @@ class Warp(Method):
             "width": spec.embedding_width,
             "first_slot_id": first_slot,
             "mask_token_id": templated.mask_token_id if template.has_mask else None,
+            "averaged": False,
         }
         if options.deep:
             if spec.layers < 2:

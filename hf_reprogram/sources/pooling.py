@@ -8,13 +8,14 @@ from torch import Tensor
 POOLED = ("features", "first", "last")  # the outputs of a source of tokens that its "tokens" decide
 
 
-def pooled(tokens: Tensor, mask: Tensor, reads: str) -> Tensor:
+def pooled(tokens: Tensor, mask: Tensor, reads: str, mean_mask: Tensor | None = None) -> Tensor:
     """An output (batch, width) of a source of tokens from its output "tokens"; see `hf_reprogram.sources.base`.
 
     Args:
         tokens: states (batch, tokens, width), zero at padding.
         mask: 1 where there is a token (batch, tokens).
         reads: one of `POOLED`.
+        mean_mask: 1 at the tokens (batch, tokens) that "features" averages; by default, those of `mask`.
 
     >>> tokens, mask = torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([[1, 1, 0]])
     >>> [pooled(tokens, mask, reads).item() for reads in POOLED]
@@ -22,7 +23,7 @@ def pooled(tokens: Tensor, mask: Tensor, reads: str) -> Tensor:
     """
     mask = at_least_one(mask)
     if reads == "features":
-        return mean_over_tokens(tokens, mask)
+        return mean_over_tokens(tokens, mask if mean_mask is None else mean_mask)
     return tokens[torch.arange(len(tokens), device=tokens.device), outer_token(mask, last=reads == "last")]
 
 

@@ -40,8 +40,9 @@ class TextSource(Source):
         kind: one of `TextFamily.kinds`.
 
     `source(inputs, reads)` takes `inputs_embeds` (batch, tokens, embedding_width), `attention_mask` (batch, tokens) and, for
-    reads="mask", `mask_position` (batch,). Token types are those of a single segment. `layer_prompts`
-    (layers - 1, K, width), if given, are added to the states at `slots` (batch, K) before every layer but the first.
+    reads="mask", `mask_position` (batch,). Token types are those of a single segment. `mean_mask` (batch, tokens), if given, is
+    1 at the tokens that reads="features" averages. `layer_prompts` (layers - 1, K, width), if given, are added to the states at
+    `slots` (batch, K) before every layer but the first.
 
     A model whose output depends on padding, such as FNet, runs the rows of one length together, without padding.
 
@@ -199,7 +200,10 @@ class TextSource(Source):
             return caught()
         if reads in ("tokens", "features"):
             hidden: Tensor = self.base(**arguments).last_hidden_state
-            return mean_over_tokens(hidden, mask) if reads == "features" else hidden * mask[..., None].to(hidden.dtype)
+            if reads == "features":
+                mean: Tensor = mean_over_tokens(hidden, inputs.get("mean_mask", mask))
+                return mean
+            return hidden * mask[..., None].to(hidden.dtype)
         position = inputs["mask_position"] if reads == "mask" else outer_token(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 
@@ -233,7 +237,7 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     order, back = (place + padding) % mask.shape[1], (place - padding) % mask.shape[1]
     moved: dict[str, Any] = {
         name: _reorder(inputs[name], order)
-        for name in ("inputs_embeds", "attention_mask", "text_ids")
+        for name in ("inputs_embeds", "attention_mask", "mean_mask", "text_ids")
         if name in inputs
     }
     moved |= {

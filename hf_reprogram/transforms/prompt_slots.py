@@ -42,6 +42,8 @@ class PromptSlotsOptions:
         layers: the number of layers, after the source's first one, before which prompts are added to the states; 0 for input
             prompts alone.
         hidden: with `layers`, the width of the states.
+        averaged: whether the mean over tokens (`reads="features"`) has the slots' own states in it. They say little of the text
+            and move the mean as K grows; adapters from before this option have them.
     """
 
     template: str
@@ -50,6 +52,7 @@ class PromptSlotsOptions:
     mask_token_id: int | None = None
     layers: int = 0
     hidden: int | None = None
+    averaged: bool = True
 
     def __post_init__(self) -> None:
         check_whole(width=self.width)
@@ -127,7 +130,8 @@ class PromptSlots(InputTransform):
 
         If the template has a mask, `mask_position` (batch,) is the index of the mask. If all slots follow the text, `text_ids`
         (batch, tokens) and `first_slot` (batch,), the index of the first slot, allow a source to cache the text. With `layers`
-        there are `layer_prompts` (layers, K, hidden) and `slots` (batch, K), the index of each slot, instead.
+        there are `layer_prompts` (layers, K, hidden) and `slots` (batch, K), the index of each slot, instead. Unless the slots
+        are `averaged`, `mean_mask` (batch, tokens) is 1 at the other tokens.
 
         Raises:
             InputError: see `check_batch`.
@@ -142,6 +146,8 @@ class PromptSlots(InputTransform):
             theta = self.prompts.to(embeds.dtype)[slot.clamp(0, self.num_prompts - 1)]
             embeds = torch.where(is_slot.unsqueeze(-1), theta, embeds)
         inputs = {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+        if self.num_prompts and not self.options.averaged:
+            inputs["mean_mask"] = inputs["attention_mask"].masked_fill(is_slot, 0)
         if self.template.has_mask:
             inputs["mask_position"] = self._is_mask(ids).long().argmax(1)
         if self.num_prompts and self.options.layers:

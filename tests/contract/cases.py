@@ -110,6 +110,7 @@ def _prompt_slots(source: Source, tokenizer: Any, reads: str) -> Start:
         "width": source.spec.embedding_width,
         "first_slot_id": first,
         "mask_token_id": mask,
+        "averaged": False,
     }
 
     def initialize(model: Any) -> None:

@@ -70,13 +70,16 @@ def test_gradients_and_outputs_beyond_the_limit_are_computed_again(folder, monke
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_states_of_all_tokens_give_every_pooled_output_in_one_pass(family, side):
+@pytest.mark.parametrize("prompts", [False, True])
+def test_the_states_of_all_tokens_give_every_pooled_output_in_one_pass(family, side, prompts):
     calls = []
     source = counted(TextSource(tiny.make_model(family), tiny.FAMILIES[family].kind), calls)
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
     mask = mask.flip(1) if side == "left" else mask
     embeds = source.embed(torch.randint(60, (3, 5), generator=torch.Generator().manual_seed(0)))
     inputs = {"inputs_embeds": embeds, "attention_mask": mask}
+    if prompts:
+        inputs["mean_mask"] = mask * torch.tensor([1, 0, 1, 0, 1])
     with torch.no_grad():
         plain = {reads: source(inputs, reads) for reads in POOLED if reads in source.spec.widths}
         calls.clear()

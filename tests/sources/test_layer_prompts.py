@@ -24,13 +24,23 @@ def deep(family, reads=None, seed=0):
     return model, tokenizer, dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
 
 
+def rows_of(batch):
+    """The token ids of each row, without padding."""
+    return [ids[kept.bool()] for ids, kept in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+
+
+def is_slot(model, ids):
+    """Whether each token is a prompt's slot."""
+    first = model.transform.options.first_slot_id
+    return (ids >= first) & (ids < first + model.transform.num_prompts)
+
+
 def states_of(model, batch):
     """The last hidden states of each row on its own, computed layer by layer."""
     source, transform = model.source, model.transform
     states = []
-    for row in range(len(TEXTS)):
-        kept = batch["attention_mask"][row].bool()
-        ids = batch["input_ids"][row][kept][None]
+    for row in rows_of(batch):
+        ids = row[None]
         embeds = transform({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, source)["inputs_embeds"]
         places = [int((ids[0] == transform.options.first_slot_id + k).nonzero()) for k in range(3)]
         caught = []
@@ -66,7 +76,8 @@ def test_the_states_are_those_of_the_layers_called_one_by_one(family, side):
     batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     with torch.no_grad():
         found = model.source(model.transform(batch, model.source), "features")
-        expected = torch.stack([states.mean(0) for states in states_of(model, batch)])
+        own = (~is_slot(model, row) for row in rows_of(batch))  # the mean leaves the slots out
+        expected = torch.stack([states[kept].mean(0) for states, kept in zip(states_of(model, batch), own, strict=True)])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -49,6 +49,26 @@ def test_gradients_reach_exactly_the_slots_that_stand_in_the_batch(source):
     assert transform.prompts.grad.sum(1).tolist() == [tiny.WIDTH, 0]
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_the_mean_leaves_the_slots_out_unless_they_are_averaged(name, side):
+    source = TextSource(tiny.make_model(name), tiny.FAMILIES[name].kind)
+    rows = torch.tensor([[2, 112, 50, 113, 3], [0, 0, 2, 112, 113]] if side == "left" else [[2, 112, 50, 113, 3]] * 2)
+    batch = {"input_ids": rows, "attention_mask": (rows != 0).long()}
+    transform = slots("1 $A $B 1")
+    with_slots = transform(batch, source)
+    transform.options.averaged = False
+    without = transform(batch, source)
+    own = ((rows != 0) & (rows < 112))[..., None]
+    states = source(with_slots, "tokens")
+    for inputs, counted in ((with_slots, (rows != 0)[..., None]), (without, own)):
+        expected = (states * counted).sum(1) / counted.sum(1)
+        torch.testing.assert_close(source(inputs, "features"), expected)
+    assert not torch.allclose(source(with_slots, "features"), source(without, "features"))
+    source(without, "features").sum().backward()
+    assert (transform.prompts.grad != 0).any()  # the text attends to the slots
+
+
 def test_no_slots_is_no_parameter(source):
     transform = slots("$A [MASK] $B", mask_token_id=4)
     assert list(transform.parameters()) == []
