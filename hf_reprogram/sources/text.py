@@ -201,9 +201,9 @@ class TextSource(Source):
         if reads in ("tokens", "features"):
             hidden: Tensor = self.base(**arguments).last_hidden_state
             if reads == "features":
-                mean: Tensor = mean_over_tokens(hidden, inputs.get("mean_mask", mask))
-                return mean
-            return hidden * mask[..., None].to(hidden.dtype)
+                return mean_over_tokens(hidden, inputs.get("mean_mask", mask))
+            attended: Tensor = hidden * mask[..., None].to(hidden.dtype)
+            return attended
         position = inputs["mask_position"] if reads == "mask" else outer_token(mask, last=reads == "last")
         return self._at(arguments, position, through_head=reads == "mask" and self.spec.kind == "masked_lm")
 

@@ -77,7 +77,9 @@ def test_the_states_are_those_of_the_layers_called_one_by_one(family, side):
     with torch.no_grad():
         found = model.source(model.transform(batch, model.source), "features")
         own = (~is_slot(model, row) for row in rows_of(batch))  # the mean leaves the slots out
-        expected = torch.stack([states[kept].mean(0) for states, kept in zip(states_of(model, batch), own, strict=True)])
+        expected = torch.stack(
+            [states[kept].mean(0) for states, kept in zip(states_of(model, batch), own, strict=True)]
+        )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
