@@ -93,6 +93,10 @@ class ReprogrammedModel(PreTrainedModel):
         self._place = ""  # the prefix of this module's entries while a state is loaded
         self.register_load_state_dict_pre_hook(_remember_place)
         self.register_load_state_dict_post_hook(_forgive_missing_source)
+        # DDP leaves the source alone: it is the same in every process, and may be sharded
+        self._ddp_params_and_buffers_to_ignore = [
+            f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each
+        ]
         self._first = FirstBatch()
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 

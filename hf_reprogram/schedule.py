@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers.trainer_callback import TrainerCallback
@@ -200,6 +201,11 @@ class Schedule(TrainerCallback):
             raise InputError(
                 f"neftune_noise_alpha is {args.neftune_noise_alpha}, but the noise is for embeddings that are trained, and "
                 "those of a source are frozen: leave it out."
+            )
+        if _models(model) and (kind := AcceleratorState._shared_state.get("distributed_type")) in ("FSDP", "DEEPSPEED"):
+            raise InputError(
+                f"{kind} would shard theta and omega with the source: leave fsdp and deepspeed out of the training arguments, "
+                "shard the frozen source with reprogram(..., source_kwargs={'shard': True}), and make no Accelerator before."
             )
         if args.push_to_hub:
             for each in _models(model):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RATES = (1e-5, 3e-5)  # learning rates that suit pretrained image towers under AdamW
 # Arguments of `from_pretrained` that suit a model which is not trained.
-_FROZEN = ("dtype", "torch_dtype", "quantization_config", "device_map", "max_memory")
+_FROZEN = ("dtype", "torch_dtype", "quantization_config", "device_map", "max_memory", "shard")
 
 
 class Tower(nn.Module):
@@ -114,7 +114,8 @@ class Start:
     def __init__(self, setting: Setting):
         recipe, self.setting = setting.recipe, setting
         options = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
-        self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **options, dtype=torch.float32)
+        options |= {"dtype": torch.float32, "shard": False}
+        self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **options)
         to_accelerator(self.source)
         self.processor = self.source.plain_processor(recipe.source["name"], file_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)

@@ -160,7 +160,9 @@ def _predict(
 # -------------------------------------------------------------------------------------------------------- whole runs
 
 
-def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: int, quiet: bool) -> dict[str, Any]:
+def seed_record(
+    folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: int, process: Any, quiet: bool
+) -> dict[str, Any]:
     """The record of the adapter of one seed. It is computed once and read afterwards, unless the options changed.
 
     Args:
@@ -169,6 +171,7 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
         task: the loaded task.
         shifts: the loaded sets.
         seed: the seed.
+        process: accelerate's `PartialState`; the main process writes the record.
         quiet: show no progress bars.
     """
     from ..model import ReprogrammedModel, to_accelerator
@@ -184,7 +187,8 @@ def seed_record(folder: Path, recipe: Recipe, task: Task, shifts: Shifts, seed: 
     processor = task.modality.load_processor(folder)
     validation, bf16 = task.splits(seed)["validation"], bool(recipe.training.get("bf16"))
     record = adapter_record(model, processor, task, shifts, validation, bf16=bf16, quiet=quiet)
-    write_json(path, {"asked": asked, **record})
+    if process.is_main_process:
+        write_json(path, {"asked": asked, **record})
     return record
 
 

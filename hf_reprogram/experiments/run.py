@@ -30,6 +30,7 @@ from ..files import write_json, write_text
 from ..methods import METHODS
 from ..progress import quiet_libraries
 from ..reports.results import gain, render_ood, run_reports, short_name, summarize, versions
+from ..sources.sharding import shards
 from ..tasks.load import load_task
 from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
@@ -105,11 +106,12 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             if not quiet:
                 warnings.warn(f"The baseline {outcome.name} failed and is left out: {outcome.failure}", stacklevel=2)
         keep()
+    record, records = None, {}
+    if shifts is not None and (process.is_main_process or shards(recipe.source_kwargs)):
+        records = {run.seed: seed_record(run.folder, recipe, task, shifts, run.seed, process, quiet) for run in runs}
     if not process.is_main_process:
         return {}
-    record = None
     if shifts is not None:
-        records = {run.seed: seed_record(run.folder, recipe, task, shifts, run.seed, quiet) for run in runs}
         results["ood"] = summarize_ood([*records.values()], shifts, task)
         keep()
         record = records[best.seed]

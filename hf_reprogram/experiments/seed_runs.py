@@ -17,6 +17,7 @@ from typing import Any
 from ..files import write_json
 from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
+from ..sources.sharding import shards
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
 from ..training.callbacks import KeepStart
@@ -188,7 +189,9 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
 
     result = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     path = folder / "test.json"
-    if not path.exists() and process.is_main_process:
+    done = path.exists()
+    process.wait_for_everyone()
+    if not done and (process.is_main_process or shards(recipe.source_kwargs)):
         with plugins(True):  # the recipe names them
             model = ReprogrammedModel.from_pretrained(
                 folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
@@ -213,6 +216,7 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
             predictions = task.decide(logits)[scored]
             counts = confusion_matrix(labels[scored], predictions, labels=range(len(task.labels)))
             record["confusion"] = counts.tolist()
-        write_json(path, record)
+        if process.is_main_process:
+            write_json(path, record)
     process.wait_for_everyone()
     return {**result, **json.loads(path.read_text(encoding="utf-8"))}

@@ -22,6 +22,7 @@ from .base import Fingerprint, Source, check_dtype, same_fingerprint
 from .families import SourceFamily, every_family, family_of, kind_of
 from .module import ModuleFamily
 from .quantized import quantization_of
+from .sharding import is_sharded, shard_source, shards
 from .wrapped import tuner_digest, unwrapped
 
 
@@ -69,7 +70,8 @@ def load_source(
         kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
         source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
             source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
-            value in the checkpoint.
+            value in the checkpoint. `shard` shares out the source's layers over the processes of a run
+            (`hf_reprogram.sources.sharding`).
 
     Raises:
         InputError: the name is unknown or cannot be reached, or the architecture is not supported.
@@ -79,6 +81,8 @@ def load_source(
     ('classifier', 'float32')
     """
     made: Source
+    sharded = shards(source_kwargs)
+    source_kwargs.pop("shard", None)
     if isinstance(source, Source):
         if source_kwargs:
             raise InputError(
@@ -103,6 +107,8 @@ def load_source(
     if (digest := tuner_digest(made.model)) is not None:
         reference.fingerprint["tuner"] = digest
         reference.name = reference.name if isinstance(source, str | os.PathLike) else ""  # it names the base alone
+    if sharded and not is_sharded(made):
+        shard_source(made)
     record = asdict(reference)
     return made, {key: value for key, value in record.items() if key not in _OPTIONAL or value is not None}
 
@@ -274,6 +280,11 @@ def _load(family: SourceFamily, kind: str, name: str, source_kwargs: dict[str, A
         if arguments["use_safetensors"] and _has_pickle(name, str(error)):
             raise pickled(name) from error
         raise _not_found(name, error) from error
+    if (first := next(model.named_parameters(), None)) is not None and first[1].is_meta:
+        raise InputError(
+            f"The device map offloads {first[0]!r} of {name!r}, which programs read: place the input embedding on a device, "
+            "and offload the layers alone."
+        )
     needs_pooler = kind in family.pooled
     return model, sorted(key for key in info["missing_keys"] if needs_pooler or not re.search(r"(^|\.)pooler\.", key))
 

@@ -97,12 +97,15 @@ def can_read_last_layer(model: Any) -> bool:
     layer = model.encoder.layer[-1]
     attention = layer.attention.self
     touched = (attention.key, attention.value)
+    sharded = hasattr(layer, "unshard")  # whole again while the layer runs
     return (
         not getattr(config, "is_decoder", False)
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
         and config._attn_implementation in ("eager", "sdpa")
         and all(type(module) is nn.Linear for module in touched)  # neither quantized nor wrapped in an adapter
-        and all(type(module.weight) is nn.Parameter for module in touched)  # torchao quantizes the weight alone
+        and all(
+            sharded or type(module.weight) is nn.Parameter for module in touched
+        )  # torchao quantizes the weight alone
         and not any(hasattr(module, "_hf_hook") for module in (layer, *touched))  # nor moved by accelerate
     )
 

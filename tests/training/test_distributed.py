@@ -24,28 +24,30 @@ COMMON = {
 }  # fmt: skip
 
 
-def in_two_processes(recipe: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+def in_two_processes(recipe: Path, *arguments: str, config: str = "ddp") -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command += [str(ROOT / "recipes" / "accelerate" / f"{config}.yaml"), "--main_process_port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command += ["-m", "hf_reprogram", "train", str(recipe), *arguments]
-    subprocess.run(command, check=True, env=environment, timeout=120)
+    subprocess.run(command, check=True, env=environment, timeout=300)
 
 
-def test_two_processes_give_what_one_gives_at_the_same_global_batch(source_folder, csv_file, tmp_path):
+@pytest.mark.parametrize("config", ["fsdp2", pytest.param("ddp", marks=pytest.mark.slow)])
+def test_two_processes_give_what_one_gives_at_the_same_global_batch(config, source_folder, csv_file, tmp_path):
     values = {
         "source": source_folder("bert"),
         "method": {"name": "warp", "num_prompts": 3},
         "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "max_train": 160},
         "training": {**COMMON, "per_device_train_batch_size": 8},
-        "baselines": ["majority", {"from_scratch": {"learning_rate": 1e-3}}],
+        "baselines": ["majority", "linear_probe", {"from_scratch": {"learning_rate": 1e-3}}],
         "seeds": [0, 1],
         "output": str(tmp_path / "two"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    in_two_processes(tmp_path / "recipe.yaml", "--quiet", config=config)
     one = runs.run(
         source_folder("bert"), csv_file, tmp_path / "one", task={"max_train": 160}, seeds=[0, 1],
-        baselines=["majority"], training={**COMMON, "per_device_train_batch_size": 16},
+        baselines=["majority", "linear_probe"], training={**COMMON, "per_device_train_batch_size": 16},
     )  # fmt: skip
     two = json.loads((tmp_path / "two" / "results.json").read_text())
     for seed in ("seed-0", "seed-1"):
@@ -54,7 +56,8 @@ def test_two_processes_give_what_one_gives_at_the_same_global_batch(source_folde
             assert (weight.float() - theirs[name].float()).abs().max() < 1e-4, name
     for key in ("validation", "test", "trainable", "adapter_bytes", "best_seed"):
         assert two[key] == pytest.approx(one[key]) if isinstance(one[key], float) else two[key] == one[key]
-    assert runs.without_clocks(two["baselines"]["majority"]) == runs.without_clocks(one["baselines"]["majority"])
+    for name in ("majority", "linear_probe"):
+        assert runs.without_clocks(two["baselines"][name]) == runs.without_clocks(one["baselines"][name])
     assert two["baselines"]["from_scratch"]["trainable"] > 1000
     losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"][1:]] for results in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
