@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -13,7 +11,7 @@ import typer
 import typer.core
 
 from . import __version__
-from .errors import InputError, shown
+from .errors import InputError, sentence_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -371,26 +369,13 @@ def push(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. An `InputError`, or a file that cannot be used, is one sentence on standard error and exit
-    status 2.
-    """
+    """Run the command line. An error of which a sentence says all is that sentence on standard error, and exit status 2."""
     try:
         command: Any = typer.main.get_command(app)
         command(args=arguments, prog_name="hf-reprogram", standalone_mode=True)
-    except InputError as error:
-        typer.echo(f"hf-reprogram: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            if error.filename is None:
-                raise
-            name = f"{shown(os.fspath(error.filename))} cannot be used: {error.strerror}"
-            typer.echo(f"hf-reprogram: The file or folder {name}.", err=True)
-            sys.exit(2)
-        where = f" that holds {error.filename!r}" if error.filename else ""
-        typer.echo(
-            f"hf-reprogram: The disk{where} is full; what was complete is kept: free some space, and continue a training with "
-            "--resume.",
-            err=True,
-        )
+    except (InputError, OSError, RuntimeError) as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        typer.echo(f"hf-reprogram: {sentence}", err=True)
         sys.exit(2)

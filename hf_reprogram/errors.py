@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 _LISTED = 40  # choices in a message
+# What gloo and NCCL say when a process at the other end of a connection is gone.
+_LOST = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
 
 
 class InputError(ValueError):
@@ -41,3 +45,29 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
     listed = ", ".join(map(repr, choices[:_LISTED])) + (" and others" if len(choices) > _LISTED else "")
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {listed}."
     return InputError(f"Unknown {what} {text}: {hint}")
+
+
+def sentence_of(error: Exception) -> str | None:
+    """The sentence that the command line prints for an error in place of a traceback; None if the traceback is needed.
+
+    >>> sentence_of(InputError("k is 0: give 1 or more."))
+    'k is 0: give 1 or more.'
+    >>> sentence_of(OSError(errno.EACCES, "Permission denied", "runs"))
+    "The file or folder 'runs' cannot be used: Permission denied."
+    >>> sentence_of(RuntimeError("shapes do not match")) is None
+    True
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" that holds {error.filename!r}" if error.filename else ""
+        remedy = "free some space, and continue a training with --resume"
+        return f"The disk{where} is full; what was complete is kept: {remedy}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"The file or folder {shown(os.fspath(error.filename))} cannot be used: {error.strerror}."
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST):
+        return (
+            "Another process of this run has ended, so this one ends too; what was complete is kept: start all of them again "
+            "with --resume."
+        )
+    return None

@@ -334,6 +334,17 @@ def test_push_without_a_network_is_one_line(cli, finished):
     assert_refused(outcome, "Pushing to 'me/adapter' failed")
 
 
+def test_a_lost_process_is_one_sentence(monkeypatch, capsys):
+    def lost(*_args, **_keywords):
+        raise RuntimeError("[pair.cc:537] Read error [127.0.0.1]:58585: Connection reset by peer. Check the logs.")
+
+    monkeypatch.setattr("typer.main.get_command", lambda _: lost)
+    with pytest.raises(SystemExit) as ended:
+        main(["methods"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("hf-reprogram: Another process of this run has ended")
+
+
 def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
     def full(**_):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/films")

@@ -51,6 +51,12 @@ def shard_source(source: Source) -> None:
 
     Raises:
         InputError: the source has no layers, reads its padding, or has quantized weights.
+
+    >>> from .loading import load_source
+    >>> source, _ = load_source(nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2)))
+    >>> shard_source(source)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Sequential has no layers that can be sharded: leave shard out.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -108,7 +114,7 @@ def _accelerate_shards() -> bool:
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         raise InputError(
             "The config of accelerate asks for DeepSpeed, which would partition theta and omega with the source: use a config "
-            "of FSDP2 (recipes/accelerate/fsdp2.yaml), which shards the frozen source alone."
+            "of FSDP2 (recipes/accelerate/fsdp2.yml), which shards the frozen source alone."
         )
     if os.environ.get("ACCELERATE_USE_FSDP") != "true":
         return False

@@ -26,7 +26,7 @@ COMMON = {
 
 def in_two_processes(recipe: Path, *arguments: str, config: str = "ddp") -> None:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    command += [str(ROOT / "recipes" / "accelerate" / f"{config}.yaml"), "--main_process_port", "0"]
+    command += [str(ROOT / "recipes" / "accelerate" / f"{config}.yml"), "--main_process_port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command += ["-m", "hf_reprogram", "train", str(recipe), *arguments]
     subprocess.run(command, check=True, env=environment, timeout=300)
