@@ -154,6 +154,12 @@ def train(
     ] = None,
     output: Annotated[Optional[str], typer.Option(help="Folder for the results; by default runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    only_seed: Annotated[Optional[int], typer.Option(help="Train this one of the recipe's seeds, and stop.")] = None,
+    only_trial: Annotated[Optional[int], typer.Option(help="Train this combination of the sweep, and stop.")] = None,
+    merge: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="DIR", help="Take over finished seeds and trials of this output folder."),
+    ] = None,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
@@ -165,7 +171,7 @@ def train(
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
     chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
-    results = run(chosen, resume=resume, quiet=quiet)
+    results = run(chosen, resume=resume, quiet=quiet, only_seed=only_seed, only_trial=only_trial, merge=merge or ())
     if results and not quiet:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
         if "auto" in results:

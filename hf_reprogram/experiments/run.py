@@ -14,11 +14,9 @@ output/
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 import warnings
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,24 +38,38 @@ from .baselines import run_baselines
 from .choices import decide
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
-from .recipe import Recipe, whole_path, with_whole_paths
-from .seed_runs import score_test, sweep, train_seed, untrained_model
+from .output_folder import claim, merge_runs, publish
+from .recipe import Recipe
+from .seed_runs import run_trial, score_test, sweep, train_seed, untrained_model
 from .training_arguments import warn_of_emulated_bf16
 
 
-def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Run a recipe.
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    only_seed: int | None = None,
+    only_trial: int | None = None,
+    merge: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run a recipe, or one part of it.
 
     Args:
         recipe: the recipe.
         resume: continue the run in the recipe's output folder; finished parts are kept.
         quiet: show no progress bars and no messages.
+        only_seed: train and score this one of the recipe's seeds, and stop. Baselines and `results.json` are for the run that
+            merges.
+        only_trial: train the combination of this number in the recipe's sweep, from 0, and stop.
+        merge: output folders of other runs of the recipe, whose finished seeds and trials are taken over.
 
     Returns:
-        The content of `results.json`; an empty dict in all processes but the main one.
+        The content of `results.json`; an empty dict for a part, and in all processes but the main one.
 
     Raises:
-        InputError: the output folder holds a run and `resume` is not set, or it holds the run of another recipe.
+        InputError: the output folder holds a run and `resume` is not set, or it holds the run of another recipe; or the recipe
+            has no such seed or trial.
     """
     from accelerate import PartialState
 
@@ -67,10 +79,13 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         cpu=not torch.accelerator.is_available()
     )  # otherwise two CPU processes do not see each other
     output = Path(recipe.output or "runs/run")
+    _check_part(recipe, only_seed, only_trial)
     if recipe.searches:
         check_optuna(process)
     with process.main_process_first():
-        _claim(output, recipe, resume or not process.is_main_process)
+        claim(output, recipe, resume or not process.is_main_process)
+        if process.is_main_process:
+            merge_runs(output, recipe, merge)
         takes = None if recipe.searches else TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
         task = load_task(recipe.task_options, takes=takes)
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
@@ -80,12 +95,17 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         job, decided, found = search(job)
     else:
         job, decided = decide(job)
+    if only_trial is not None:
+        run_trial(job, only_trial)
+        return {}
     job, tried = sweep(job)
     recipe = job.recipe
     runs = []
-    for seed in recipe.seeds:
+    for seed in recipe.seeds if only_seed is None else [only_seed]:
         folder = train_seed(job, seed)
         runs.append(SeedRun(seed, folder, score_test(job, folder)))
+    if only_seed is not None:
+        return {}
     best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
     results = {**_results(recipe, task, runs, best, tried), "defaults": decided, **({"auto": found} if found else {})}
 
@@ -96,7 +116,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
             write_json(output / "results.json", results)
 
     if process.is_main_process:
-        _publish(best.folder, output)
+        publish(best.folder, output)
     keep()
     make = partial(untrained_model, recipe, task)
     for outcome in run_baselines(job, shifts, best.result["num_prompts"], make):
@@ -117,6 +137,27 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         record = records[best.seed]
     _finish(output, results, record, quiet)
     return results
+
+
+def _check_part(recipe: Recipe, seed: int | None, trial: int | None) -> None:
+    """Raise `InputError` unless the recipe has this seed and this trial."""
+    if seed is None and trial is None:
+        return
+    if recipe.searches:
+        raise InputError(
+            "method: auto has no parts of a known number: let several runs search with one storage instead."
+        )
+    if seed is not None and trial is not None:
+        raise InputError("A part is one seed or one trial: give only_seed or only_trial, not both.")
+    if seed is not None and seed not in recipe.seeds:
+        raise InputError(f"The recipe has no seed {seed}: choose one of {', '.join(map(str, recipe.seeds))}.")
+    trials = len(recipe.grid())
+    if trial is not None and not 0 <= trial < trials:
+        raise InputError(
+            f"The recipe's sweep has {trials} trials, and {trial} is none: give a number from 0 to {trials - 1}."
+        )
+    if trial is not None and trials == 1:
+        raise InputError("The recipe has no sweep, so it has no trials: leave only_trial out.")
 
 
 def _results(
@@ -187,38 +228,3 @@ def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None
         if not quiet:
             warnings.warn("matplotlib is not installed, so no plots: pip install 'hf_reprogram[plots]'.", stacklevel=2)
     write_card(results, output)
-
-
-def _claim(output: Path, recipe: Recipe, resume: bool) -> None:
-    """Write the recipe into its output folder, or check that it is the one there."""
-    current = with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
-    current["source"]["name"] = whole_path(current["source"]["name"])
-    current["source"].pop("token", None)  # a secret is never saved
-    current.pop("storage")  # nor a password in a URL
-    path = output / "recipe.json"
-    if path.exists() and ((output / "runs").exists() or (output / "auto.json").exists()):
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if not resume:
-            raise InputError(
-                f"The folder {str(output)!r} holds a run already: continue it with --resume, or choose another output."
-            )
-        # Baselines and OOD sets may change later, as they do not affect the method's own runs; a search may go on.
-        keys = {*current, *saved} - {"baselines", "ood", "budget"}
-        different = sorted(key for key in keys if current.get(key) != saved.get(key))
-        if different:
-            raise InputError(
-                f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose "
-                "another output."
-            )
-    elif not path.exists() and output.is_dir() and any(output.iterdir()):
-        raise InputError(f"The folder {str(output)!r} is not empty and holds no run: choose another output.")
-    write_json(path, current)
-
-
-def _publish(folder: Path, output: Path) -> None:
-    """Copy the adapter of a run to the top of the output folder, its config last."""
-    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json", "ood.json")]
-    for name in sorted(names, key=lambda name: name == "config.json"):
-        temporary = output / f".{name}.tmp"
-        shutil.copyfile(folder / name, temporary)
-        temporary.replace(output / name)

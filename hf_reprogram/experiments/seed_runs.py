@@ -46,7 +46,7 @@ def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
     for index, choice in enumerate(grid):
         candidate = replace(job, recipe=recipe.with_values(choice))
         try:
-            folder = train_seed(candidate, recipe.seeds[0], name=f"sweep-{index}")
+            folder = run_trial(job, index)
         except Diverged:
             table.append({"values": choice, "validation": None})
             continue
@@ -65,6 +65,12 @@ def sweep(job: Job) -> tuple[Job, list[dict[str, Any]]]:
         partial.rename(first)
     process.wait_for_everyone()
     return chosen, table
+
+
+def run_trial(job: Job, index: int) -> Path:
+    """Train the combination of this number in the sweep, with the first seed, unless that is done; returns its folder."""
+    candidate = replace(job, recipe=job.recipe.with_values(job.recipe.grid()[index]))
+    return train_seed(candidate, job.recipe.seeds[0], name=f"sweep-{index}")
 
 
 def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence[Any] = ()) -> Path:
