@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# The libraries are compiled once, at their first import, and not in each of the processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help venv demo test test-all wheel-test lint docs site measure clean
 
