@@ -25,6 +25,7 @@ ORDER = (
     "causal_text_cache_smollm2",
     "bf16",
     "attention",
+    "predict_file",
     "dictionary",
     "vocabulary_fold",
     "contextual_vocabulary",

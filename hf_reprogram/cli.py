@@ -265,29 +265,6 @@ def ood(
     typer.echo(f"{tables}\nThe tables, ood.json and plots are in {folder}.")
 
 
-def _one_line(record: dict[str, Any]) -> str:
-    """JSON on one line, also for a reader that takes Unicode's own line ends for those of lines."""
-    text = json.dumps(record, ensure_ascii=False)
-    for end in ("\x85", "\u2028", "\u2029"):
-        text = text.replace(end, f"\\u{ord(end):04x}")
-    return text
-
-
-def _standard_input() -> bytes:
-    stream = getattr(sys.stdin, "buffer", None)
-    return sys.stdin.read().encode() if stream is None else stream.read()
-
-
-def _lines(file: str) -> list[str]:
-    """The lines of a file, or of standard input if it is called "-": split at line feeds alone, without a byte-order mark."""
-    try:
-        data = _standard_input() if file == "-" else Path(file).read_bytes()
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file {file!r} cannot be read: {error}.") from error
-    return [line.removesuffix("\r") for line in text.split("\n")]
-
-
 @app.command(cls=_NamesExamples)
 def predict(
     adapter: Adapter,
@@ -301,14 +278,28 @@ def predict(
     ] = None,
     file: Annotated[
         Optional[Path],
-        typer.Option(help="One example per line; a tab separates the two parts of a pair. - is standard input."),
+        typer.Option(
+            help="One example per line, a tab between the parts of a pair; - is standard input. Or jsonl, csv, tsv or parquet "
+            "with the columns of the adapter's task."
+        ),
     ] = None,
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Write the predictions of --file to a new .jsonl, .csv or .parquet file instead of printing them."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an --output that was interrupted, after its last whole part.")
+    ] = False,
     source: Source = None,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict the label of one example or of each line of a file, and print one JSON object per line."""
     from .experiments.evaluate import predict_lines
+    from .experiments.prediction_output import json_line
+    from .experiments.predictions import iter_predictions, predict_file
 
     if bool(example) == bool(file):
         raise InputError("Give either an example or --file.")
@@ -316,9 +307,18 @@ def predict(
         raise InputError(
             f"There are {len(example)} examples: give one, or the two parts of a pair, and put a part with spaces in quotes."
         )
-    lines = ["\t".join(example)] if example else _lines(str(file))
-    for record in predict_lines(adapter, lines, source, quiet, trust_remote_code):
-        typer.echo(_one_line(record))
+    if (output and not file) or (resume and not output):
+        raise InputError("--output belongs to --file, and --resume to --output: give both.")
+    options: Any = {"source": source, "quiet": quiet, "trust_remote_code": trust_remote_code}
+    if output:
+        count = predict_file(adapter, str(file), output, resume=resume, **options)
+        if not quiet:
+            typer.echo(f"{count:,} predictions are in {output}.", err=True)
+    elif example:
+        typer.echo("\n".join(map(json_line, predict_lines(adapter, ["\t".join(example)], **options))))
+    else:
+        for record in iter_predictions(adapter, str(file), **options):
+            typer.echo(json_line(record))
 
 
 @app.command(cls=_NamesExamples)

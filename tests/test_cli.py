@@ -218,6 +218,18 @@ def test_predict_reads_a_file_or_standard_input(cli, finished, tmp_path, monkeyp
     assert records(cli("predict", finished.folder, "--file", "-", "--quiet")) == from_file
 
 
+def test_predict_writes_a_file(cli, finished, tmp_path):
+    (tmp_path / "texts.txt").write_text("good film\nbad film\n")
+    arguments = ("predict", finished.folder, "--file", tmp_path / "texts.txt", "--output", tmp_path / "labels.csv")
+    code, out, err = cli(*arguments)
+    assert (code, out) == (0, "")
+    assert f"2 predictions are in {tmp_path / 'labels.csv'}." in err
+    assert (tmp_path / "labels.csv").read_text().startswith("text,label,score\ngood film,")
+    assert_refused(cli(*arguments, "--quiet"), "labels.csv", "is there already")
+    assert_refused(cli("predict", finished.folder, "a text", "--output", tmp_path / "a.csv"), "--file")
+    assert_refused(cli("predict", finished.folder, "a text", "--resume"), "--output")
+
+
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory):
     """Folders of two adapters on a tiny ViT, one of images and one of rows of three numbers, untrained; and an image."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError, unknown
-from ..modalities import modality_taking
 from ..progress import quiet_libraries
 from ..registry import plugins
 from ..tasks.load import load_task
@@ -16,8 +13,8 @@ from ..tasks.options import TaskOptions
 from ..tasks.task import Task
 from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
-from ..training.infilling import infill
 from ..training.predict import predict_logits
+from .predictions import Bar, Predictor
 from .recipe import apply_overrides, load_recipe, make_recipe, recorded_recipe
 
 
@@ -103,7 +100,7 @@ def seed_of(adapter: str) -> int:
 def predict_lines(
     adapter: str, lines: list[str], source: str | None, quiet: bool, trust_remote_code: bool = False
 ) -> list[dict[str, Any]]:
-    """Predict the label of each line.
+    """Predict the label of each line of a list; `hf_reprogram.experiments.predictions` has files of any size.
 
     Args:
         adapter: a folder or a Hub id.
@@ -125,32 +122,6 @@ def predict_lines(
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise InputError("Every line is empty: give at least one input.")
-    model, processor = load_adapter(adapter, source, trust_remote_code=trust_remote_code)
-    modality = modality_taking(model.transform.takes)
-    records = modality.parse(lines)
-    if modality.letters and processor.mask_token is not None and model.mapping.reads == "decoder":
-        masked = [record[modality.column] for record in records]
-        filled = infill(model, processor, masked)
-        return [{modality.column: text, "filled": whole} for text, whole in zip(masked, filled, strict=True)]
-    data = encode({"input": modality.as_split(records)}, processor)["input"]
-    logits = predict_logits(model, processor, data, quiet=quiet)
-    ids = data["input_ids"] if logits.ndim == 3 else [None] * len(logits)
-    rows = zip(records, logits.astype(np.float64), ids, strict=True)
-    return [{**record, **_prediction(model, processor, row, tokens)} for record, row, tokens in rows]
-
-
-def _prediction(model: Any, processor: Any, logits: np.ndarray, ids: list[int] | None) -> dict[str, Any]:
-    """The prediction from the logits (labels,) or (tokens, labels) of one example; `ids` are its token ids."""
-    if model.config.problem_type == "regression":
-        return {"value": float(logits[0])}
-    if model.config.problem_type == "multi_label_classification":
-        return {"scores": dict(zip(model.label_names, (1 / (1 + np.exp(-logits))).tolist(), strict=True))}
-    if ids is not None:
-        special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
-        kept = [position for position, index in enumerate(ids) if index not in special]
-        return {
-            "tokens": processor.convert_ids_to_tokens([ids[position] for position in kept]),
-            "labels": [model.label_names[int(logits[position].argmax())] for position in kept],
-        }
-    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    return {"label": model.label_names[int(logits.argmax())], "score": float(probabilities.max())}
+    predictor = Predictor(adapter, source, trust_remote_code)
+    with Bar(len(lines), quiet) as bar:
+        return predictor.predict(predictor.modality.parse(lines), done=bar.at)
