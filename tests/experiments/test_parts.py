@@ -56,7 +56,7 @@ def test_a_recipe_without_a_sweep_has_no_trials(source_folder, csv_file, tmp_pat
 
 def test_folders_of_another_recipe_or_of_none_are_not_merged(source_folder, csv_file, tmp_path, finished):
     other = runs.recipe(source_folder("bert"), csv_file, tmp_path / "other", **SWEPT)
-    with pytest.raises(InputError, match="holds the run of another recipe .*sweep.* differ"):
+    with pytest.raises(InputError, match=r"holds the run of another recipe .*sweep.* differ"):
         train(other, quiet=True, merge=[str(finished.folder)])
     with pytest.raises(InputError, match="holds no run: give the output folders"):
         train(other, quiet=True, resume=True, merge=[str(tmp_path)])
