@@ -127,7 +127,7 @@ class Counts(Baseline):
         for name in which:
             parts: dict[str, list[csr_matrix]] = {split: [] for split in splits}
             for column in columns:
-                texts = {split: list(splits[split][column]) for split in splits}
+                texts = {split: splits[split][column][:] for split in splits}
                 for split, counts in self._count(texts, name).items():
                     parts[split].append(counts)
             for split in splits:

@@ -59,7 +59,7 @@ def report_of(shifts: Shifts, id_logits: Any, id_labels: Any, logits: dict[str, 
 
 
 def _labels(split: Any) -> np.ndarray | None:
-    return np.asarray(split["label"]) if "label" in split.column_names else None
+    return np.asarray(split["label"][:]) if "label" in split.column_names else None
 
 
 def _report(shifts: Shifts, sets: dict[str, Scored]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def labels_in(split: Any) -> np.ndarray | None:
     """The labels (n, ...) of a prepared split, or None if it has none."""
     if "label" not in split.column_names:
         return None
-    labels = np.asarray(split["label"])
+    labels = np.asarray(split["label"][:])
     return labels.astype(np.float32) if labels.dtype.kind == "f" else labels
 
 

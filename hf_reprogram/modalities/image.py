@@ -101,7 +101,9 @@ class Picture(Modality):
         if isinstance(kind, Value) and kind.dtype in ("string", "large_string"):  # a path, from where the data lies
             where = Path(dataset)
             folder = where.parent if where.is_file() else where if where.is_dir() else ""
-            data = Dataset.from_dict({column: [os.path.join(folder, path) if path else None for path in data[column]]})
+            data = Dataset.from_dict(
+                {column: [os.path.join(folder, path) if path else None for path in data[column][:]]}
+            )
         elif not encoded and not (isinstance(kind, Value) and kind.dtype in ("binary", "large_binary")):
             raise InputError(
                 f"The column {column!r} of {dataset!r} holds {kind}, which is no image: name a column of encoded images "

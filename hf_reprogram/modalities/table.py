@@ -138,7 +138,7 @@ class Table(Modality):
 
     def for_method(self, train: Any) -> dict[str, Any]:
         """The training rows, by which a method scales its drawing."""
-        return {"features": np.asarray(train["features"])}
+        return {"features": np.asarray(train["features"][:])}
 
     def parse(self, lines: list[str]) -> list[dict[str, Any]]:
         """A row of numbers per line, separated by commas; see `Modality.parse`."""

@@ -129,7 +129,7 @@ class Text(Modality):
                     "texts in task.text, or write its values as texts."
                 )
         ready = {
-            name: [value if value is not None else "" for value in data[column]]
+            name: [value if value is not None else "" for value in data[column][:]]
             for name, column in zip(("text", "text_pair"), columns, strict=False)
         }
         return Dataset.from_dict(ready, features=Features({name: Value("string") for name in ready}))
@@ -146,7 +146,7 @@ class Text(Modality):
 
     def for_method(self, train: Any) -> dict[str, Any]:
         """The training texts, from which a method may take a vocabulary."""
-        return {"texts": train["text"]}
+        return {"texts": train["text"][:]}
 
     def parse(self, lines: list[str]) -> list[dict[str, Any]]:
         """A text per line, or a text, a tab and its pair; see `Modality.parse`."""

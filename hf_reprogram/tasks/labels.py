@@ -152,7 +152,7 @@ def label_classes(
     if problem == "multi_label_classification":
         values = several_values(columns, train)
     elif problem == "token_classification":
-        values = sorted({letter for text in train[column] if isinstance(text, str) for letter in text})
+        values = sorted({letter for text in train[column][:] if isinstance(text, str) for letter in text})
     elif isinstance(kind, ClassLabel):
         declared = values = list(kind.names)
     else:
@@ -207,7 +207,7 @@ def _others(names: Sequence[str], expected: Sequence[str]) -> InputError:
 
 def _values(column: str, train: Any) -> list[str]:
     """The values of a column of classes, as `written` writes them: numbers in their order, texts by the alphabet."""
-    raw = {value for value in train[column] if written(value) is not None}
+    raw = {value for value in train[column][:] if written(value) is not None}
     values = {name for value in raw if (name := written(value)) is not None}
     numbers = {name: number_of(name) for name in values}
     if None in numbers.values():
@@ -248,7 +248,7 @@ def several_values(columns: list[str], train: Any) -> list[str]:
     declared = getattr(train.features[column].feature, "names", None)
     if declared:
         return list(declared)
-    rows = [row for row in train[column] if row is not None]
+    rows = [row for row in train[column][:] if row is not None]
     if lists == "names":
         return sorted({name for row in rows for name in row if name})
     lengths = {len(row) if isinstance(row, list) else -1 for row in rows}

@@ -218,7 +218,7 @@ def _check_classes(task: Task) -> None:
         return
     for split, data in (("validation", task.validation), ("test", task.test)):
         if data is not None:
-            labels = np.asarray(data["label"], dtype=float).reshape(len(data), -1)
+            labels = np.asarray(data["label"][:], dtype=float).reshape(len(data), -1)
             if all(len(np.unique(column[~np.isnan(column)])) < 2 for column in labels.T):
                 raise InputError(
                     f"All labels of the {split} split are of one class, so {needs[0]} is undefined there: use "

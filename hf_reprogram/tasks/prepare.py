@@ -77,7 +77,7 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
     rows = zip(*values, strict=True)
     if PROBLEMS[problem].per_token:
         marks = (options.marks or (known.marks if known else "1")) if problem == "infilling" else None
-        return _with_labels(ready, list(_letters(rows, list(ready[modality.column]), classes, marks, split)), problem)
+        return _with_labels(ready, list(_letters(rows, ready[modality.column][:], classes, marks, split)), problem)
     label = {"multi_label_classification": _several, "regression": _number}.get(problem, _class)
     made = [label(values, columns, row, split) for row, values in enumerate(rows)]
     return _with_labels(ready, made, problem)
@@ -89,11 +89,11 @@ def _raw(data: Any, column: str) -> Any:
 
     kind = data.features[column]
     if isinstance(kind, ClassLabel):
-        return [_called(kind.names, place) for place in data[column]]
+        return [_called(kind.names, place) for place in data[column][:]]
     if isinstance(getattr(kind, "feature", None), ClassLabel):
         names = kind.feature.names
-        return [None if row is None else [_called(names, place) for place in row] for row in data[column]]
-    return data[column]
+        return [None if row is None else [_called(names, place) for place in row] for row in data[column][:]]
+    return data[column][:]
 
 
 def _called(names: list[str], place: Any) -> Any:

@@ -95,7 +95,7 @@ class Task:
 
         options, pool = self.options, self.train
         stratified = PROBLEMS[self.problem_type].stratified
-        labels = np.asarray(pool["label"]) if stratified else np.zeros(len(pool))
+        labels = np.asarray(pool["label"][:]) if stratified else np.zeros(len(pool))
         if options.few_shot is not None:
             chosen, held_out = few_shot(labels, options.few_shot, seed, self.labels)
             train, validation = pool.select(chosen), pool.select(held_out)
@@ -125,4 +125,4 @@ def strata(data: Any, stratified: bool) -> np.ndarray:
     >>> strata({"label": [2, 0]}, stratified=True).tolist()
     [2, 0]
     """
-    return np.asarray(data["label"]) if stratified else np.zeros(len(data))
+    return np.asarray(data["label"][:]) if stratified else np.zeros(len(data))

@@ -45,7 +45,7 @@ def labels_of(data: Any) -> np.ndarray:
     if isinstance(data, Examples):
         return data.labels
     if "labels" not in data.column_names:
-        return np.asarray(data["label"])
+        return np.asarray(data["label"][:])
     rows = data["labels"]
     labels = np.full((len(rows), max(map(len, rows))), IGNORE)
     for row, values in zip(labels, rows, strict=True):
