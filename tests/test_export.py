@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.export import Dim
+from torch.utils.data import DataLoader
 
 from hf_reprogram import reprogram
+from hf_reprogram.schedule import begin_epoch
 from tests.support import tiny, tiny_dual, tiny_vision
 
 
@@ -16,6 +19,31 @@ def text(folder, family, method="warp", **options):
         count: dict(processor(["good film", "bad bad film", "a"][:count], padding=True, return_tensors="pt"))
         for count in (2, 3)
     }
+
+
+def letters(folder, family, method, **options):
+    """A method with an alphabet of its own, with a letter that it does not know."""
+    source = str((tiny_vision if family == "vit" else tiny).save_source(folder, family))
+    model, processor = reprogram(source, method, **{"labels": 2, "tokenizer": "residues", **options})
+    texts = ["ACDEFG", "WXK", "K"]
+    return model, {count: dict(processor(texts[:count], padding=True, return_tensors="pt")) for count in (2, 3)}
+
+
+def table(folder):
+    features = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    model, _ = reprogram(
+        str(tiny_vision.save_source(folder, "vit")), "fraud", labels=2, features=features, mapping="dense"
+    )
+    model.transform.fit(features)
+    return model, {count: {"table_values": torch.from_numpy(features[:count])} for count in (2, 3)}
+
+
+def fitted(folder, **options):
+    """An adapter whose label map is fitted to an epoch's data."""
+    model, batches = image(folder, **options)
+    rows = [{"pixel_values": pixels, "labels": torch.tensor(i % 2)} for i, pixels in enumerate(torch.rand(8, 3, 8, 8))]
+    begin_epoch(model, 0, DataLoader(rows, 4))
+    return model, batches
 
 
 def images(model, side):
@@ -39,6 +67,25 @@ CASES = {
     "image": lambda folder: image(folder, label_mapping="random"),
     "image, features": lambda folder: image(folder, mapping="dense"),
     "dual": lambda folder: dual(folder, text_program="low_rank", alpha=0.3),
+    "contextual vocabulary": lambda folder: letters(folder, "bert-classifier", "neekhara"),
+    "vocabulary, k-mers": lambda folder: letters(
+        folder, "bert", "r2dl", sparsity=4, tokenizer="kmers", k=2, overlapping=True, mapping="positions"
+    ),
+    "vocabulary, one label per token": lambda folder: letters(
+        folder, "bert", "r2dl", problem_type="token_classification", mapping="window"
+    ),
+    "token map": lambda folder: letters(folder, "bert", "reprogbert", problem_type="infilling", labels=None),
+    "label map": lambda folder: fitted(folder, label_mapping="frequency"),
+    "label map, weights": lambda folder: fitted(folder, label_mapping="blm", aggregate="mean_probability"),
+    "rvp": lambda folder: fitted(folder, mapping="rvp", labels_per_class=3),
+    "canvas, scale": lambda folder: image(folder, mapping="dense", learn_scale=True),
+    "sample mask": lambda folder: images(
+        reprogram(str(tiny_vision.save_source(folder, "vit")), "smm", labels=2, mapping="dense")[0], 8
+    ),
+    "table": table,
+    "token patches": lambda folder: letters(folder, "vit", "cross_modal", mapping="dense", l2=0.1),
+    "dual, context": lambda folder: dual(folder, text_program="context", size=3),
+    "dual, table": lambda folder: dual(folder, text_program="table"),
 }
 
 
@@ -71,10 +118,14 @@ def logits(model, batch):
 
 def test_a_compiled_model_gives_the_same_logits_and_gradients(case):
     _, model, batches = case
-    compiled, labels = torch.compile(model, fullgraph=True, backend="eager"), torch.tensor([0, 1])
+    model.in_schedule = True  # of a temperature
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
     close(logits(compiled, batches[3]), logits(model, batches[3]))
+    shape = logits(model, batches[2]).shape[:-1]
+    labels = torch.arange(shape.numel()).view(shape) % 2  # one for each text, or for each token
 
     def step(run):
+        torch.manual_seed(0)  # of noise
         model.train()
         model.zero_grad()
         loss = run(**batches[2], labels=labels).loss
@@ -92,7 +143,7 @@ def test_a_compiled_model_gives_the_same_logits_and_gradients(case):
 
 def test_an_exported_model_gives_the_same_logits_for_other_sizes(case):
     _, model, batches = case
-    free = {0: Dim.DYNAMIC} if "pixel_values" in batches[2] else {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    free = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} if "input_ids" in batches[2] else {0: Dim.DYNAMIC}
     with torch.no_grad():
         program = torch.export.export(
             model, (), batches[2], dynamic_shapes=dict.fromkeys(batches[2], free), strict=False

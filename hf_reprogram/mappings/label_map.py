@@ -75,7 +75,7 @@ class LabelMap(OutputMapping):
             self.register_buffer("sets", _padded(_decided(options)), persistent=False)  # the config decides it
         if options.is_fitted:
             self.register_buffer("fitted", torch.tensor(-1))
-        self._known_fitted = False  # avoids a wait for the GPU at every step
+        self._known_fitted, self._most = False, 0  # so that no step waits for the GPU; see `_ask`
 
     def reset(self) -> None:
         """Forget the fit."""
@@ -142,21 +142,30 @@ class LabelMap(OutputMapping):
             fitted = _FITS[options.how](values.softmax(-1).numpy(), classes, options)
             (self.weight if options.how in WEIGHTS else self.sets).copy_(torch.from_numpy(fitted))
         self.fitted.fill_(0)
+        self._ask()
 
     def check_fitted(self) -> None:
         """Raise `InputError` if the map is still to be fitted."""
         if not self.options.is_fitted or self._known_fitted:
             return
-        if self.fitted < 0:
+        self._ask()
+        if not self._known_fitted:
             raise InputError(
                 f"The label map (how={self.options.how!r}) has not been fitted: train with the Trainer of transformers, call "
                 "begin_epoch of hf_reprogram.schedule, or call its `fit`."
             )
-        self._known_fitted = True
+
+    def _ask(self) -> None:
+        """Ask the buffers whether the map is fitted, and for the largest number of source labels with a weight in a class."""
+        self._known_fitted = bool(self.fitted >= 0)
+        if self.options.how in WEIGHTS:
+            self._most = int((self.weight > 0).sum(-1).amax())
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._known_fitted = False
         super()._load_from_state_dict(*args, **kwargs)
+        self._known_fitted = False
+        if self.options.is_fitted and not self.fitted.is_meta:
+            self._ask()
 
     # ------------------------------------------------------------------------------------------------------ mapping
 
@@ -170,7 +179,7 @@ class LabelMap(OutputMapping):
         assert aggregate is not None  # the options have chosen one
         with torch.autocast(outputs.device.type, enabled=False):
             if self.options.how in WEIGHTS:
-                return mix(outputs.float(), self.weight.float(), aggregate)
+                return mix(outputs.float(), self.weight.float(), aggregate, self._most)
             return pool(outputs.float(), self.sets, aggregate)
 
     def weights(self) -> Tensor:
@@ -231,20 +240,20 @@ def pool(logits: Tensor, sets: Tensor, aggregate: str) -> Tensor:
     return total - count.log() if aggregate == "mean_probability" else total
 
 
-def mix(logits: Tensor, weight: Tensor, aggregate: str) -> Tensor:
+def mix(logits: Tensor, weight: Tensor, aggregate: str, most: int) -> Tensor:
     """Class logits (batch, classes) from the source's logits (batch, K_S) and weights.
 
     Args:
         logits: the source's logits.
         weight: (classes, K_S), every row of which sums to one.
         aggregate: "mean_logit" or "mean_probability".
+        most: the largest number of source labels with a weight in a class, which is small.
 
-    >>> mix(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]), "mean_logit")
+    >>> mix(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]), "mean_logit", most=2)
     tensor([[1.5000, 3.0000]])
     """
     if aggregate == "mean_logit":
         return F.linear(logits, weight)
-    most = int((weight > 0).sum(-1).amax())  # the largest number of labels with a weight, which is small
     heaviest, labels = weight.topk(most, -1)
     chosen = logits.log_softmax(-1).index_select(-1, labels.flatten()).unflatten(-1, labels.shape)
     return torch.logsumexp(chosen + heaviest.log(), -1)  # a product of probabilities could underflow

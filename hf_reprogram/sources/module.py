@@ -126,12 +126,17 @@ class ModuleSource(Source):
                 f"The input is {mask.shape[1]} tokens long, but this source takes {self.spec.max_tokens}: truncate it."
             )
 
+        attended = mask.long().argsort(
+            dim=1, descending=True, stable=True
+        )  # the places of tokens, then those of padding
+
         def run(rows: Tensor, length: int) -> Tensor:
-            output: Tensor = self._run(embeds[rows][mask[rows]].view(len(rows), length, -1))
+            place = attended[rows, :length, None]
+            output: Tensor = self._run(embeds[rows].gather(1, place.expand(-1, -1, embeds.shape[-1])))
             if reads != "tokens":
                 return _READ[reads](output)
             spread = output.new_zeros(len(rows), mask.shape[1], output.shape[-1])
-            return spread.masked_scatter(mask[rows, :, None], output)
+            return spread.scatter(1, place.expand_as(output), output)
 
         return by_length(mask, run)
 

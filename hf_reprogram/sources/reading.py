@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -113,6 +114,8 @@ def can_read_last_layer(model: Any) -> bool:
 def by_length(mask: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Outputs of a batch whose rows run without padding, all rows of one length at a time.
 
+    This asks for the lengths, once, also on an accelerator.
+
     Args:
         mask: (batch, tokens), 1 for a token and 0 for padding.
         run: a function from the indices (n,) of the rows of a length, and this length, to their outputs (n, width), or
@@ -125,15 +128,13 @@ def by_length(mask: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
     >>> by_length(mask, lambda rows, length: torch.full((len(rows), 1), length)).tolist()
     [[2], [3], [2]]
     """
-    lengths = mask.sum(1)
+    lengths, order = mask.sum(1).sort(stable=True)
     outputs: list[Tensor] = []
-    order: list[Tensor] = []
-    for length in map(int, lengths.unique().tolist()):
-        rows = (lengths == length).nonzero()[:, 0]
+    counts = sorted(Counter(map(int, lengths.tolist())).items())
+    for (length, _), rows in zip(counts, order.split([count for _, count in counts]), strict=True):
         output = run(rows, length)
         outputs.append(F.pad(output, (0, 0, 0, mask.shape[1] - output.shape[1])) if output.dim() == 3 else output)
-        order.append(rows)
-    return torch.cat(outputs)[torch.cat(order).argsort()]
+    return torch.cat(outputs)[order.argsort()]
 
 
 def layers_of(model: Any) -> list[nn.Module]:

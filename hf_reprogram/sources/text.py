@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..first_batch import free_values
 from ..modalities import every_modality
 from ..modalities.processors import LONGEST, open_tokenizer
 from .base import Source, SourceSpec
@@ -231,7 +232,7 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     Encoders count positions from the left end of the row, so padding there would move every token.
     """
     mask = inputs["attention_mask"]
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool((mask[:, 0] != 0).all()):
+    if free_values(mask) and bool((mask[:, 0] != 0).all()):
         return inputs, None  # elsewhere, asking for the values takes longer than moving the tokens
     place, padding = torch.arange(mask.shape[1], device=mask.device), (mask != 0).long().argmax(1, keepdim=True)
     order, back = (place + padding) % mask.shape[1], (place - padding) % mask.shape[1]

@@ -41,11 +41,14 @@ class TextCache:
         """
         from transformers import DynamicCache
 
-        lengths = inputs["first_slot"]
-        texts = [row[:n] for row, n in zip(inputs["text_ids"], lengths.tolist(), strict=True)]
-        states = self._lookup(base, texts)
+        ids, lengths = inputs["text_ids"], inputs["first_slot"]
+        # the keys of the cache are values, for which this asks once
+        known = torch.cat([lengths[:, None], inputs["attention_mask"].long().sum(1, keepdim=True), ids], 1).cpu()
+        ends = known[:, 0].tolist()
+        keys = [row[2 : 2 + n].numpy().tobytes() for row, n in zip(known, ends, strict=True)]
+        states = self._lookup(base, keys, [row[:n] for row, n in zip(ids, ends, strict=True)])
         keys_values, text_mask = _stack(states)
-        tail = int(inputs["attention_mask"].sum(1)[0]) - int(lengths[0])  # the same in every row, by the template
+        tail = int(known[0, 1] - known[0, 0])  # the same in every row, by the template
         steps = torch.arange(tail, device=lengths.device)
         positions = lengths[:, None] + steps
         embeds = inputs["inputs_embeds"]
@@ -53,16 +56,15 @@ class TextCache:
         cache = DynamicCache([(layer[0], layer[1]) for layer in keys_values])
         hidden: Tensor = base(
             inputs_embeds=embeds,
-            attention_mask=torch.cat([text_mask, text_mask.new_ones(len(texts), tail)], 1),
+            attention_mask=torch.cat([text_mask, text_mask.new_ones(len(ids), tail)], 1),
             position_ids=positions,
             cache=cache,
             use_cache=True,
         ).last_hidden_state
         return hidden[:, -1]
 
-    def _lookup(self, base: nn.Module, texts: list[Tensor]) -> list[Tensor]:
+    def _lookup(self, base: nn.Module, keys: list[bytes], texts: list[Tensor]) -> list[Tensor]:
         """The states (layers, 2, heads, tokens, head size) of each text. Missing ones are computed in one batch."""
-        keys = [text.cpu().numpy().tobytes() for text in texts]
         states = {key: self._states[key] for key in keys if key in self._states}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in states}
         if missing:

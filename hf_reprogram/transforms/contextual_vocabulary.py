@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..options import check_whole
 from ..sources.base import Source, SourceSpec
 from .base import InputTransform
-from .target_ids import check_special_ids, check_special_keys, check_target_ids, ids_and_mask
+from .target_ids import check_special_ids, check_special_keys, check_target_ids, ids_and_mask, occurring
 
 
 @dataclass
@@ -131,7 +131,7 @@ class ContextualVocabulary(InputTransform):
         """
         size = self.options.kernel_size
         ordinary = ids < self.options.num_tokens
-        used, column = torch.unique(ids.masked_fill(~ordinary, 0), return_inverse=True)
+        used, column = occurring(ids.masked_fill(~ordinary, 0), self.options.num_tokens)
         column = F.pad(column.masked_fill(~ordinary, -1), (size // 2, size // 2), value=-1).unfold(1, size, 1)
         nothing = size * len(used)
         column = (column + len(used) * torch.arange(size, device=ids.device)).masked_fill(column < 0, nothing)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, shown
+from ..first_batch import free_values
 from ..sources.base import SourceSpec
 
 
@@ -27,6 +28,29 @@ def ids_and_mask(batch: dict[str, Tensor], special_ids: dict[str, int]) -> tuple
         ids = ids.new_full((len(ids), 1), min(map(int, special_ids), default=0), dtype=torch.long)
         mask = torch.zeros_like(ids)
     return ids, torch.ones_like(ids) if mask is None else mask
+
+
+def occurring(tokens: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """The ids of the tokens that occur (n,), in order, and the index into them of every place of `tokens`.
+
+    n is the number of such ids where it may be asked for (`hf_reprogram.first_batch.free_values`). Elsewhere it is the most
+    that there can be: no index points to the ids that do not occur.
+
+    >>> occurring(torch.tensor([[7, 2, 7]]), num_tokens=10)
+    (tensor([2, 7]), tensor([[1, 0, 1]]))
+    """
+    every = torch.arange(num_tokens, device=tokens.device)
+    free = free_values(tokens)
+    if not free and (torch.compiler.is_compiling() or tokens.numel() >= num_tokens):
+        return every, tokens
+    occurs = torch.zeros(num_tokens, dtype=torch.bool, device=tokens.device)
+    occurs[tokens] = True
+    place = occurs.cumsum(0) - 1
+    if free:
+        return occurs.nonzero()[:, 0], place[tokens]
+    most = tokens.numel()
+    ids = every.new_zeros(most + 1).scatter_(0, torch.where(occurs, place, most), every)
+    return ids[:most], place[tokens]
 
 
 def check_target_ids(

@@ -37,6 +37,7 @@ from ..sources.base import Source, SourceSpec
 from ..sources.probe import Example, Lines, Probe
 from .base import InputTransform, ParameterCache, check_same_options
 from .drawing import Views, describe_program, ordinary_tokens, parse_example, program_lines
+from .target_ids import occurring
 
 GREY = 0.5
 DRAWN = 10  # the number of tokens whose patches are drawn
@@ -120,7 +121,7 @@ class TokenPatches(InputTransform):
         if options.base_image:
             shape = (3, options.height, options.width)
             self.register_buffer("base_image", torch.zeros(shape, dtype=torch.uint8))
-        self._tokens: Tensor | None = None  # of the last batch, for the penalty
+        self._tokens: Tensor | None = None  # of the last batch of training, for the penalty
         self._folded: ParameterCache[Tensor] = ParameterCache()
 
     @torch.no_grad()
@@ -164,7 +165,8 @@ class TokenPatches(InputTransform):
             InputError: a text has more tokens than the canvas has patches, or an id is not in the target's vocabulary.
         """
         self.check_first(batch)
-        tokens = self._tokens = self.placed(batch)
+        tokens = self.placed(batch)
+        self._tokens = tokens if self.training and self.options.l2 else None
         if not self.folds(source.spec) or torch.compiler.is_compiling():
             return {"pixels": self.image(tokens)}
         if not torch.is_grad_enabled():
@@ -270,16 +272,3 @@ class TokenPatches(InputTransform):
     def _on_grey(self, rows: Tensor) -> Tensor:
         """The patches (n, 3, p, p), of pixels from 0 to 1, of tokens `rows` (n,) on grey."""
         return (GREY + self.eps * self.table[rows].tanh()).clamp(0, 1)
-
-
-def occurring(tokens: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """The ids of the tokens that occur (n,), in order, and the index into them of every place of `tokens`.
-
-    >>> occurring(torch.tensor([[7, 2, 7]]), num_tokens=10)
-    (tensor([2, 7]), tensor([[1, 0, 1]]))
-    """
-    if torch.compiler.is_compiling():  # the number of ids must not depend on the batch
-        return torch.arange(num_tokens, device=tokens.device), tokens
-    occurs = torch.zeros(num_tokens, dtype=torch.bool, device=tokens.device)
-    occurs[tokens] = True
-    return occurs.nonzero()[:, 0], (occurs.cumsum(0) - 1)[tokens]

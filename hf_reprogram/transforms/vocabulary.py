@@ -113,6 +113,8 @@ class Vocabulary(InputTransform):
 
     support: Tensor
     atoms: Tensor
+    extra: Tensor
+    unknown: Tensor
     scale: Tensor | None
     offset: nn.Parameter | None
 
@@ -128,6 +130,15 @@ class Vocabulary(InputTransform):
         self.register_buffer("scale", torch.ones(()) if dense else None)
         if options.num_atoms is not None:
             self.register_buffer("atoms", torch.zeros(options.num_atoms, options.width))
+        special = {int(ours) - options.num_tokens: theirs for ours, theirs in options.special_ids.items()}
+        count = max([0, *(place + 1 for place in special), (options.unknown_id or 0) + 1 - options.num_tokens])
+        extra, unknown = torch.zeros(count, dtype=torch.long), torch.ones(count, dtype=torch.bool)
+        for place, theirs in special.items():
+            if place >= 0:
+                extra[place], unknown[place] = theirs, False
+        # the source's ids of the tokens after the ordinary ones, and whether the source has none; the config holds both
+        self.register_buffer("extra", extra, persistent=False)
+        self.register_buffer("unknown", unknown, persistent=False)
         self._folded: ParameterCache[Tensor] = ParameterCache()
 
     def check(self, spec: SourceSpec) -> None:
@@ -174,15 +185,10 @@ class Vocabulary(InputTransform):
     def _whole_table(self, source: Source) -> Tensor:
         """The rows for every id of the target's tokenizer: ordinary tokens, the unknown token, special tokens."""
         table = self.table(source)
-        special = {int(ours): theirs for ours, theirs in self.options.special_ids.items()}
-        last = max([self.options.num_tokens - 1, *special, self.options.unknown_id or 0])
-        extra = range(self.options.num_tokens, last + 1)
-        if not extra:
+        if not len(self.extra):
             return table
-        ids = torch.tensor([special.get(i, 0) for i in extra], device=table.device)
-        rows = source.embed(ids).detach().float()
-        is_unknown = torch.tensor([i not in special for i in extra], device=table.device)[:, None]
-        return torch.cat([table, torch.where(is_unknown, table.mean(0, keepdim=True), rows)])
+        rows = source.embed(self.extra).detach().float()
+        return torch.cat([table, torch.where(self.unknown[:, None], table.mean(0, keepdim=True), rows)])
 
     def folded(self, source: Source) -> Tensor:
         """The table for every id of the target's tokenizer; without gradients it is cached until theta changes."""

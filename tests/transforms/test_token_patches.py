@@ -9,7 +9,8 @@ import torch
 
 from hf_reprogram import InputError
 from hf_reprogram.sources.module import ModuleSource
-from hf_reprogram.transforms.token_patches import TokenPatches, TokenPatchesOptions, occurring
+from hf_reprogram.transforms.target_ids import occurring
+from hf_reprogram.transforms.token_patches import TokenPatches, TokenPatchesOptions
 from tests.support import tiny_vision
 from tests.support.frozen import bytes_of
 from tests.support.replicas import replica
