@@ -190,7 +190,11 @@ class Table(TextProgram):
     def forward(self, texts: Texts, source: Source) -> Texts:
         """See `TextProgram.forward`."""
         embeds = source.embed(texts.ids)
-        change = self.options.unit * self.rows[torch.searchsorted(self.tokens, texts.ids)]
+        if torch.compiler.is_compiling():  # ONNX has no search
+            row = texts.ids[..., None].eq(self.tokens).long().argmax(-1)
+        else:
+            row = torch.searchsorted(self.tokens, texts.ids)
+        change = self.options.unit * self.rows[row]
         return texts._replace(embeds=embeds + change.to(embeds.dtype))
 
 
