@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(<!-- begin: results -->\n).*?(<!-- end: results -->)", re.DOTALL)
 ORDER = (
     "prompt_step",
+    "gemm_limit",
     "mask_head",
     "length_buckets",
     "length_buckets_128",
