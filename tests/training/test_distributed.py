@@ -91,11 +91,8 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
     one = train(make_recipe(values("one", 16)), quiet=True)
     two = json.loads((tmp_path / "two" / "results.json").read_text())
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert (
-        set(ours)
-        == set(theirs)
-        == {"transform.codes", "transform.support", "mapping.linear.weight", "mapping.linear.bias"}
-    )
+    assert set(ours) == set(theirs)
+    assert {"transform.codes", "transform.support", "mapping.linear.weight", "mapping.linear.bias"} <= set(ours)
     assert torch.equal(ours["transform.support"], theirs["transform.support"])
     for name, weight in ours.items():
         assert (weight.float() - theirs[name].float()).abs().max() < 1e-3, name
@@ -108,7 +105,7 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
 def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
     values = {
         "source": str(tiny_vision.save_source(tmp_path / "vit", "vit")),
-        "method": {"name": "ilm_vp", "image_size": 16},
+        "method": {"name": "ilm_vp", "image_size": 16, "mapping": "label_map"},
         "task": {"dataset": "digits", "few_shot": 8, "max_test": 50},
         "training": {"learning_rate": 5e-2, "num_train_epochs": 2, "per_device_train_batch_size": 8},
         "baselines": ["majority", {"source_labels": {"labels_per_class": [1]}}],
