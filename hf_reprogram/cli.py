@@ -158,12 +158,14 @@ def train(
     only_trial: Annotated[Optional[int], typer.Option(help="Train this combination of the sweep, and stop.")] = None,
     merge: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="DIR", help="Take over finished seeds and trials of this output folder."),
+        typer.Option(metavar="DIR", help="Take over finished seeds and trials of this output folder; repeatable."),
     ] = None,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
+    from accelerate import PartialState
+
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
     from .reports.leaderboard import leaderboard
@@ -172,7 +174,12 @@ def train(
     overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
     chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
     results = run(chosen, resume=resume, quiet=quiet, only_seed=only_seed, only_trial=only_trial, merge=merge or ())
-    if results and not quiet:
+    if quiet:
+        return
+    if (only_seed is not None or only_trial is not None) and PartialState().is_main_process:
+        what = f"Trial {only_trial}" if only_seed is None else f"Seed {only_seed}"
+        typer.echo(f"{what} is done. The run of the whole recipe takes it over with --merge {chosen.output}.")
+    if results:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
         if "auto" in results:
             typer.echo(f"\n{leaderboard(results['auto'], results['task']['metrics'])}")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from hf_reprogram import InputError
+from hf_reprogram.cli import main
 from hf_reprogram.experiments.run import train
 from tests.support import runs
 
@@ -33,6 +34,22 @@ def test_seeds_and_trials_of_several_folders_merge_to_the_run_of_one(source_fold
     assert results_of(tmp_path / "merged") == results_of(tmp_path / "whole")
     for folder in ("", "runs/seed-0", "runs/seed-1"):
         assert runs.weights(tmp_path / "merged" / folder) == runs.weights(tmp_path / "whole" / folder)
+
+
+def test_the_command_line_says_how_a_part_is_merged(monkeypatch, source_folder, csv_file, tmp_path, capsys):
+    asked = {}
+    monkeypatch.setattr("hf_reprogram.experiments.run.train", lambda recipe, **options: asked.update(options) or {})
+    recipe = runs.recipe(source_folder("bert"), csv_file, tmp_path / "run", **SWEPT)
+    values = {"source": recipe.source["name"], "method": recipe.method, "task": recipe.task, "seeds": [0, 1]}
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    arguments = ["train", str(tmp_path / "recipe.json"), "--output", "runs/one"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--only-seed", "1", "--merge", "a", "--merge", "b"])
+    assert ended.value.code == 0
+    assert (asked["only_seed"], asked["only_trial"], asked["merge"]) == (1, None, ["a", "b"])
+    assert capsys.readouterr().out.strip() == (
+        "Seed 1 is done. The run of the whole recipe takes it over with --merge runs/one."
+    )
 
 
 @pytest.mark.parametrize(
