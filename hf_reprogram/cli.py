@@ -164,8 +164,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
-    from accelerate import PartialState
-
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
     from .reports.leaderboard import leaderboard
@@ -176,7 +174,11 @@ def train(
     results = run(chosen, resume=resume, quiet=quiet, only_seed=only_seed, only_trial=only_trial, merge=merge or ())
     if quiet:
         return
-    if (only_seed is not None or only_trial is not None) and PartialState().is_main_process:
+    if only_seed is not None or only_trial is not None:
+        from accelerate import PartialState  # not before a recipe that cannot be used is refused
+
+        if not PartialState().is_main_process:
+            return
         what = f"Trial {only_trial}" if only_seed is None else f"Seed {only_seed}"
         typer.echo(f"{what} is done. The run of the whole recipe takes it over with --merge {chosen.output}.")
     if results:
