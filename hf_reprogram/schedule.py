@@ -23,6 +23,7 @@ import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from functools import cache, wraps
+from itertools import islice
 from math import floor, isfinite
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
@@ -41,6 +42,8 @@ from .modalities.examples import Examples
 from .model import ReprogrammedModel
 from .progress import progress
 from .publishing import check_public
+
+_STREAMED = 10_000  # examples that stand for a stream without a length
 
 
 def begin_epoch(
@@ -108,7 +111,7 @@ def target_values(loader: Any) -> Tensor:
     >>> target_values(DataLoader(rows, batch_size=2))
     tensor([280., 320.])
     """
-    data = loader.dataset
+    data = standing_for(loader.dataset)
     if isinstance(data, Examples) and data.labels is not None:
         return torch.as_tensor(data.labels, dtype=torch.float32)
     remedy = "call model.mapping.target.fit(targets) with the training targets before training."
@@ -139,21 +142,24 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
         batch_size: examples per batch.
         half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
         quiet: show no progress bar.
+
+    Of a stream without a length, the first 10,000 examples are read.
     """
 
     @cache
     @torch.no_grad()
     def read(reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
-        outputs, labels, data = [], [], loader.dataset
+        outputs, labels, data = [], [], standing_for(loader.dataset)
         training = model.training
         model.eval()
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(0)
-            if most is not None and hasattr(data, "__len__") and len(data) > most:
+            if not hasattr(data, "__len__"):
+                data = list(islice(data, most or _STREAMED))
+            if most is not None and len(data) > most:
                 data = Subset(data, sorted(torch.randperm(len(data))[:most].tolist()))
             batches = DataLoader(data, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
-            total = -(-len(data) // batch_size) if hasattr(data, "__len__") else 0
-            for batch in progress(batches, f"Reading {reads}", total, quiet):
+            for batch in progress(batches, f"Reading {reads}", -(-len(data) // batch_size), quiet):
                 if "labels" not in batch:
                     raise InputError("The training data have no labels: add a column of labels, or set start='none'.")
                 labels.append(batch.pop("labels").cpu())
@@ -164,6 +170,13 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
         return _joined(outputs, 0.0), _joined(labels, IGNORE)
 
     return read
+
+
+def standing_for(data: Any) -> Any:
+    """The data set that is read where all training data would be: the sample of a stream that has one, else the data set."""
+    while isinstance(data, IterableDataset) and not hasattr(data, "sample") and hasattr(data, "dataset"):
+        data = data.dataset  # the share of a process
+    return getattr(data, "sample", data)
 
 
 def _joined(batches: list[Tensor], fill: float) -> Tensor:

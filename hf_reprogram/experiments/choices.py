@@ -60,7 +60,7 @@ def decide(job: Job, deadline: float | None = None, memory: Memory | None = None
         options, tried = _options(job, deadline, memory or Memory())
         record = {
             "options": options,
-            "training": _steps(recipe, len(job.task.splits(recipe.seeds[0])["train"])),
+            "training": _steps(recipe, job.task.sizes["train"]),
             "tried": tried,
         }
         job.process.wait_for_everyone()

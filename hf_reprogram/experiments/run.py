@@ -82,6 +82,11 @@ def train(
     _check_part(recipe, only_seed, only_trial)
     if recipe.searches:
         check_optuna(process)
+        if recipe.task_options.streaming:
+            raise InputError(
+                "method: auto trains often, and task.streaming is for rows that take long: search with task.max_train: 5000 "
+                "first, then stream with the method that it found."
+            )
     with process.main_process_first():
         claim(output, recipe, resume or not process.is_main_process)
         if process.is_main_process:
@@ -178,7 +183,7 @@ def _results(
             "modality": task.modality.name,
             "pair": "text_pair" in task.test.column_names,
             "features": task.feature_names,
-            "sizes": {name: len(split) for name, split in task.splits(recipe.seeds[0]).items()},
+            "sizes": task.sizes,
             "notes": task.notes,
         },
         "source": best.result["source"],

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..files import write_json
+from ..modalities.examples import Examples
 from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
 from ..sources.sharding import shards
@@ -25,6 +27,7 @@ from ..training.encode import encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import fit
 from ..training.predict import predict_logits
+from ..training.stream import TrainStream
 from .baselines import make_baselines
 from .job import Job
 from .ood import check_alphas
@@ -105,6 +108,13 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
     arguments = recipe.training_arguments
     data = encode(splits, processor, task.options.max_length, task.problem_type)
     add_zero_shot_features(model, processor, data, bf16=bool(arguments.get("bf16")), quiet=quiet)
+    if task.stream is not None:
+        if isinstance(data["train"], Examples) and data["train"].further:
+            raise InputError(
+                f"{recipe.method['name']} computes zero-shot features of every training image before training, which a stream "
+                "does not allow: leave task.streaming out."
+            )
+        data["train"] = TrainStream(task, processor, data["train"], seed)
     result = fit(
         model,
         processor,

@@ -10,7 +10,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +142,66 @@ def _parsed(text: str, delimiter: str, names: list[str], header: int, quotes: bo
             raise
         table = read(len(data) + 1)  # a row may be longer than a block
     return table.rename_columns(names)
+
+
+def csv_tables(
+    path: Path, sep: str | None = None, encoding: str | None = None, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    r"""The rows of a csv or tsv file in tables of texts, one after the other, so that a file of any size can be read.
+
+    As `read_csv`, but a row may have `_BLOCK` bytes at most, and the first megabyte of a tsv file decides whether its double
+    quotes are letters.
+
+    Args:
+        path, sep, encoding, columns: as in `read_csv`.
+
+    Raises:
+        InputError: the file cannot be read. The message names the row, and the reason.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "codes.csv")
+    ...     size = path.write_text("code,label\n0012,true\n12E3,\n")
+    ...     [table.to_pydict() for table in csv_tables(path)]
+    [{'code': ['0012', '12E3'], 'label': ['true', '']}]
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    head = _head(path, encoding)
+    tabs = ending(path) == ".tsv"
+    delimiter = sep or ("\t" if tabs else ",")
+    header = 0 if columns else 1
+    quotes = not tabs or _tsv_quotes(head, delimiter, path, header)
+    names = list(columns) if columns else _header(head, delimiter, path, quotes)
+    places = [str(place) for place in range(len(names))]
+    packed = "gzip" if path.suffix.lower() == ".gz" else None
+    chosen = encoding or "utf-8"
+    try:
+        with pa.input_stream(str(path), compression=packed) as bytes_of_file:
+            reader = arrow.open_csv(
+                bytes_of_file,
+                arrow.ReadOptions(
+                    column_names=places, skip_rows_after_names=header, block_size=_BLOCK, encoding=chosen
+                ),
+                arrow.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
+                arrow.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
+            )
+            for batch in reader:
+                yield pa.table(batch.columns, names)
+    except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
+        raise unreadable(path, " ".join(str(error).split()).rstrip(".")) from error
+
+
+def _head(path: Path, encoding: str | None) -> str:
+    """The whole lines of the first megabyte of a file."""
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opened(path, "rt", encoding=encoding or "utf-8-sig", errors="replace", newline="") as file:
+            head: str = file.read(_HEAD)
+    except (OSError, EOFError, LookupError) as error:
+        raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+    return head if len(head) < _HEAD else head[: head.rfind("\n") + 1]
 
 
 def _check_quotes(text: str, delimiter: str, path: Path, header: int) -> int:

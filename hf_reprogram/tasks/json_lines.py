@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,57 @@ def read_json_lines(paths: Sequence[Path], encoding: str | None = None, notes: l
         listed = ", ".join(map(shown, mixed[:5]))
         notes.append(f"Read as texts, since no other kind of value holds all that is there: the columns {listed}.")
     return Dataset(table, fingerprint=stamp([*paths, encoding]))
+
+
+def json_tables(path: Path, encoding: str | None = None, rows: int = 1000) -> Iterator[pa.Table]:
+    r"""The rows of a file with a JSON object per line in tables, one after the other, so that a file of any size can be read.
+
+    The first table decides the columns and their kinds.
+
+    Args:
+        path: the file; it may be packed with gzip.
+        encoding: by default UTF-8.
+        rows: of a table, at most.
+
+    Raises:
+        InputError: the file cannot be read, or a later row has a value of another kind. The message names the line.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "days.jsonl")
+    ...     size = path.write_text('{"day": "2020-01-01"}\n{"day": "2020-01-02"}\n')
+    ...     [table.to_pydict() for table in json_tables(path, rows=1)]
+    [{'day': ['2020-01-01']}, {'day': ['2020-01-02']}]
+    """
+    import pyarrow as pa
+
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    schema: pa.Schema | None = None
+    try:
+        with opened(path, "rt", encoding=encoding or "utf-8-sig") as file:
+            lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+            while block := list(islice(lines, rows)):
+                found = [_value(line, path, number) for number, line in block]
+                for (number, _), row in zip(block, found, strict=True):
+                    if not isinstance(row, dict):
+                        raise unreadable(
+                            path,
+                            f"line {number} is {shown(row, 40)}: task.streaming reads an object per line, as "
+                            '{"text": "a film", "label": "good"}',
+                        )
+                try:
+                    names = dict.fromkeys(name for row in found for name in row) if schema is None else schema.names
+                    table = pa.table({name: [row.get(name) for row in found] for name in names}, schema)
+                except (pa.ArrowException, OverflowError) as error:
+                    raise unreadable(
+                        path,
+                        f"a value in the lines {block[0][0]} to {block[-1][0]} is of another kind than in the lines before "
+                        f"({' '.join(str(error).split()).rstrip('.')})",
+                    ) from error
+                schema = table.schema
+                yield table
+    except (OSError, EOFError, UnicodeError, LookupError) as error:
+        raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _column(values: list[Any]) -> pa.Array | None:

@@ -47,14 +47,19 @@ def problem_of(options: TaskOptions) -> str:
     return "multi_label_classification" if several else "single_label_classification"
 
 
+def named_labels(options: TaskOptions, known: KnownTask | None) -> list[str]:
+    """The names of the label columns that a task or the catalog gives; by default `label`."""
+    columns = options.label or (known.label if known else "label")
+    return [columns] if isinstance(columns, str) else list(columns)
+
+
 def label_columns(options: TaskOptions, known: KnownTask | None, train: Any) -> list[str]:
     """The names of the label columns in the raw training split; a multi-label problem has several.
 
     Raises:
         InputError: the split lacks a column.
     """
-    columns = options.label or (known.label if known else "label")
-    columns = [columns] if isinstance(columns, str) else list(columns)
+    columns = named_labels(options, known)
     for column in columns:
         if column not in train.column_names:
             raise unknown(f"label column of {options.dataset!r}", column, train.column_names)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,13 +15,15 @@ from ..errors import InputError, unknown
 from ..modalities import every_modality, modality_of, modality_taking
 from .catalog import KnownTask
 from .inputs import input_columns
-from .labels import known_task, label_classes, label_columns, lists_of, problem_of
+from .labels import known_task, label_classes, label_columns, lists_of, named_labels, problem_of
 from .metrics import METRICS, check_metric
 from .options import TaskOptions
 from .prepare import Columns, prepare
 from .problems import PROBLEMS, usual_metrics
 from .read import VALIDATION_NAMES, read_splits
-from .splits import at_most, carve, scaffold_split
+from .splits import at_most, carve, scaffold_split, selected
+from .stream_files import open_streams
+from .streaming import check_streaming, draw_stream, order_note
 from .task import Task, strata
 
 
@@ -45,18 +49,31 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
     (['bad', 'good'], ['accuracy'], 32, 8)
     """
     known = known_task(options)
-    splits = read_splits(options)
+    if options.streaming:
+        check_streaming(options)
+    splits = open_streams(options) if options.streaming else read_splits(options)
     train_name = options.train_split or (known.train_split if known else "train")
     if getattr(splits, "unlabelled", "") and problem_of(options) != "infilling":
         raise InputError(splits.unlabelled)
-    columns = _columns(options, known, _split(splits, train_name, options), labels, takes)
-    carve_by = options.split or (known.split if known else "seeded")
+    _split(splits, train_name, options)
+    chosen, drawn = _choose(splits, train_name, options, known), None
+    if options.streaming:
+        drawn = draw_stream(chosen.raw, options, named_labels(options, known), problem_of(options))
+        chosen = replace(chosen, raw=drawn.raw)
+    columns = _columns(options, known, chosen.raw["train"], labels, takes)
+    carve_by = options.split or (known.split if known and not drawn else "seeded")
     _check_modality(columns, carve_by, options)
-    chosen = _choose(splits, train_name, options, known)
     if both := {*columns.inputs} & {*columns.labels}:
         raise InputError(f"The column {both.pop()!r} is both an input and a label: remove it from one of them.")
-    ready = {split: prepare(data, columns, options, split) for split, data in chosen.raw.items()}
-    notes = [*getattr(splits, "notes", []), *([columns.note] if columns.note else [])]
+    if drawn:
+        drawn.stream.columns = columns
+    try:
+        ready = {split: prepare(data, columns, options, split) for split, data in chosen.raw.items()}
+    except InputError:
+        if drawn:  # rows of a sample have numbers of their own: the stream tells those of the data
+            deque(drawn.stream.prepared(), maxlen=0)
+        raise
+    notes = [*getattr(splits, "notes", []), *([columns.note] if columns.note else []), *(drawn.notes if drawn else [])]
     if carve_by == "scaffold" and find_spec("rdkit") is None:
         if options.split == "scaffold":
             raise InputError("task.split: scaffold needs rdkit: pip install 'hf_reprogram[molecules]'.")
@@ -66,7 +83,14 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
         notes.append(_carve_test(ready, columns.problem, carve_by, options))
     elif chosen.note:
         notes.append(chosen.note)
-    notes += _draw_notes(ready, columns.classes.names, carve_by, options)
+    if drawn:
+        if columns.problem == "single_label_classification" and (
+            note := order_note(np.asarray(ready["train"]["label"][:]), drawn.stream.size)
+        ):
+            notes.append(note)
+            warnings.warn(note, stacklevel=2)
+    else:
+        notes += _draw_notes(ready, columns.classes.names, carve_by, options)
     if options.max_test is not None:
         ready["test"] = at_most(ready["test"], options.max_test, options.split_seed)
     task = Task(
@@ -84,6 +108,7 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
         average=known.average if known else ("binary" if len(columns.classes.names) == 2 else "macro"),
         carve_by=carve_by,
         notes=notes,
+        stream=drawn.stream if drawn else None,
     )
     _check_classes(task)
     return task
@@ -170,7 +195,7 @@ def _carve_test(ready: dict[str, Any], problem: str, carve_by: str, options: Tas
         stratified = PROBLEMS[problem].stratified
         kept, held_out = carve(strata(train, stratified), 0.2, 10**9, options.split_seed, stratified)
         note = f"The data has no test split: 20 % of train was carved with seed {options.split_seed}."
-    ready["train"], ready["test"] = train.select(kept), train.select(held_out)
+    ready["train"], ready["test"] = selected(train, kept), selected(train, held_out)
     return note
 
 
@@ -235,6 +260,6 @@ def _few_shot_note(labels: np.ndarray, shots: int, names: list[str]) -> str:
 def _split(splits: Any, name: str, options: TaskOptions) -> Any:
     if name not in splits:
         raise unknown(f"split of {options.dataset!r}", name, splits)
-    if len(splits[name]) == 0:
+    if not options.streaming and len(splits[name]) == 0:
         raise InputError(f"The split {name!r} of {options.dataset!r} is empty: give a split with examples.")
     return splits[name]

@@ -51,6 +51,8 @@ class TaskSection:
         train_size: train on this number of examples in all and validate on at most as many others, drawn with the run's
             seed.
         max_train, max_test: the largest number of training and of test examples, drawn with `split_seed`.
+        streaming: read the training rows while training, so that memory does not grow with the data
+            (`hf_reprogram.tasks.streaming`).
         max_length: the number of tokens, template included, that texts are truncated to; by default the source's limit.
     """
 
@@ -79,6 +81,7 @@ class TaskSection:
     max_train: int | None = None
     max_test: int | None = None
     max_length: int | None = None
+    streaming: bool = False
 
     def __post_init__(self):
         self.dataset = held(self.dataset)

@@ -105,7 +105,11 @@ def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
 
     kind: Any = Value("float32" if problem in ("regression", "multi_label_classification") else "int64")
     several = problem == "multi_label_classification" or PROBLEMS[problem].per_token
-    return ready.add_column("label", labels, feature=List(kind) if several else kind)
+    if several:
+        return ready.add_column("label", labels, feature=List(kind))
+    return ready.add_column(
+        "label", np.asarray(labels, kind.dtype), feature=kind
+    )  # a list would be hashed value by value
 
 
 def _letters(rows: Any, texts: list[str], classes: Classes, marks: str | None, split: str) -> Iterator[list[int]]:

@@ -52,7 +52,7 @@ def read_splits(options: TaskOptions) -> Any:
         if mirror and not path.exists():
             for folder in in_mirror(options.dataset, options.name):
                 if Path(mirror, folder).is_dir():
-                    return load_dataset("parquet", data_files=_parquet_splits(Path(mirror, folder)))
+                    return load_dataset("parquet", data_files=parquet_splits(Path(mirror, folder)))
         if path.is_file():
             notes: list[str] = []
             return by_split_column(RawSplits({"train": read_files([path], options, notes)}, notes), options)
@@ -288,7 +288,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".:") or type(error).__name__
 
 
-def _parquet_splits(folder: Path) -> dict[str, list[str]]:
+def parquet_splits(folder: Path) -> dict[str, list[str]]:
     """The files of each split in a mirror, named like `train.parquet` or `test-00000-of-00002.parquet`."""
     files: dict[str, list[str]] = {}
     for file in sorted(folder.glob("*.parquet")):

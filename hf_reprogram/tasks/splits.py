@@ -113,6 +113,28 @@ def draw(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     return random.permutation(np.concatenate(groups)[np.argsort(rank, kind="stable")[:size]])
 
 
+def selected(data: Any, rows: Any) -> Any:
+    """Rows of a prepared split; those of texts and numbers are copied, as each would else be looked up whenever it is read.
+
+    Images stay where they are, which may be a file.
+
+    Args:
+        data: a `datasets.Dataset`.
+        rows: their numbers.
+
+    >>> from datasets import Dataset
+    >>> selected(Dataset.from_dict({"text": ["a", "b", "c"]}), [2, 0])[:]
+    {'text': ['c', 'a']}
+    """
+    from datasets import Dataset
+
+    found = data.select(rows)
+    if found._indices is None or "image" in data.column_names:
+        return found
+    table = found.data.table.take(found._indices.column(0)).combine_chunks()
+    return Dataset(table, info=found.info, split=found.split, fingerprint=found._fingerprint)
+
+
 def at_most(data: Any, count: int, seed: int) -> Any:
     """All rows of a data set, or `count` of them drawn with a seed; the order is kept.
 
@@ -122,7 +144,7 @@ def at_most(data: Any, count: int, seed: int) -> Any:
     """
     if len(data) <= count:
         return data
-    return data.select(np.sort(np.random.default_rng(seed).permutation(len(data))[:count]))
+    return selected(data, np.sort(np.random.default_rng(seed).permutation(len(data))[:count]))
 
 
 def scaffold_split(smiles: Sequence[str], size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

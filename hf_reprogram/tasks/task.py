@@ -13,10 +13,12 @@ from ..modalities.base import Modality
 from .metrics import METRICS
 from .options import TaskOptions
 from .problems import PROBLEMS, decide, score_logits
-from .splits import at_most, carve, draw, few_shot, scaffold_split
+from .splits import at_most, carve, draw, few_shot, scaffold_split, selected
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+    from .streaming import Stream
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Task:
         columns: the columns of the raw data that hold the examples.
         carve_by: how validation is carved, as in `TaskOptions.split`.
         notes: sentences for the model card about the changes to the data.
+        stream: the training rows of a streamed task, of which `train` is a sample; None for other tasks.
     """
 
     options: TaskOptions
@@ -51,6 +54,7 @@ class Task:
     columns: list[str] = field(default_factory=list)
     carve_by: str = "seeded"
     notes: list[str] = field(default_factory=list)
+    stream: Stream | None = None
 
     @property
     def modality(self) -> Modality:
@@ -89,8 +93,17 @@ class Task:
         """The name of the task in tables."""
         return self.options.name or Path(self.options.dataset).stem
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples to train on, to validate on and to test on."""
+        sizes = {name: len(split) for name, split in self.splits(0).items()}
+        return sizes if self.stream is None else {**sizes, "train": self.stream.size}
+
     def splits(self, seed: int) -> DatasetDict:
-        """The train, validation and test splits for one seed; the seed changes only few-shot and `train_size` draws."""
+        """The train, validation and test splits for one seed; the seed changes only few-shot and `train_size` draws.
+
+        Of a streamed task, the train split is the sample.
+        """
         from datasets import DatasetDict
 
         options, pool = self.options, self.train
@@ -98,22 +111,22 @@ class Task:
         labels = np.asarray(pool["label"][:]) if stratified else np.zeros(len(pool))
         if options.few_shot is not None:
             chosen, held_out = few_shot(labels, options.few_shot, seed, self.labels)
-            train, validation = pool.select(chosen), pool.select(held_out)
+            train, validation = selected(pool, chosen), selected(pool, held_out)
         elif self.validation is not None:
             train, validation = pool, self.validation
         elif self.carve_by == "scaffold":
             size = min(options.validation_max, max(1, round(options.validation_share * len(pool))))
             kept, held_out = scaffold_split(pool[self.modality.column], size, options.split_seed)
-            train, validation = pool.select(kept), pool.select(held_out)
+            train, validation = selected(pool, kept), selected(pool, held_out)
         else:
             kept, held_out = carve(
                 labels, options.validation_share, options.validation_max, options.split_seed, stratified
             )
-            train, validation = pool.select(kept), pool.select(held_out)
+            train, validation = selected(pool, kept), selected(pool, held_out)
         if options.train_size is not None:
             most = min(options.train_size, options.validation_max)
-            train = train.select(draw(strata(train, stratified), options.train_size, seed))
-            validation = validation.select(draw(strata(validation, stratified), min(most, len(validation)), seed))
+            train = selected(train, draw(strata(train, stratified), options.train_size, seed))
+            validation = selected(validation, draw(strata(validation, stratified), min(most, len(validation)), seed))
         if options.max_train is not None and options.few_shot is None and len(train) > options.max_train:
             train = at_most(train, options.max_train, options.split_seed)
         return DatasetDict(train=train, validation=validation, test=self.test)

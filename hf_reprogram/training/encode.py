@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from ..losses import IGNORE
 from ..modalities import modality_of
@@ -33,6 +33,42 @@ def encode(
     """
     modality = modality_of(next(iter(splits.values())).column_names)
     return modality.encode(splits, processor, max_length, problem_type)
+
+
+class Tokenized(Dataset):
+    """Tokenized texts for the Trainer, whose lengths are known at once.
+
+    To group texts by length, the Trainer goes through all rows one by one, which with 200,000 rows of `datasets` takes longer than
+    many a training. Here it gets their tokens from blocks. The rows and their order are the same.
+
+    Args:
+        rows: a `datasets.Dataset` with a column `input_ids`.
+
+    >>> from datasets import Dataset as Rows
+    >>> rows = Tokenized(Rows.from_dict({"input_ids": [[1, 2], [3]], "label": [0, 1]}))
+    >>> rows[1], [len(row["input_ids"]) for row in rows]
+    ({'input_ids': [3], 'label': 1}, [2, 1])
+    """
+
+    def __init__(self, rows: Any):
+        self.rows, self.column_names, self.with_format = rows, rows.column_names, rows.with_format
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.rows[row]
+        return found
+
+    def __getitems__(self, rows: Any) -> list[dict[str, Any]]:
+        """Several rows at once, as a loader asks for them."""
+        found: list[dict[str, Any]] = self.rows.__getitems__(rows)
+        return found
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The tokens of each row, without its labels."""
+        for start in range(0, len(self), 1000):
+            yield from ({"input_ids": ids} for ids in self.rows[start : start + 1000]["input_ids"])
 
 
 def labels_of(data: Any) -> np.ndarray:

@@ -22,8 +22,9 @@ from ..schedule import begin_epoch
 from ..tasks.problems import finite
 from ..tasks.task import Task
 from .callbacks import QuietLog, TenthsLog
-from .encode import collator
+from .encode import Tokenized, collator
 from .rates import RATES, own_optimizer
+from .stream import TrainStream
 
 SELECTION = "selection"  # the name of the number that selects an epoch
 DEFAULTS: dict[str, Any] = {  # the method's arguments override these, and the recipe's override both
@@ -80,7 +81,7 @@ def fit(
     Args:
         model: any classifier that the Trainer takes.
         processor: its processor: a tokenizer pads texts; None for rows of numbers.
-        data: encoded `train` and `validation` splits.
+        data: encoded `train` and `validation` splits; `train` may be a `TrainStream`.
         task: the task, whose first metric selects.
         arguments: fields of `TrainingArguments`, which override `DEFAULTS`, and the rates of `hf_reprogram.training.rates`.
         folder: the folder for checkpoints.
@@ -109,7 +110,16 @@ def fit(
     no_bars = quiet or not in_terminal()
     rates = {name: arguments[name] for name in RATES if name in arguments}
     arguments = {name: value for name, value in arguments.items() if name not in RATES}
-    settings = {**DEFAULTS, **on_cpu, **select, **({} if task.modality.letters else fixed_size), **arguments}
+    stream = data["train"] if isinstance(data["train"], TrainStream) else None
+    own_share = {"accelerator_config": {"dispatch_batches": False}} if stream else {}  # batches differ in their padding
+    settings = {
+        **DEFAULTS,
+        **on_cpu,
+        **select,
+        **({} if task.modality.letters else fixed_size),
+        **own_share,
+        **arguments,
+    }
     try:
         args = TrainingArguments(output_dir=os.fspath(folder), seed=seed, disable_tqdm=no_bars, **settings)
     except (ValueError, TypeError) as error:
@@ -122,6 +132,8 @@ def fit(
             f"gradient_checkpointing does not work with {args.n_gpu} GPUs in one process: leave it out, or start with "
             "`accelerate launch`."
         )
+    if stream:
+        stream.batch = args.train_batch_size * args.world_size
     if args.use_cpu and args.bf16:
         plain_attention(model)
 
@@ -132,7 +144,7 @@ def fit(
     trainer = Trainer(
         model,
         args,
-        train_dataset=data["train"],
+        train_dataset=Tokenized(data["train"]) if task.modality.letters and not stream else data["train"],
         eval_dataset=data["validation"],
         processing_class=processor,
         data_collator=collator(processor, task.per_token),
