@@ -3,8 +3,8 @@
     python benchmarks/streaming.py                        10,000, 200,000 and 1,000,000 rows
     python benchmarks/streaming.py --rows 10000 200000
 
-A csv file of random words, 4 to 20 per row. `hf-reprogram train` trains 20 steps of WARP on a tiny random BERT, each time in a process of
-its own; then the remaining rows of one epoch are read and tokenized without training, so that a stream goes through the whole file.
+A csv file of random words, 4 to 20 per row. A recipe trains 20 steps of WARP on a tiny random BERT, each time in a process of
+its own; then the batches of a whole epoch are read without training, so that a stream goes through the whole file.
 
 Prints and writes per number of rows the peak memory of the process (MiB) and the seconds from the start of the process to the
 first training step.

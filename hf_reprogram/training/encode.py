@@ -38,8 +38,8 @@ def encode(
 class Tokenized(Dataset):
     """Tokenized texts for the Trainer, whose lengths are known at once.
 
-    To group texts by length, the Trainer goes through all rows one by one, which with 200,000 rows of `datasets` takes longer than
-    many a training. Here it gets their tokens from blocks. The rows and their order are the same.
+    To group texts by length, the Trainer goes through all rows one by one, which with 200,000 rows of `datasets` takes longer
+    than many a training. Here it gets their tokens from blocks. The rows and their order are the same.
 
     Args:
         rows: a `datasets.Dataset` with a column `input_ids`.

@@ -5,8 +5,9 @@ A file `KEY.safetensors` holds `features` (n, width) in float32, in the order of
 the features depend on: the weights of the image tower, the preparation and normalisation of its pixels, whether it runs in
 bfloat16, and the encoded bytes of every image. A file is therefore never out of date. It is written under another name and
 then renamed, and it is read through a memory map. The folder is `HF_REPROGRAM_CACHE`, by default `hf_reprogram` in the
-folder of the Hub's cache, and its files may be deleted at any time. If the folder cannot be written, features are computed
-and not kept.
+folder of the Hub's cache, and its files may be deleted at any time. Whenever a file is written, those that were used longest
+ago are deleted until all take at most `HF_REPROGRAM_CACHE_GIB` GiB (by default 10). If the folder cannot be written, features
+are computed and not kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..mappings.base import Blends
 from ..modalities.examples import Examples, Pixels
 from ..sources.dual import DualSource
@@ -68,16 +71,19 @@ def zero_shot_features(
     """
     from safetensors import SafetensorError
 
+    most = limit()
     path = folder() / f"{_key(model.source, processor, data, bf16)}.safetensors"
     try:
         kept = read_features(path)
         if kept.shape == (len(data), model.source.spec.widths["features"]):
+            os.utime(path)  # it was used now
             return kept
     except (SafetensorError, KeyError, OSError, ValueError):
         pass  # not there yet, or damaged from outside
     features = _compute(model, processor, data, bf16, quiet)
     try:
         write_features(features, path)
+        make_room(path.parent, most, path)
     except (SafetensorError, OSError) as error:  # a full disk is either
         _warn_unwritten(path.parent, getattr(error, "strerror", None) or str(error))
     return features
@@ -122,6 +128,51 @@ def folder() -> Path:
     from huggingface_hub.constants import HF_HOME
 
     return Path(os.environ.get("HF_REPROGRAM_CACHE") or Path(HF_HOME) / "hf_reprogram")
+
+
+def limit() -> int:
+    """The bytes that all kept features may take together.
+
+    Raises:
+        InputError: `HF_REPROGRAM_CACHE_GIB` is no number of at least 0.
+    """
+    given = os.environ.get("HF_REPROGRAM_CACHE_GIB", "10")
+    try:
+        gib = float(given)
+    except ValueError:
+        gib = float("nan")
+    if not 0 <= gib < float("inf"):
+        raise InputError(f"HF_REPROGRAM_CACHE_GIB is {given!r}: give the GiB that kept features may take, such as 10.")
+    return int(gib * 2**30)
+
+
+def make_room(where: Path, most: int, newest: Path) -> None:
+    """Delete the features that were used longest ago until a folder holds at most `most` bytes of them.
+
+    Args:
+        where: the folder.
+        most: bytes.
+        newest: the file that was written last, which is deleted only if it is larger than `most` alone.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, f"{name}.safetensors") for name in "abc"]
+    ...     sizes = [path.write_bytes(bytes(10)) for path in paths]
+    ...     make_room(Path(folder), 25, paths[2])
+    ...     len([path for path in paths if path.exists()]), paths[2].exists()
+    (2, True)
+    """
+    files = []
+    for path in where.glob("*.safetensors"):
+        with suppress(OSError):  # another process deletes too
+            found = path.stat()
+            files.append((path == newest, found.st_mtime, found.st_size, path))
+    held = 0
+    for _, _, size, path in sorted(files, reverse=True):
+        held += size
+        if held > most:
+            with suppress(OSError):
+                path.unlink()
 
 
 @torch.no_grad()

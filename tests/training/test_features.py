@@ -9,7 +9,7 @@ from datasets import Dataset, Image
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from hf_reprogram import reprogram
+from hf_reprogram import InputError, reprogram
 from hf_reprogram.training import features as module
 from hf_reprogram.training.encode import collator, encode
 from hf_reprogram.training.features import add_zero_shot_features, folder, write_features, zero_shot_features
@@ -199,3 +199,26 @@ def test_a_program_of_texts_alone_trains_on_features(cache, monkeypatch):
 def test_the_folder_is_beside_the_hubs_cache(monkeypatch):
     monkeypatch.delenv("HF_REPROGRAM_CACHE", raising=False)
     assert folder().name == "hf_reprogram"
+
+
+def test_features_used_longest_ago_make_room(cache, computed, monkeypatch):
+    model, processor = make()
+    splits = [examples(processor, seed) for seed in range(3)]
+    size = None
+    for split in (*splits[:2], splits[0], splits[2]):  # the second is the one that waits longest
+        zero_shot_features(model, processor, split, quiet=True)
+        size = size or next(cache.glob("*.safetensors")).stat().st_size
+        monkeypatch.setenv("HF_REPROGRAM_CACHE_GIB", str(2.5 * size / 2**30))
+    assert len(computed) == 3
+    assert len([*cache.glob("*.safetensors")]) == 2
+    for split, calls in ((splits[0], 3), (splits[2], 3), (splits[1], 4)):
+        zero_shot_features(model, processor, split, quiet=True)
+        assert len(computed) == calls
+
+
+@pytest.mark.parametrize("given", ["-1", "much", "nan"])
+def test_a_limit_that_is_none_is_told(given, cache, monkeypatch):
+    monkeypatch.setenv("HF_REPROGRAM_CACHE_GIB", given)
+    model, processor = make()
+    with pytest.raises(InputError, match="HF_REPROGRAM_CACHE_GIB is"):
+        zero_shot_features(model, processor, examples(processor), quiet=True)
