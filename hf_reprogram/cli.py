@@ -298,6 +298,10 @@ def predict(
             help="Write the predictions of --file to a new .jsonl, .csv or .parquet file instead of printing them."
         ),
     ] = None,
+    keep: Annotated[
+        Optional[list[str]],
+        typer.Option(help="A further column of --file, such as an id, to write beside predictions."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an --output that was interrupted, after its last whole part.")
     ] = False,
@@ -316,17 +320,17 @@ def predict(
         raise InputError(
             f"There are {len(example)} examples: give one, or the two parts of a pair, and put a part with spaces in quotes."
         )
-    if (output and not file) or (resume and not output):
-        raise InputError("--output belongs to --file, and --resume to --output: give both.")
+    if ((output or keep) and not file) or (resume and not output):
+        raise InputError("--output and --keep belong to --file, and --resume to --output: give both.")
     options: Any = {"source": source, "quiet": quiet, "trust_remote_code": trust_remote_code}
     if output:
-        count = predict_file(adapter, str(file), output, resume=resume, **options)
+        count = predict_file(adapter, str(file), output, resume=resume, keep=keep or (), **options)
         if not quiet:
             typer.echo(f"{count:,} predictions are in {output}.", err=True)
     elif example:
         typer.echo("\n".join(map(json_line, predict_lines(adapter, ["\t".join(example)], **options))))
     else:
-        for record in iter_predictions(adapter, str(file), **options):
+        for record in iter_predictions(adapter, str(file), keep=keep or (), **options):
             typer.echo(json_line(record))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from ..training.rates import RATES
 
 if TYPE_CHECKING:
     from ..sources.base import SourceSpec
+
+
+MOST_BYTES = 2**29  # of outputs that are kept for further seeds
 
 
 class Run(Protocol):
@@ -76,19 +80,23 @@ class Setting:
     kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
     def once(self, data: Any, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """Outputs of the frozen source for an encoded split, computed once for all seeds of a run if the split has a key.
+        """Outputs of the frozen source for an encoded split, computed once for all seeds of a run that have the same examples.
 
         Args:
             data: the encoded split.
             name: a name for the combination of source, processor and output.
             compute: a function that computes the outputs, one row per example.
         """
-        if not isinstance(data, Examples) or data.key is None:
+        split = data.key if isinstance(data, Examples) else tokens_key(data)
+        if split is None:
             return compute()
-        key = (data.key, name)
-        if key not in self.kept:
-            self.kept[key] = compute()
-        return self.kept[key]
+        key = (split, name)
+        if key in self.kept:
+            return self.kept[key]
+        outputs = compute()
+        if outputs.nbytes + sum(each.nbytes for each in self.kept.values()) <= MOST_BYTES:
+            self.kept[key] = outputs
+        return outputs
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
         """The recipe's `TrainingArguments`, overridden by those of the baseline."""
@@ -130,6 +138,24 @@ class Outcome:
     chosen: dict[str, Any] | None = None
     labels: dict[str, np.ndarray] | None = None
     extra: dict[str, np.ndarray] | None = None
+
+
+def tokens_key(data: Any) -> str | None:
+    """A digest of the tokens of an encoded split of texts; None for rows that are no `datasets.Dataset`.
+
+    >>> from datasets import Dataset
+    >>> one, two = (Dataset.from_dict({"input_ids": [[1], ids]}) for ids in ([2, 3], [2, 4]))
+    >>> tokens_key(one) == tokens_key(one.select([0, 1])), tokens_key(one) == tokens_key(two)
+    (True, False)
+    """
+    if "input_ids" not in (getattr(data, "column_names", None) or ()):
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(data), 1000):
+        rows = data[start : start + 1000]["input_ids"]
+        digest.update(np.asarray([len(row) for row in rows]).tobytes())
+        digest.update(np.concatenate([np.asarray(row, np.int64) for row in rows]).tobytes())
+    return digest.hexdigest()
 
 
 def check_choices(baseline: str, **choices: list[float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -111,6 +112,8 @@ class LinearProbe(Baseline):
         def read_states(split: Any, which: list[str]) -> dict[str, np.ndarray]:
             if tokens == "source" and isinstance(split, Examples):  # images that the source takes as they are
                 return {reads: kept_readings(setting, source, split, processor, reads) for reads in which}
+            if tokens == "source" and not task.per_token:
+                return kept_states(setting, source, inputs_of, split, processor, which)
             return extract(source, inputs_of, split, processor, which, setting.quiet)
 
         features = {split: read_states(data[split], which) for split in ("train", "validation", "test")}
@@ -200,6 +203,26 @@ def kept_readings(setting: Setting, source: Any, data: Any, processor: Any, read
         return extract(source, source.plain_inputs, data, processor, [reads], setting.quiet)[reads]
 
     return setting.once(data, f"canvas {reads} {next(source.parameters()).dtype}", compute)
+
+
+def kept_states(
+    setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
+) -> dict[str, np.ndarray]:
+    """As `extract`, computed once per run for texts that the source takes as they are."""
+    found: dict[str, np.ndarray] = {}
+
+    def compute(reads: str) -> np.ndarray:
+        if reads not in found:
+            found.update(extract(source, inputs_of, data, processor, which, setting.quiet))
+        return found[reads]
+
+    dtype = next(source.parameters()).dtype
+    return {
+        reads: compute(reads)
+        if reads == "tokens"
+        else setting.once(data, f"text {reads} {dtype}", partial(compute, reads))
+        for reads in which
+    }
 
 
 def _concatenated(states: np.ndarray, tokens: int) -> np.ndarray:

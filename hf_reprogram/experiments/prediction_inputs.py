@@ -29,6 +29,7 @@ from .recipe import recorded_recipe
 _BLOCK = 1024  # rows of a parquet file that are read at once
 _FIELD = 2**31 - 1  # letters of one field at most
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+ANSWERS = ("label", "score", "scores", "value", "tokens", "labels", "filled")  # columns of predictions
 _PAIR = "_pair"  # what the column of a second text is called after that of the first
 
 
@@ -44,10 +45,12 @@ class Lines:
     Attributes:
         unit: what an example is called in a message.
         columns: the raw columns that hold the examples; a line has none.
+        keep: further columns, which records get as they are.
     """
 
     unit = "Line"
     columns: Sequence[str] = ()
+    keep: Sequence[str] = ()
 
     def __init__(self, file: str, modality: Modality):
         self.file, self.modality = file, modality
@@ -73,6 +76,10 @@ class Lines:
         with open(self.file, "rb") as stream:
             return sum(block.count(b"\n") for block in iter(lambda: stream.read(2**20), b"")) + 1
 
+    def kinds(self) -> dict[str, Any]:
+        """The Arrow type of each column that is kept and holds numbers; all others are texts in a parquet file."""
+        return {}
+
     def prepare(self, raw: list[Any]) -> tuple[list[dict[str, Any]], Any]:
         """Records of some lines, and the same as a prepared split. All lines must be of the kind of the first.
 
@@ -94,11 +101,14 @@ class Rows(Lines):
         modality: what kind of examples the rows are.
         columns: the raw columns that hold the examples.
         delimiter: what stands between two fields of a csv or tsv file.
+        keep: further columns, which records get as they are.
     """
 
-    def __init__(self, file: str, modality: Modality, columns: Sequence[str], delimiter: str = ","):
+    def __init__(
+        self, file: str, modality: Modality, columns: Sequence[str], delimiter: str = ",", keep: Sequence[str] = ()
+    ):
         super().__init__(file, modality)
-        self.columns, self.delimiter = list(columns), delimiter
+        self.columns, self.delimiter, self.keep = list(columns), delimiter, list(keep)
         self.kind = Path(file).suffix.lower()
         self.unit = "Row" if self.kind == ".parquet" else "Line"
 
@@ -114,6 +124,17 @@ class Rows(Lines):
                 return int(found.metadata.num_rows)
         return super().size()
 
+    def kinds(self) -> dict[str, Any]:
+        """The Arrow type of each column that is kept; see `Lines.kinds`."""
+        if self.kind != ".parquet":
+            return super().kinds()
+        import pyarrow.types as types
+
+        with _parquet(self.file) as found:
+            held = {name: found.schema_arrow.field(name).type for name in self.keep}
+        plain = (types.is_integer, types.is_floating, types.is_boolean)
+        return {name: kind for name, kind in held.items() if any(fits(kind) for fits in plain)}
+
     def prepare(self, raw: list[Any]) -> tuple[list[dict[str, Any]], Any]:
         """Records of some rows, and the same as a prepared split, with what the modality makes of raw data for training.
 
@@ -123,8 +144,9 @@ class Rows(Lines):
         import pyarrow as pa
         from datasets import Dataset, Image
 
+        kept = [{name: _plain(row[name]) for name in self.keep} for row in raw]
         try:
-            data = Dataset.from_list(raw)
+            data = Dataset.from_list([{name: row[name] for name in self.columns} for row in raw])
         except (pa.ArrowException, TypeError, OverflowError) as error:
             raise InputError(
                 "The values of a column are of several kinds: give all rows values of one kind."
@@ -133,9 +155,11 @@ class Rows(Lines):
         if self.modality.pictures:
             column = self.modality.column
             encoded = split.cast_column(column, Image(decode=False))[column]
-            return [{column: value["path"] if value else None} for value in encoded], split
+            paths = [{column: value["path"] if value else None} for value in encoded]
+            return [{**more, **record} for more, record in zip(kept, paths, strict=True)], split
         records = split.to_list()
-        return records, self.modality.as_split(records)
+        whole = [{**more, **record} for more, record in zip(kept, records, strict=True)]
+        return whole, self.modality.as_split(records)
 
     def _of_json(self) -> Iterator[tuple[int, Any]]:
         for number, line in super().__iter__():
@@ -150,7 +174,7 @@ class Rows(Lines):
                 raise self._refused(number, f"is {shown(row, 40)}: write an object per line")
             if missing := next((name for name in self.columns if name not in row), None):
                 raise self._refused(number, f"has no key {missing!r}, which holds the examples of this adapter: add it")
-            yield number, {name: row[name] for name in self.columns}
+            yield number, {name: row.get(name) for name in [*self.columns, *self.keep]}
 
     def _of_csv(self) -> Iterator[tuple[int, Any]]:
         quotes = self.kind == ".csv"
@@ -175,7 +199,7 @@ class Rows(Lines):
                     if not quotes and any(len(field) > 1 and field[0] == field[-1] == '"' for field in row):
                         raise self._refused(line, "has a field in double quotes, which may stand for themselves in a tsv "
                                             "file: write a csv file instead")  # fmt: skip
-                    yield line, {name: row[header.index(name)] for name in self.columns}
+                    yield line, {name: row[header.index(name)] for name in [*self.columns, *self.keep]}
                 line = reader.line_num + 1
         except csv.Error as error:
             reason = "a double quote that is opened and never closed" if "unexpected end" in str(error) else str(error)
@@ -191,7 +215,7 @@ class Rows(Lines):
         number = 0
         with _parquet(self.file) as found:
             try:
-                for batch in found.iter_batches(_BLOCK, columns=list(self.columns)):
+                for batch in found.iter_batches(_BLOCK, columns=[*self.columns, *self.keep]):
                     for row in batch.to_pylist():
                         number += 1
                         yield number, row
@@ -204,20 +228,31 @@ class Rows(Lines):
         return InputError(f"{self.unit} {number} of {self.label} {reason}.")
 
 
-def open_input(file: str, adapter: str, modality: Modality) -> Lines:
+def _plain(value: Any) -> Any:
+    """A value that is kept as JSON has it; a date, for example, as a text."""
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
+
+
+def open_input(file: str, adapter: str, modality: Modality, keep: Sequence[str] = ()) -> Lines:
     """The examples of a file; see the module.
 
     Args:
         file: a file, or "-" for standard input.
         adapter: a folder or a Hub id, whose recipe names the columns of the examples.
         modality: that of the adapter.
+        keep: further columns, which records get as they are.
 
     Raises:
         InputError: the file cannot be read, or has not the columns.
     """
     check_there(file)
     kind = Path(file).suffix.lower()
+    if taken := {*keep} & {modality.column, f"{modality.column}{_PAIR}", *ANSWERS}:
+        raise InputError(
+            f"--keep {min(taken)}: the predictions have a column of this name, so rename that of the file."
+        )
     if file == "-" or kind not in (*_DELIMITERS, ".jsonl", ".ndjson", ".parquet"):
+        _check_kept(file, keep, ())
         return Lines(file, modality)
     task = _recorded_task(adapter)
     delimiter = str(task.get("sep") or ",") if kind == ".csv" else _DELIMITERS.get(kind, ",")
@@ -227,13 +262,23 @@ def open_input(file: str, adapter: str, modality: Modality) -> Lines:
         raise InputError(f"Two columns of the file {file!r} are called {twice!r}: rename one of them.")
     missing = next((name for name in columns if name not in there), None)
     if missing is None:
-        return Rows(file, modality, columns, delimiter)
+        _check_kept(file, keep, there)
+        return Rows(file, modality, columns, delimiter, keep)
     if kind in _DELIMITERS and not (modality.letters and kind == ".csv") and not {*columns} & {*there}:
+        _check_kept(file, keep, ())
         return Lines(file, modality)  # rows of numbers, paths, or texts and their pairs, without a header
     raise InputError(
         f"The file {file!r} has no column {missing!r}, which holds the examples of this adapter (it has "
         f"{', '.join(map(shown, there[:12])) or 'none'}): rename a column, or give the examples as lines of a .txt file."
     )
+
+
+def _check_kept(file: str, keep: Sequence[str], there: Sequence[str]) -> None:
+    """Raise `InputError` unless a file has each of the columns that are to be kept once."""
+    for name in keep:
+        if there.count(name) != 1:
+            held = f"it has {', '.join(map(shown, there[:12]))}" if there else "its lines have no columns"
+            raise InputError(f"--keep {name}: the file {file!r} has no such column once ({held}).")
 
 
 def check_there(file: str) -> None:

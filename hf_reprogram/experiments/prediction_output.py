@@ -6,13 +6,14 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import read_json, write_json, write_text
+from ..modalities.table import TABLE
 
 _SETTINGS = "settings.json"
 
@@ -101,10 +102,17 @@ class PredictionFile:
         write_text(self._part(len(self.kept)), "\n".join(lines) + "\n")
         self.kept.append(digest)
 
-    def finish(self) -> int:
-        """Make the file of all parts, and delete them. Returns the number of predictions."""
+    def finish(self, kinds: Mapping[str, Any] | None = None) -> int:
+        """Make the file of all parts, and delete them.
+
+        Args:
+            kinds: the Arrow type of columns in a parquet file that are neither predictions nor texts.
+
+        Returns:
+            The number of predictions.
+        """
         whole = self.folder / f"whole{self.path.suffix}"
-        count = _WRITERS[self.path.suffix.lower()](whole, (_records(part) for part in self._parts()))
+        count = _WRITERS[self.path.suffix.lower()](whole, (_records(part) for part in self._parts()), kinds or {})
         os.replace(whole, self.path)
         shutil.rmtree(self.folder)
         return count
@@ -142,7 +150,7 @@ def _records(part: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def _write_jsonl(path: Path, parts: Iterable[list[dict[str, Any]]]) -> int:
+def _write_jsonl(path: Path, parts: Iterable[list[dict[str, Any]]], kinds: Mapping[str, Any]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for records in parts:
@@ -151,7 +159,7 @@ def _write_jsonl(path: Path, parts: Iterable[list[dict[str, Any]]]) -> int:
     return count
 
 
-def _write_csv(path: Path, parts: Iterable[list[dict[str, Any]]]) -> int:
+def _write_csv(path: Path, parts: Iterable[list[dict[str, Any]]], kinds: Mapping[str, Any]) -> int:
     """What is no number and no text is JSON in its cell."""
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -168,16 +176,19 @@ def _cell(value: Any) -> Any:
     return json_line(value) if isinstance(value, dict | list) else value
 
 
-def _write_parquet(path: Path, parts: Iterable[list[dict[str, Any]]]) -> int:
+def _write_parquet(path: Path, parts: Iterable[list[dict[str, Any]]], kinds: Mapping[str, Any]) -> int:
     import pyarrow as pa
     from pyarrow import parquet
 
     parts = iter(parts)
     first = next(parts)
-    schema = pa.schema([(name, _kind(name, value)) for name, value in first[0].items()])
+    schema = pa.schema([(name, kinds.get(name) or _kind(name, value)) for name, value in first[0].items()])
+    texts = [field.name for field in schema if field.type == pa.string()]
     count = 0
     with parquet.ParquetWriter(path, schema) as writer:
         for records in chain([first], parts):
+            for record in records:
+                record |= {name: json_line(record[name]) for name in texts if not isinstance(record[name], str | None)}
             writer.write_table(pa.Table.from_pylist(records, schema))
             count += len(records)
     return count
@@ -187,14 +198,16 @@ def _kind(name: str, value: Any) -> Any:
     """The type of a column with such a value, whatever else stands in it."""
     import pyarrow as pa
 
-    if isinstance(value, dict):
+    if name == "scores":
         return pa.struct([(label, pa.float64()) for label in value])
-    if isinstance(value, list):
-        return pa.list_(pa.string() if name in ("tokens", "labels") else pa.float64())
-    return pa.float64() if isinstance(value, float) else pa.string()
+    if name in ("tokens", "labels"):
+        return pa.list_(pa.string())
+    if name == TABLE.column:
+        return pa.list_(pa.float64())
+    return pa.float64() if name in ("score", "value") else pa.string()
 
 
-_WRITERS: dict[str, Callable[[Path, Iterable[list[dict[str, Any]]]], int]] = {
+_WRITERS: dict[str, Callable[[Path, Iterable[list[dict[str, Any]]], Mapping[str, Any]], int]] = {
     ".jsonl": _write_jsonl,
     ".csv": _write_csv,
     ".parquet": _write_parquet,

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +43,7 @@ def iter_predictions(
     file: str | os.PathLike[str],
     *,
     source: str | None = None,
+    keep: Sequence[str] = (),
     quiet: bool = False,
     trust_remote_code: bool = False,
 ) -> Iterator[dict[str, Any]]:
@@ -53,6 +54,7 @@ def iter_predictions(
         file: a file of lines, or "-" for standard input, in the form that `Modality.parse` of the adapter's modality reads; or
             a jsonl, csv, tsv or parquet file with the columns of the adapter's examples. Empty lines are skipped.
         source: the name or folder of the source, if it is not where the adapter recorded it.
+        keep: further columns of the file, such as an id, which every record begins with.
         quiet: show no progress bar and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
@@ -70,7 +72,7 @@ def iter_predictions(
     quiet_libraries(quiet)
     check_there(os.fspath(file))
     predictor = Predictor(adapter, source, trust_remote_code)
-    examples = open_input(os.fspath(file), adapter, predictor.modality)
+    examples = open_input(os.fspath(file), adapter, predictor.modality, keep)
     for _, records in _parts(predictor, examples, [], quiet or sys.stdout.isatty()):  # a bar would run into the records
         yield from records
 
@@ -82,6 +84,7 @@ def predict_file(
     *,
     resume: bool = False,
     source: str | None = None,
+    keep: Sequence[str] = (),
     quiet: bool = False,
     trust_remote_code: bool = False,
 ) -> int:
@@ -91,7 +94,7 @@ def predict_file(
     that was interrupted goes on after the last part, and its output is the same as if it had not been interrupted.
 
     Args:
-        adapter, file, source, quiet, trust_remote_code: as in `iter_predictions`.
+        adapter, file, source, keep, quiet, trust_remote_code: as in `iter_predictions`.
         output: a file that ends with .jsonl, .csv or .parquet, which must not exist. Scores by label, tokens and rows of
             numbers are JSON in a csv file, and structs and lists in a parquet file.
         resume: go on with the parts of an interrupted run.
@@ -111,15 +114,15 @@ def predict_file(
     written = PredictionFile(output, resume)
     check_there(os.fspath(file))
     predictor = Predictor(adapter, source, trust_remote_code)
-    examples = open_input(os.fspath(file), adapter, predictor.modality)
-    settings = {"adapter": predictor.digest(), "columns": list(examples.columns), "version": __version__}
+    examples = open_input(os.fspath(file), adapter, predictor.modality, keep)
+    settings = {"adapter": predictor.digest(), "columns": [*examples.columns, *keep], "version": __version__}
     written.begin({**settings, "part": predictor.part})
     try:
         for digest, records in _parts(predictor, examples, list(written.kept), quiet, str(written.folder)):
             written.add(digest, records)
     finally:
         written.give_up()
-    return written.finish()
+    return written.finish(examples.kinds())
 
 
 class Predictor:

@@ -93,7 +93,10 @@ def train(
             merge_runs(output, recipe, merge)
         takes = None if recipe.searches else TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
         task = load_task(recipe.task_options, takes=takes)
-        shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options else None
+        part = (
+            only_seed is not None or only_trial is not None
+        )  # the run that merges reports what is out of distribution
+        shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options and not part else None
     started = time.perf_counter()
     job, found = Job(recipe, task, output, process, resume, quiet), None
     if recipe.searches:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from hf_reprogram.baselines import linear_probe
-from tests.support import tiny_vision
+from hf_reprogram.baselines.base import Setting
+from hf_reprogram.experiments.seed_runs import untrained_model
+from hf_reprogram.tasks.load import load_task
+from tests.support import runs, tiny_vision
 from tests.support.image_settings import make_setting, run
 
 
@@ -70,3 +74,19 @@ def test_what_an_untrained_program_makes_of_images_is_not_taken_for_the_source_s
     passes.clear()
     run("linear_probe", setting, tokens="target")
     assert len(passes) == 3
+
+
+@pytest.mark.parametrize("few_shot", [None, 8])
+def test_texts_that_two_seeds_share_are_read_once(few_shot, source_folder, csv_file, tmp_path, passes):
+    recipe = runs.recipe(source_folder("bert"), csv_file, tmp_path / "run", task={"few_shot": few_shot})
+    task = load_task(recipe.task_options)
+    kept, outcomes, read = {}, [], []
+    for seed, shared in ((0, kept), (1, kept), (1, {})):
+        splits = task.splits(seed)
+        make = partial(untrained_model, recipe, task, seed, splits)
+        setting = Setting(recipe, task, splits, seed, tmp_path / "scratch", True, 3, make, kept=shared)
+        outcomes.append(run("linear_probe", setting))
+        read.append(len(passes))
+        passes.clear()
+    assert read == [3, 0 if few_shot is None else 2, 3]
+    np.testing.assert_array_equal(outcomes[1].test, outcomes[2].test)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset, Features, Image
+from datasets import Dataset, Features, Image, load_dataset
 
 from hf_reprogram import InputError, reprogram
 from hf_reprogram.experiments import prediction_output, predictions
@@ -293,6 +293,39 @@ def test_the_columns_of_the_recipe_are_read(finished, tmp_path, ending):
     else:
         with pytest.raises(InputError, match=r"has no column 'sentence'.*'review'"):
             list(iter_predictions(str(finished.folder), other, quiet=True))
+
+
+@pytest.mark.parametrize("written", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_further_columns_stand_before_the_predictions(finished, tmp_path, ending, written):
+    sentences, _ = words.texts(5, seed=6)
+    data = {"id": [7, 8, 9, 10, 11], "sentence": sentences, "day": ["1", None, "3", "4", "5"]}
+    output = tmp_path / f"out.{written}"
+    predict_file(
+        str(finished.folder), write(tmp_path / f"films.{ending}", data), output, quiet=True, keep=["id", "day"]
+    )
+    found = load_dataset("json" if written == "jsonl" else written, data_files=str(output), split="train")
+    assert found.column_names == ["id", "day", "text", "label", "score"]
+    assert found["text"][:] == sentences
+    assert [*map(int, found["id"])] == data["id"]
+    if written == "parquet":
+        assert found.features["id"].dtype == ("int64" if ending == "parquet" else "string")
+    plain = list(iter_predictions(str(finished.folder), tmp_path / f"films.{ending}", quiet=True))
+    assert found["label"][:] == [record["label"] for record in plain]
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "said"),
+    [
+        ("a.csv", "label", "--keep label: the predictions have a column of this name"),
+        ("a.csv", "number", r"--keep number: the file .* has no such column once \(it has 'sentence', 'id'\)"),
+        ("a.txt", "id", "--keep id: the file .* has no such column once .its lines have no columns"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_refused(finished, tmp_path, name, keep, said):
+    (tmp_path / name).write_text("sentence,id\na film,1\n")
+    with pytest.raises(InputError, match=said):
+        list(iter_predictions(str(finished.folder), tmp_path / name, quiet=True, keep=[keep]))
 
 
 def test_fields_of_a_csv_file_may_hold_lines(finished, tmp_path):
