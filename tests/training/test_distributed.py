@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -18,33 +22,49 @@ from hf_reprogram.experiments.run import train
 from tests.support import runs, tiny_vision
 
 ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("HF_REPROGRAM_KILLS", "3"))
 # The same examples in every step: drawn at random, since grouping by length depends on the batch of one process.
 COMMON = {
     "learning_rate": 3e-2, "num_train_epochs": 2, "train_sampling_strategy": "random", 
 }  # fmt: skip
 
 
-def in_two_processes(recipe: Path, *arguments: str, config: str = "ddp") -> None:
+def launch(recipe: Path, *arguments: str, config: str = "ddp", processes: int = 2) -> subprocess.Popen:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
     command += [str(ROOT / "recipes" / "accelerate" / f"{config}.yml"), "--main_process_port", "0"]
+    command += ["--num_processes", str(processes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command += ["-m", "hf_reprogram", "train", str(recipe), *arguments]
-    subprocess.run(command, check=True, env=environment, timeout=300)
+    return subprocess.Popen(command, env=environment)
 
 
-@pytest.mark.parametrize("config", ["fsdp2", pytest.param("ddp", marks=pytest.mark.slow)])
-def test_two_processes_give_what_one_gives_at_the_same_global_batch(config, source_folder, csv_file, tmp_path):
+def in_processes(recipe: Path, *arguments: str, config: str = "ddp", processes: int = 2) -> None:
+    assert launch(recipe, *arguments, config=config, processes=processes).wait(timeout=600) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "processes"),
+    [
+        ("fsdp2", 2),
+        pytest.param("ddp", 2, marks=pytest.mark.slow),
+        pytest.param("ddp", 4, marks=pytest.mark.slow),
+        pytest.param("fsdp2", 4, marks=pytest.mark.slow),
+    ],
+)
+def test_several_processes_give_what_one_gives_at_the_same_global_batch(
+    config, processes, source_folder, csv_file, tmp_path
+):
     values = {
         "source": source_folder("bert"),
         "method": {"name": "warp", "num_prompts": 3},
         "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "max_train": 160},
-        "training": {**COMMON, "per_device_train_batch_size": 8},
+        "training": {**COMMON, "per_device_train_batch_size": 16 // processes},
         "baselines": ["majority", "linear_probe", {"from_scratch": {"learning_rate": 1e-3}}],
         "seeds": [0, 1],
         "output": str(tmp_path / "two"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    in_two_processes(tmp_path / "recipe.yaml", "--quiet", config=config)
+    in_processes(tmp_path / "recipe.yaml", "--quiet", config=config, processes=processes)
     one = runs.run(
         source_folder("bert"), csv_file, tmp_path / "one", task={"max_train": 160}, seeds=[0, 1],
         baselines=["majority", "linear_probe"], training={**COMMON, "per_device_train_batch_size": 16},
@@ -87,7 +107,7 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
         }
 
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values("two", 8)))
-    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    in_processes(tmp_path / "recipe.yaml", "--quiet")
     one = train(make_recipe(values("one", 16)), quiet=True)
     two = json.loads((tmp_path / "two" / "results.json").read_text())
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
@@ -112,7 +132,7 @@ def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
         "output": str(tmp_path / "two"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    in_processes(tmp_path / "recipe.yaml", "--quiet")
     values["training"]["per_device_train_batch_size"] = 16
     one = train(make_recipe({**values, "output": str(tmp_path / "one")}), quiet=True)
     two = json.loads((tmp_path / "two" / "results.json").read_text())
@@ -121,3 +141,43 @@ def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
     assert (ours["mapping.sets"] >= 0).all()
     assert (ours["transform.program.weight"] - theirs["transform.program.weight"]).abs().max() < 1e-3
     assert two["baselines"]["source_labels"]["test"] == one["baselines"]["source_labels"]["test"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["ddp", "fsdp2"])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(config, source_folder, csv_file, tmp_path):
+    """One process is killed at a random moment, the other ends by itself, and both go on; `KILLS` times."""
+    every = {f"{what}_{key}": value for what in ("save", "eval") for key, value in
+             (("strategy", "steps"), ("steps", 5))}  # fmt: skip
+    values = {
+        "source": source_folder("bert"),
+        "method": {"name": "warp", "num_prompts": 3},
+        "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind"},
+        "training": {"learning_rate": 3e-2, "num_train_epochs": 4, "per_device_train_batch_size": 8, **every},
+        "seeds": [0, 1],
+    }
+    for name in ("whole", "cut"):
+        recipe = {**values, "output": str(tmp_path / name)}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    started = time.monotonic()
+    in_processes(tmp_path / "whole.yaml", "--quiet", config=config)
+    whole, random, left = time.monotonic() - started, Random(0), KILLS
+    while True:
+        process = launch(tmp_path / "cut.yaml", "--quiet", "--resume", config=config)
+        moment = time.monotonic() + random.uniform(0.2, 1.1) * whole
+        while process.poll() is None and (time.monotonic() < moment or not left):
+            time.sleep(0.05)
+        if process.poll() is not None:
+            assert process.returncode == 0
+            for folder in ("", "runs/seed-0", "runs/seed-1"):
+                assert runs.weights(tmp_path / "cut" / folder) == runs.weights(tmp_path / "whole" / folder)
+            if not left:
+                return
+            shutil.rmtree(tmp_path / "cut")
+            continue
+        ranks = [
+            each for each in psutil.Process(process.pid).children(recursive=True) if "hf_reprogram" in each.cmdline()
+        ]
+        random.choice(ranks or [process]).kill()
+        assert process.wait(timeout=300) != 0
+        left -= 1

@@ -23,7 +23,7 @@ from hf_reprogram.training.encode import collator
 from hf_reprogram.training.stream import TrainStream
 from tests.support import runs, tiny_vision
 from tests.support.words import wordpiece
-from tests.training.test_distributed import COMMON, in_two_processes
+from tests.training.test_distributed import COMMON, in_processes
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_two_processes_stream_what_one_does(source_folder, csv_file, tmp_path):
         "output": str(tmp_path / "two"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    in_two_processes(tmp_path / "recipe.yaml", "--quiet")
+    in_processes(tmp_path / "recipe.yaml", "--quiet")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         training = {**COMMON, "per_device_train_batch_size": 16, "max_steps": 20}
