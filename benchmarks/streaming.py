@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def main() -> None:
                     "output": f"{name}/{way}-{rows}",
                 }
                 command = [sys.executable, "-c", RUN, json.dumps(recipe)]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
                 results[str(rows)] = json.loads(done.stdout.splitlines()[-1])
                 print(f"{way}, {rows:,} rows: {results[str(rows)]}", flush=True)
     if options.json:

@@ -10,7 +10,8 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SMALL = ["--rounds", "1", "--layers", "1", "--width", "128"]
-NOT_HERE = {"common", "table", "dictionary", "ood_metrics"}  # the last two compare with dictlearn and pytorch-ood
+# dictionary and ood_metrics compare with dictlearn and pytorch-ood, time_to_accuracy takes a real source and SST-2
+NOT_HERE = {"common", "table", "dictionary", "ood_metrics", "time_to_accuracy"}
 
 
 @pytest.mark.slow
