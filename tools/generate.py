@@ -136,6 +136,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "mappings": lambda: mappings(ROOT / "results" / "mappings", ROOT / "results" / "untrained"),
     "ood": ood,
     "regime": lambda: scores(ROOT / "results" / "regime"),
+    "pairs": lambda: scores(ROOT / "results" / "pairs"),
     "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,
 }

@@ -217,7 +217,7 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             more += ["training={num_train_epochs: 3, per_device_train_batch_size: 16, bf16: true}"]
             beside = [] if name == "k8" else ["baselines=[majority]"]
             method = f"method={json.dumps({'name': 'warp', **options})}"
-            yield f"regime/{task}_{name}", f"glue/warp_{task}", MINILM, [method, *more, *beside]
+            yield f"pairs/{task}_{name}", f"glue/warp_{task}", MINILM, [method, *more, *beside]
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]
