@@ -102,7 +102,11 @@ def _hub(options: TaskOptions) -> RawSplits:
 
 def _of_stream(rows: Any) -> Rows:
     features = rows.features or rows._resolve_features().features
-    return Rows(lambda: rows.with_format("arrow").iter(ROWS), features)
+    return Rows(partial(_in_tables, rows), features)
+
+
+def _in_tables(rows: Any) -> Iterator[pa.Table]:
+    yield from rows.with_format("arrow").iter(ROWS)
 
 
 def _local(paths: Sequence[Path], options: TaskOptions) -> Rows:
@@ -129,10 +133,12 @@ def _local(paths: Sequence[Path], options: TaskOptions) -> Rows:
     first = next(iter(parts[0]()), None)
     if first is None:
         raise unreadable(paths[0], "it holds no row")
-    return Rows(lambda: _same_columns(parts, paths, first.schema), Features.from_arrow_schema(first.schema))
+    return Rows(partial(_same_columns, parts, paths, first.schema), Features.from_arrow_schema(first.schema))
 
 
-def _same_columns(parts: Sequence[Callable[[], Iterator[pa.Table]]], paths: Sequence[Path], schema: pa.Schema) -> Any:
+def _same_columns(
+    parts: Sequence[Callable[[], Iterator[pa.Table]]], paths: Sequence[Path], schema: pa.Schema
+) -> Iterator[pa.Table]:
     for part, path in zip(parts, paths, strict=True):
         for table in part():
             if table.schema.names != schema.names:

@@ -134,6 +134,8 @@ def fit(
         )
     if stream:
         stream.batch = args.train_batch_size * args.world_size
+        if args.dataloader_num_workers:  # each worker is one thread; without this, every one of them would warn of it
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if args.use_cpu and args.bf16:
         plain_attention(model)
 

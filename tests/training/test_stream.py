@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 
 import numpy as np
@@ -22,6 +23,7 @@ from hf_reprogram.training import stream as streams
 from hf_reprogram.training.encode import collator
 from hf_reprogram.training.stream import TrainStream
 from tests.support import runs, tiny_vision
+from tests.support.tables import columns, write
 from tests.support.words import wordpiece
 from tests.training.test_distributed import COMMON, in_processes
 
@@ -46,6 +48,15 @@ def test_workers_encode_what_one_process_would(tokens):
     one, two = rows_of(*tokens), rows_of(*tokens, workers=2)
     assert one == two
     assert len(one) == -(-len(tokens[0]) // 8)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_stream_can_be_given_to_a_process_that_does_not_share_memory(ending, tmp_path):
+    data = write(tmp_path / f"data.{ending}", columns(60))
+    task = load_task(TaskOptions(str(data), text="sentence", label="kind", streaming=True))
+    stream = TrainStream(task, wordpiece(), None, seed=0)
+    stream.processor.model_max_length = 64
+    assert list(pickle.loads(pickle.dumps(stream))) == list(stream)
 
 
 def test_an_epoch_has_every_row_once_and_another_epoch_another_order(tokens, monkeypatch):
