@@ -10,6 +10,7 @@ infilling                     a list with one entry per letter of the text: 1 if
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,19 +102,24 @@ def _called(names: list[str], place: Any) -> Any:
 
 
 def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
-    from datasets import List, Value
+    """A prepared split with its labels. `Dataset.add_column` would hash them value by value, which takes far longer."""
+    import pyarrow as pa
+    from datasets import Dataset, DatasetInfo, Features, List, Value, concatenate_datasets
 
     kind: Any = Value("float32" if problem in ("regression", "multi_label_classification") else "int64")
     several = problem == "multi_label_classification" or PROBLEMS[problem].per_token
-    if several:
-        return ready.add_column("label", labels, feature=List(kind))
-    return ready.add_column(
-        "label", np.asarray(labels, kind.dtype), feature=kind
-    )  # a list would be hashed value by value
+    features = Features({"label": List(kind) if several else kind})
+    table = pa.table({"label": pa.array(labels, features.arrow_schema.field("label").type)}).cast(features.arrow_schema)
+    digest = hashlib.blake2b(digest_size=8)
+    for buffer in filter(None, table["label"].chunk(0).buffers() if labels else ()):
+        digest.update(buffer)
+    column = Dataset(table, info=DatasetInfo(features=features), fingerprint=digest.hexdigest())
+    return concatenate_datasets([ready, column], axis=1)
 
 
 def _letters(rows: Any, texts: list[str], classes: Classes, marks: str | None, split: str) -> Iterator[list[int]]:
     """For each text a list with one label per letter: a class index or, with `marks`, whether the letter is hidden."""
+    places: dict[str, int] = {}
     for row, (line, *rest) in enumerate(rows):
         letters = str(line)
         seen = str(rest[0]) if rest else "1" * len(letters)
@@ -126,10 +132,9 @@ def _letters(rows: Any, texts: list[str], classes: Classes, marks: str | None, s
         if marks is not None:
             yield [int(letter in marks) for letter in letters]
         else:
-            yield [
-                IGNORE if mark == "0" else _place(letter, classes, row, split)
-                for letter, mark in zip(letters, seen, strict=True)
-            ]
+            scored = {letter for letter, mark in zip(letters, seen, strict=True) if mark != "0"}
+            places |= {letter: _place(letter, classes, row, split) for letter in scored - {*places}}
+            yield [IGNORE if mark == "0" else places[letter] for letter, mark in zip(letters, seen, strict=True)]
 
 
 def _number(values: tuple[Any, ...], columns: Columns, row: int, split: str) -> float:
