@@ -14,7 +14,6 @@ import torch
 from ..errors import InputError, unknown
 from ..mappings.linear_fit import STRENGTHS
 from ..methods import METHODS
-from ..modalities.examples import Examples
 from ..model import to_accelerator
 from ..options import check_whole_list
 from ..sources.families import native_inputs
@@ -110,10 +109,8 @@ class LinearProbe(Baseline):
             contexts = [before["context"]] if "context" in before else contexts
 
         def read_states(split: Any, which: list[str]) -> dict[str, np.ndarray]:
-            if tokens == "source" and isinstance(split, Examples):  # images that the source takes as they are
-                return {reads: kept_readings(setting, source, split, processor, reads) for reads in which}
             if tokens == "source" and not task.per_token:
-                return kept_states(setting, source, inputs_of, split, processor, which)
+                return kept_states(setting, source, split, processor, which)
             return extract(source, inputs_of, split, processor, which, setting.quiet)
 
         features = {split: read_states(data[split], which) for split in ("train", "validation", "test")}
@@ -189,38 +186,30 @@ def check_native(spec: SourceSpec, task: Task) -> None:
 
 
 def kept_readings(setting: Setting, source: Any, data: Any, processor: Any, reads: str) -> np.ndarray:
-    """The outputs (n, width) of a frozen source for a split that it takes as it is, computed once per run.
+    """One output (n, width) of a frozen source; see `kept_states`."""
+    return kept_states(setting, source, data, processor, [reads])[reads]
+
+
+def kept_states(setting: Setting, source: Any, data: Any, processor: Any, which: list[str]) -> dict[str, np.ndarray]:
+    """The outputs of a frozen source for a split that it takes as it is, by name, computed once per run.
 
     Args:
         setting: the setting of the baseline.
         source: the recipe's source.
         data: an encoded split.
         processor: the source's `plain_processor`.
-        reads: the output to read, "features" or "logits".
+        which: the outputs to read, such as "features" or "logits". The states of all "tokens" are not kept.
     """
-
-    def compute() -> np.ndarray:
-        return extract(source, source.plain_inputs, data, processor, [reads], setting.quiet)[reads]
-
-    return setting.once(data, f"canvas {reads} {next(source.parameters()).dtype}", compute)
-
-
-def kept_states(
-    setting: Setting, source: Any, inputs_of: Any, data: Any, processor: Any, which: list[str]
-) -> dict[str, np.ndarray]:
-    """As `extract`, computed once per run for texts that the source takes as they are."""
     found: dict[str, np.ndarray] = {}
 
     def compute(reads: str) -> np.ndarray:
         if reads not in found:
-            found.update(extract(source, inputs_of, data, processor, which, setting.quiet))
+            found.update(extract(source, source.plain_inputs, data, processor, which, setting.quiet))
         return found[reads]
 
     dtype = next(source.parameters()).dtype
     return {
-        reads: compute(reads)
-        if reads == "tokens"
-        else setting.once(data, f"text {reads} {dtype}", partial(compute, reads))
+        reads: compute(reads) if reads == "tokens" else setting.once(data, f"{reads} {dtype}", partial(compute, reads))
         for reads in which
     }
 

@@ -29,7 +29,7 @@ from .recipe import recorded_recipe
 _BLOCK = 1024  # rows of a parquet file that are read at once
 _FIELD = 2**31 - 1  # letters of one field at most
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ANSWERS = ("label", "score", "scores", "value", "tokens", "labels", "filled")  # columns of predictions
+_ANSWERS = ("label", "score", "scores", "value", "tokens", "labels", "filled")  # columns of predictions
 _PAIR = "_pair"  # what the column of a second text is called after that of the first
 
 
@@ -247,7 +247,7 @@ def open_input(file: str, adapter: str, modality: Modality, keep: Sequence[str] 
     """
     check_there(file)
     kind = Path(file).suffix.lower()
-    if taken := {*keep} & {modality.column, f"{modality.column}{_PAIR}", *ANSWERS}:
+    if taken := {*keep} & {modality.column, f"{modality.column}{_PAIR}", *_ANSWERS}:
         raise InputError(
             f"--keep {min(taken)}: the predictions have a column of this name, so rename that of the file."
         )

@@ -119,21 +119,28 @@ def read_csv(
     return Dataset(table, fingerprint=stamp([path, delimiter, encoding, *names]))
 
 
+def _options(columns: int, delimiter: str, header: int, quotes: bool, block: int, encoding: str = "utf-8") -> Any:
+    """How Arrow reads and parses a file, and that every value stays a text."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    places = [str(place) for place in range(columns)]
+    return (
+        arrow.ReadOptions(column_names=places, skip_rows_after_names=header, block_size=block, encoding=encoding),
+        arrow.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
+        arrow.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
+    )
+
+
 def _parsed(text: str, delimiter: str, names: list[str], header: int, quotes: bool) -> pa.Table:
     """The rows as a table of texts; Arrow reads many times faster than Python does."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
     data = text.lstrip("\r\n").encode()
-    places = [str(place) for place in range(len(names))]
 
     def read(block: int) -> pa.Table:
-        return arrow.read_csv(
-            pa.BufferReader(data),
-            arrow.ReadOptions(column_names=places, skip_rows_after_names=header, block_size=block),
-            arrow.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
-            arrow.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
-        )
+        return arrow.read_csv(pa.BufferReader(data), *_options(len(names), delimiter, header, quotes, block))
 
     try:
         table = read(_BLOCK)
@@ -174,34 +181,38 @@ def csv_tables(
     header = 0 if columns else 1
     quotes = not tabs or _tsv_quotes(head, delimiter, path, header)
     names = list(columns) if columns else _header(head, delimiter, path, quotes)
-    places = [str(place) for place in range(len(names))]
     packed = "gzip" if path.suffix.lower() == ".gz" else None
-    chosen = encoding or "utf-8"
+    options = _options(len(names), delimiter, header, quotes, _BLOCK, encoding or "utf-8")
     try:
-        with pa.input_stream(str(path), compression=packed) as bytes_of_file:
-            reader = arrow.open_csv(
-                bytes_of_file,
-                arrow.ReadOptions(
-                    column_names=places, skip_rows_after_names=header, block_size=_BLOCK, encoding=chosen
-                ),
-                arrow.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
-                arrow.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
-            )
-            for batch in reader:
+        with pa.input_stream(str(path), compression=packed) as stream:
+            for batch in arrow.open_csv(stream, *options):
                 yield pa.table(batch.columns, names)
     except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
-        raise unreadable(path, " ".join(str(error).split()).rstrip(".")) from error
+        raise unstreamed(path, error) from error
 
 
 def _head(path: Path, encoding: str | None) -> str:
     """The whole lines of the first megabyte of a file."""
-    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opened(path, "rt", encoding=encoding or "utf-8-sig", errors="replace", newline="") as file:
+        with opened(path, encoding, errors="replace", newline="") as file:
             head: str = file.read(_HEAD)
     except (OSError, EOFError, LookupError) as error:
-        raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+        raise unstreamed(path, error) from error
     return head if len(head) < _HEAD else head[: head.rfind("\n") + 1]
+
+
+def opened(path: Path, encoding: str | None, **options: Any) -> Any:
+    """A file, which may be packed with gzip, as a stream of text."""
+    unpack: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    return unpack(path, "rt", encoding=encoding or "utf-8-sig", **options)
+
+
+def unstreamed(path: Path, error: Exception) -> InputError:
+    """The error for a file that cannot be read to its end."""
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
+    if isinstance(error, UnicodeError) or "UTF8" in reason:
+        reason += ": name the file's encoding in task.encoding, such as latin-1 or cp1252"
+    return unreadable(path, reason)
 
 
 def _check_quotes(text: str, delimiter: str, path: Path, header: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, shown
 from ..modalities.folders import stamp
-from .files import decoded, unreadable
+from .files import decoded, opened, unreadable, unstreamed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,10 +97,9 @@ def json_tables(path: Path, encoding: str | None = None, rows: int = 1000) -> It
     """
     import pyarrow as pa
 
-    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     schema: pa.Schema | None = None
     try:
-        with opened(path, "rt", encoding=encoding or "utf-8-sig") as file:
+        with opened(path, encoding) as file:
             lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
             while block := list(islice(lines, rows)):
                 found = [_value(line, path, number) for number, line in block]
@@ -124,7 +122,7 @@ def json_tables(path: Path, encoding: str | None = None, rows: int = 1000) -> It
                 schema = table.schema
                 yield table
     except (OSError, EOFError, UnicodeError, LookupError) as error:
-        raise unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+        raise unstreamed(path, error) from error
 
 
 def _column(values: list[Any]) -> pa.Array | None:

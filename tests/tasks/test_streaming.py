@@ -137,7 +137,8 @@ BROKEN = {
     "fields": ("data.csv", "sentence,label\n" + "a film,0\nb film,1\n" * 20 + "one,two,three\n", "Expected 2 columns, got 3"),
     "json": ("data.jsonl", '{"sentence": "a", "label": 0}\n' * 20 + "{broken\n", "line 21 is no JSON"),
     "kinds": ("data.jsonl", '{"sentence": "a", "label": 0}\n' * 1000 + '{"sentence": 7, "label": 0}\n', "lines 1001 to 1001"),
-    "bytes": ("data.csv", b"sentence,label\n" + b"a film,0\n" * 20 + b"caf\xe9,1\n", "UTF8"),
+    "bytes": ("data.csv", b"sentence,label\n" + b"a film,0\n" * 20 + b"caf\xe9,1\n", "UTF8.*task.encoding, such as latin-1"),
+    "bytes of json": ("data.jsonl", b'{"sentence": "a", "label": 0}\n' * 20 + b'{"sentence": "caf\xe9"}', "such as latin-1"),
     "empty": ("data.jsonl", "", "holds no row"),
 }  # fmt: skip
 
@@ -149,6 +150,11 @@ def test_a_broken_file_is_told(case, tmp_path):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
         streamed(path)
+
+
+def test_a_named_encoding_is_read(tmp_path):
+    (tmp_path / "data.csv").write_bytes("sentence,label\ncafé,0\nthé,1\n".encode("latin-1") * 1 + b"a,0\n" * 10)
+    assert {"café", "thé"} <= {*trained_on(streamed(tmp_path / "data.csv", encoding="latin-1"))}
 
 
 def test_data_that_is_in_memory_or_holds_pictures_alone_is_not_streamed(tmp_path):
