@@ -211,9 +211,9 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
                 beside = [] if name == "ilm_vp" else ["baselines=[majority]"]
                 task = Path(recipe).name.partition("_")[0]
                 yield f"regime/{source.partition('-')[0]}_{task}_{name}", recipe, source, [*more, *overrides, *beside]
-    for task in ("qqp", "qnli", "mnli"):
+    for task, train in {"qqp": 2000, "qnli": 1000, "mnli": 1000}.items():
         for name, options in PAIRS.items():
-            more = ["task.max_train=2000", "task.validation_max=500", "task.max_test=1000", "task.max_length=128"]
+            more = [f"task.max_train={train}", "task.validation_max=500", "task.max_test=1000", "task.max_length=128"]
             more += ["training={num_train_epochs: 3, per_device_train_batch_size: 16, bf16: true}"]
             beside = [] if name == "k8" else ["baselines=[majority]"]
             method = f"method={json.dumps({'name': 'warp', **options})}"
