@@ -8,7 +8,8 @@ the import run as usual and registers after it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ def _register_config() -> None:
 
 def _register_model() -> None:
     from transformers.models.auto import modeling_auto
+    from transformers.models.auto.configuration_auto import AutoConfig
 
     from .config import ReprogramConfig
     from .modalities import every_modality
@@ -35,6 +37,9 @@ def _register_model() -> None:
         auto_class = getattr(modeling_auto, f"AutoModelFor{name}")
         auto_class.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
     modeling_auto.AutoModel.register(ReprogramConfig, ReprogrammedModel, exist_ok=True)
+    for model, name in _own_models():
+        AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
+        getattr(modeling_auto, f"AutoModelFor{name}").register(model.config_class, model, exist_ok=True)
 
 
 def _register_processor() -> None:
@@ -45,6 +50,29 @@ def _register_processor() -> None:
 
     backends: dict[str, type] = dict.fromkeys(("pil", "torchvision"), PixelImageProcessor)  # Pillow's in place of both
     AutoImageProcessor.register(ReprogramConfig, image_processor_classes=backends, exist_ok=True)
+
+
+def _register_feature_extractors() -> None:
+    from transformers.models.auto.feature_extraction_auto import AutoFeatureExtractor
+
+    from .config import ReprogramConfig
+    from .modalities import every_modality
+
+    for modality in every_modality():
+        if modality.feature_extractor:
+            AutoFeatureExtractor.register(ReprogramConfig, _imported(modality.feature_extractor), exist_ok=True)
+
+
+def _own_models() -> Iterator[tuple[Any, str]]:
+    """The models of sources that transformers does not have, each with the suffix of the class that loads it."""
+    from .sources.families import every_family
+
+    return ((_imported(address), name) for family in every_family() for address, name in family.models.items())
+
+
+def _imported(address: str) -> Any:
+    module, _, attribute = address.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _register_schedule() -> None:
@@ -62,6 +90,7 @@ _AFTER = {
     "transformers.models.auto.configuration_auto": _register_config,
     "transformers.models.auto.modeling_auto": _register_model,
     "transformers.models.auto.image_processing_auto": _register_processor,
+    "transformers.models.auto.feature_extraction_auto": _register_feature_extractors,
     "transformers.trainer": _register_schedule,
 }
 

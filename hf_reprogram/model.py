@@ -109,6 +109,7 @@ class ReprogrammedModel(PreTrainedModel):
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
         table_values: Tensor | None = None,
+        past_values: Tensor | None = None,
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
@@ -125,8 +126,10 @@ class ReprogrammedModel(PreTrainedModel):
             attention_mask: (batch, tokens), 1 for a token and 0 for padding; by default there is no padding.
             token_type_ids: accepted, since tokenizers make them, and ignored: a template is one segment.
             pixel_values: images (batch, 3, height, width) of pixels from 0 to 1.
-            input_values, input_features: waveforms and spectrograms, for transforms that take them.
+            input_values: sounds (batch, samples) from -1 to 1.
+            input_features: spectrograms, for transforms that take them.
             table_values: rows of a table (batch, columns).
+            past_values: time series (batch, length).
             image_features: an image's zero-shot features (batch, width), if they were computed before.
             labels: (batch,), (batch, labels) or (batch, tokens).
             output_hidden_states, output_attentions: refused if true, since the source computes only what the mapping reads.
@@ -153,6 +156,7 @@ class ReprogrammedModel(PreTrainedModel):
             "input_values": input_values,
             "input_features": input_features,
             "table_values": table_values,
+            "past_values": past_values,
             "image_features": image_features,
         }
         batch = {name: value for name, value in batch.items() if value is not None}

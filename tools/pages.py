@@ -272,6 +272,7 @@ keep an example short and fast:
 | `text_source` | a BERT with a masked-LM head: width 32, 64 positions, a vocabulary of 112 tokens |
 | `text_classifier` | a BERT classifier of 6 labels, of the same size and vocabulary |
 | `tokenizer` | the tokenizer of both |
+| `audio_source` | a Wav2Vec2 classifier of 12 labels, `word 0` to `word 11`: clips of 1,600 samples at 16 kHz, width 32 |
 | `image_source` | a ViT classifier of 12 labels, `thing 0` to `thing 11`: images of 32 x 32 pixels, patches of 8, width 32 |
 | `dual_source` | a CLIP of the same image size: text width 32, features of width 24 |
 | `dual_tokenizer` | the tokenizer of its text tower, which has one token per letter |

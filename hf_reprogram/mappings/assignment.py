@@ -252,6 +252,62 @@ def similarity_sets(target: np.ndarray, source: np.ndarray, most: int) -> list[l
     return [sorted(chosen) for chosen in sets]
 
 
+def similarity_sets_in_order(target: np.ndarray, source: np.ndarray, most: int) -> list[list[int]]:
+    """Sets by the cosine between features, in the order of the source labels, as the code of AR-SCR chooses them.
+
+    Each label joins the nearest class that has fewer than two labels. If none has, it joins the nearest that has fewer than
+    `most`, and is left out if there is none.
+
+    Args:
+        target, source, most: as for `similarity_sets`.
+
+    Raises:
+        InputError: a class gets no label.
+
+    >>> similarity_sets_in_order(np.eye(2), np.array([[1.0, 0.1], [0.9, 0.0], [1.0, 0.0], [0.1, 1.0]]), most=3)
+    [[0, 1], [2, 3]]
+    """
+    cosine = _unit(target) @ _unit(source).T
+    sets: list[list[int]] = [[] for _ in target]
+    for label in range(len(source)):
+        near = np.argsort(-cosine[:, label], kind="stable")
+        for room in range(min(2, most), most + 1):
+            if free := [t for t in near if len(sets[t]) < room]:
+                sets[free[0]].append(label)
+                break
+    if empty := [t for t, chosen in enumerate(sets) if not chosen]:
+        raise InputError(
+            f"The class {empty[0]} gets none of {len(source)} source labels in their order: use label_mapping='similarity', or "
+            "a dense mapping."
+        )
+    return sets
+
+
+def similarity_sets_optimal(target: np.ndarray, source: np.ndarray, most: int) -> list[list[int]]:
+    """The sets with the largest total cosine, of which each has at least one label and at most `most`.
+
+    Args:
+        target, source, most: as for `similarity_sets`.
+
+    >>> similarity_sets_optimal(np.eye(2), np.array([[1.0, 0.1], [0.9, 0.0], [1.0, 0.0], [0.1, 1.0]]), most=3)
+    [[0, 1, 2], [3]]
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if len(source) < len(target):
+        raise InputError(
+            f"{len(target)} classes need at least {len(target)} source labels, but the source has {len(source)}: use a "
+            "source with more labels, or a dense mapping."
+        )
+    scores = np.repeat(_unit(target) @ _unit(source).T, most, axis=0)
+    scores[::most] += 2.0 * len(source)  # so that the first place of every class is taken
+    places, labels = linear_sum_assignment(scores, maximize=True)
+    sets: list[list[int]] = [[] for _ in target]
+    for place, label in zip(places, labels, strict=True):
+        sets[place // most].append(int(label))
+    return [sorted(chosen) for chosen in sets]
+
+
 def _unit(rows: np.ndarray) -> np.ndarray:
     unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return unit

@@ -10,10 +10,10 @@ before training or again in later epochs. Buffers hold them: label indices (clas
 
 Sources: "identity" is from Elsayed et al. 2019 (arXiv 1806.11146), "random" and "frequency" from Tsai et al. 2020 (arXiv
 2007.08714), "iterative" from Chen et al. 2023 (ILM-VP, arXiv 2211.11635). "blm" and "blm_plus" are from Cai et al. 2024 (arXiv
-2410.24018), who average logits (`aggregate="mean_logit"`). "similarity" is from Yen et al. 2021 (AR-SCR, arXiv 2110.03894),
+2410.24018), who average logits (`aggregate="mean_logit"`). The similarities are from Yen et al. 2021 (AR-SCR, 2110.03894),
 who compare the class means of target and source features and sum probabilities. An adapter has no source data, so the rows of
-the source's last linear layer take the place of its class means. A class gets at most three labels from the start; the
-authors begin with two.
+the source's last linear layer take the place of its class means. "similarity_in_order" takes the labels in the authors' order,
+"similarity" the surest label first, and "similarity_optimal" has the largest total similarity.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
 from . import assignment
 from .base import OutputMapping, Reader
-from .label_map_options import WEIGHTS, LabelMapOptions
+from .label_map_options import SIMILAR, WEIGHTS, LabelMapOptions
 from .label_table import describe_map, map_lines, table
 
 
@@ -84,11 +84,11 @@ class LabelMap(OutputMapping):
             self._known_fitted = False
 
     def check(self, spec: SourceSpec) -> None:
-        """See `OutputMapping.check`; "similarity" reads the source's features too."""
+        """See `OutputMapping.check`; a similarity reads the source's features too."""
         super().check(spec)
-        if self.options.how == "similarity" and "features" not in spec.widths:
+        if self.options.how in SIMILAR and "features" not in spec.widths:
             raise InputError(
-                f"how='similarity' compares features, which the {spec.kind} source does not have: use how='frequency'."
+                f"how={self.options.how!r} compares features, which the {spec.kind} source does not have: use how='frequency'."
             )
 
     def check_state(self, spec: SourceSpec) -> None:
@@ -107,7 +107,7 @@ class LabelMap(OutputMapping):
             return
         last, period = int(self.fitted), self.options.period
         if last < 0 or (period is not None and not 0 <= epoch - last < period):
-            similar = self.options.how == "similarity"
+            similar = self.options.how in SIMILAR
             if similar:
                 source.label_embeddings()  # raises if there are none, before the pass over the data
             self.fit(*read("features" if similar else "logits"), source)
@@ -121,9 +121,9 @@ class LabelMap(OutputMapping):
         """Fit the sets or the weights.
 
         Args:
-            outputs: the source's logits (n, width) for the target's examples; its features (n, any width) for "similarity".
+            outputs: the source's logits (n, width) for the target's examples; its features (n, any width) for a similarity.
             labels: the target classes (n,).
-            source: the frozen source, which "similarity" needs.
+            source: the frozen source, which a similarity needs.
 
         Raises:
             InputError: the options decide this map, or the outputs and labels do not fit it.
@@ -133,7 +133,7 @@ class LabelMap(OutputMapping):
             raise InputError(
                 f"A label map with how={options.how!r} is decided by its options: there is nothing to fit."
             )
-        similar = options.how == "similarity"
+        similar = options.how in SIMILAR
         _check_data(outputs, labels, options.num_labels, None if similar else options.width)
         values, classes = outputs.detach().float().cpu(), labels.cpu().numpy()
         if similar:
@@ -302,11 +302,18 @@ _FITS: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]
 }  # each takes the source's probabilities (n, K_S), the classes (n,) and the options
 
 
+_SIMILAR = {
+    "similarity": assignment.similarity_sets,
+    "similarity_in_order": assignment.similarity_sets_in_order,
+    "similarity_optimal": assignment.similarity_sets_optimal,
+}
+
+
 def _similar(
     features: np.ndarray, labels: np.ndarray, options: LabelMapOptions, source: Source | None
 ) -> list[list[int]]:
     if source is None:
-        raise InputError("how='similarity' compares features with the source's own labels: pass the source to `fit`.")
+        raise InputError(f"how={options.how!r} compares features with the source's labels: pass the source to `fit`.")
     rows = source.label_embeddings().float().cpu().numpy()
     means = assignment.response(features, labels, options.num_labels)
     if means.shape[1] != rows.shape[1]:
@@ -314,7 +321,7 @@ def _similar(
             f"The features are {means.shape[1]} wide, but the rows of the source's classifier are {rows.shape[1]} wide: they "
             "cannot be compared, so use how='frequency'."
         )
-    return assignment.similarity_sets(means, rows, options.set_size())
+    return _SIMILAR[options.how](means, rows, options.set_size())
 
 
 def _padded(sets: list[list[int]], size: int = 0) -> Tensor:

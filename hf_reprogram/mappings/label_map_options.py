@@ -9,7 +9,8 @@ from ..options import check_whole
 from . import assignment
 
 DECIDED = ("given", "random", "identity")
-SETS = (*DECIDED, "frequency", "optimal", "iterative", "similarity")
+SIMILAR = ("similarity", "similarity_in_order", "similarity_optimal")
+SETS = (*DECIDED, "frequency", "optimal", "iterative", *SIMILAR)
 WEIGHTS = ("blm", "blm_plus")
 AGGREGATES = ("mean_probability", "sum_probability", "max_logit", "mean_logit")
 
@@ -23,10 +24,11 @@ class SetOptions:
         width: the number of source labels.
         assignment: the indices of each class's source labels, with how="given".
         how: "given"; "random" (drawn with `seed`); "identity" (in order); "frequency" (greedy, by mean probability); "optimal"
-            (the largest total mean probability); "iterative" ("frequency", fitted before every epoch); "similarity" (by
+            (the largest total mean probability); "iterative" ("frequency", fitted before every epoch); "similarity",
+            "similarity_in_order" or "similarity_optimal" (by
             features); "blm" or "blm_plus" (Bayesian weights).
         labels_per_class: m, the number of source labels per class; by default min(10, width // num_labels), 1 for "identity",
-            and at most 3 for "similarity".
+            and at most 3 for a similarity.
         seed: the seed of how="random".
         reads: "logits".
     """
@@ -68,7 +70,7 @@ class SetOptions:
         if self.how == "given":
             return max(map(len, self.assignment))
         requested = self.labels_per_class
-        if self.how == "similarity":
+        if self.how in SIMILAR:
             assignment.labels_per_class(self.num_labels, self.width, 1)
             return min(3, self.width) if requested is None else assignment.labels_per_class(1, self.width, requested)
         if requested is None and self.how in ("identity", *WEIGHTS):
@@ -82,7 +84,7 @@ class LabelMapOptions(SetOptions):
 
     Attributes:
         aggregate: "mean_probability", "sum_probability", "max_logit" or "mean_logit"; BLM has the first and the last alone. The
-            default is that of the paper: "mean_logit" for BLM, "sum_probability" for "similarity", else "mean_probability".
+            default is that of the paper: "mean_logit" for BLM, "sum_probability" for a similarity, else "mean_probability".
         refit_every: the number of epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for
             the others.
         share: BLM+ counts the max(1, share * num_labels) most probable source labels of each example.
@@ -97,7 +99,7 @@ class LabelMapOptions(SetOptions):
         if self.how not in (*SETS, *WEIGHTS):
             raise unknown("label mapping", self.how, (*SETS, *WEIGHTS))
         if self.aggregate is None:
-            own = "mean_logit" if self.how in WEIGHTS else "sum_probability" if self.how == "similarity" else None
+            own = "mean_logit" if self.how in WEIGHTS else "sum_probability" if self.how in SIMILAR else None
             self.aggregate = own or "mean_probability"
         if self.aggregate not in aggregates:
             raise unknown(f"aggregate of how={self.how!r}", self.aggregate, aggregates)

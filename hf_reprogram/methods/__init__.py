@@ -13,6 +13,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     "methods",
     {
+        "ar_scr": "hf_reprogram.methods.ar_scr:ARSCR",
         "blm": "hf_reprogram.methods.blm:BLM",
         "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",
         "elsayed": "hf_reprogram.methods.elsayed:Elsayed",
@@ -24,6 +25,7 @@ METHODS: Registry[type[Method]] = Registry(
         "reprogbert": "hf_reprogram.methods.reprogbert:ReprogBERT",
         "r2dl": "hf_reprogram.methods.r2dl:R2DL",
         "smm": "hf_reprogram.methods.smm:SMM",
+        "voice2series": "hf_reprogram.methods.voice2series:Voice2Series",
         "warp": "hf_reprogram.methods.warp:Warp",
     },
 )

@@ -36,13 +36,14 @@ class OutputOptions(MethodOptions):
         mapping: "label_map" (sets or weights of the source's own labels), "rvp" (sets with trained weights) or "dense" (a
             trained linear layer).
         label_mapping: the choice of the source labels for "label_map" or "rvp": "random", "identity", "frequency", "optimal",
-            "iterative", "blm", "blm_plus", "similarity" (`hf_reprogram.mappings.label_map`) or "given". A random one is drawn
+            "iterative", "blm", "blm_plus", "similarity", "similarity_in_order", "similarity_optimal"
+            (`hf_reprogram.mappings.label_map`) or "given". A random one is drawn
             from torch's generator, so each seed of a run has its own.
         assignment: the source labels of each class, by name or by index, with label_mapping="given".
         labels_per_class: the number of source labels per class; by default min(10, source labels / classes). BLM has weights
             for all labels, and does not use it.
         aggregate: of a label map: "mean_probability", "sum_probability", "max_logit" or "mean_logit". The default is
-            "mean_logit" for BLM, "sum_probability" for "similarity", else "mean_probability".
+            "mean_logit" for BLM, "sum_probability" for a similarity, else "mean_probability".
         reads: the input of a dense layer: "logits", "probabilities" or "features".
 
     >>> OutputOptions(mapping="dense", aggregate="max_logit")

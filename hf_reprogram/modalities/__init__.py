@@ -20,6 +20,8 @@ MODALITIES: Registry[Modality] = Registry(
         "text": "hf_reprogram.modalities.text:TEXT",
         "image": "hf_reprogram.modalities.image:IMAGE",
         "table": "hf_reprogram.modalities.table:TABLE",
+        "audio": "hf_reprogram.modalities.audio:AUDIO",
+        "series": "hf_reprogram.modalities.series:SERIES",
     },
     whole=True,
 )

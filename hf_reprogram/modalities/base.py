@@ -4,6 +4,8 @@ modality   option of `task:`   prepared columns               what the model's `
 text       text                `text`, `text_pair`            `input_ids` (tokens,)
 image      image               `image`, encoded               `pixel_values` (3, height, width), from 0 to 1
 table      features            `features`, a list of floats   `table_values` (columns,)
+audio      audio               `audio`, encoded or samples    `input_values` (samples,), from -1 to 1
+series     series              `series`, a list of floats     `past_values` (length,)
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InputError
@@ -73,6 +76,8 @@ class Modality(ABC):
         pictures: whether an example is an image, which can be corrupted and compared with images from elsewhere.
         several: whether an example is made of all columns that can hold one.
         auto_classes: names of the `AutoModelFor...` classes under which an adapter of this modality is loaded.
+        feature_extractor: the address `"module:Class"` of the feature extractor of its adapters, which transformers does not
+            know; None where transformers knows the processor, or has no auto class for it.
     """
 
     name: ClassVar[str]
@@ -85,6 +90,7 @@ class Modality(ABC):
     pictures: ClassVar[bool] = False
     several: ClassVar[bool] = False
     auto_classes: ClassVar[tuple[str, ...]] = ()
+    feature_extractor: ClassVar[str | None] = None
 
     # ---------------------------------------------------------------------------------------------- raw data
 
@@ -140,6 +146,10 @@ class Modality(ABC):
             folder: the folder of the data set.
             named: split names of the task, which count as they are.
         """
+        return None
+
+    def read_file(self, path: Path) -> Any:
+        """The raw rows of a file of a format of this modality's own, a `datasets.Dataset`; None for any other file."""
         return None
 
     @abstractmethod

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import image_examples
 from .first_recipe import FirstRecipe, Guess, plain_values
-from .image_folders import read_images
+from .media_folders import read_media
 from .pixels import image_processor, to_rgb
 from .processors import open_image_processor
 
@@ -88,8 +88,10 @@ class Picture(Modality):
         )
 
     def read_folder(self, folder: str, named: Sequence[str] = ()) -> Any:
-        """The splits of a folder with images; see `hf_reprogram.modalities.image_folders.read_images`."""
-        return read_images(folder, ENDINGS, named)
+        """The splits of a folder with images; see `hf_reprogram.modalities.media_folders.read_media`."""
+        from datasets import Image
+
+        return read_media(folder, ENDINGS, named, self.column, Image())
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`image`, encoded or as a path, which nothing has opened yet; see `Modality.prepare`."""

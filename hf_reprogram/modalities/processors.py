@@ -1,4 +1,4 @@
-"""Tokenizers and image processors from a folder or the Hub, without running code that lies beside them."""
+"""Tokenizers, image processors and feature extractors from a folder or the Hub, without running code that lies beside them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def open_image_processor(name: str | os.PathLike[str], arguments: Mapping[str, A
     from transformers import AutoImageProcessor
 
     return _opened("image processor", AutoImageProcessor, name, arguments)
+
+
+def open_feature_extractor(name: str | os.PathLike[str], arguments: Mapping[str, Any] | None = None) -> Any:
+    """The feature extractor of a source or an adapter; see `open_tokenizer`."""
+    from transformers import AutoFeatureExtractor
+
+    return _opened("feature extractor", AutoFeatureExtractor, name, arguments)
 
 
 def check_without_code(adapter: str | os.PathLike[str], hub: Mapping[str, Any] | None = None) -> None:

@@ -19,8 +19,10 @@ SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
     {  # in the order in which they are asked whether a checkpoint is of their kind
         "dual": "hf_reprogram.sources.dual:DualFamily",
         "vision": "hf_reprogram.sources.vision:VisionFamily",
+        "audio": "hf_reprogram.sources.audio:AudioFamily",
         "text": "hf_reprogram.sources.text:TextFamily",
         "vision_module": "hf_reprogram.sources.vision:VisionModuleFamily",
+        "audio_module": "hf_reprogram.sources.audio:AudioModuleFamily",
         "module": "hf_reprogram.sources.module:ModuleFamily",
     },
     whole=True,
@@ -38,6 +40,8 @@ class SourceFamily(ABC):
         example: a kind of model to suggest in messages.
         options: the names of the source's arguments besides the model. An adapter records their values.
         pooled: the kinds whose outputs use a pooler, so that its weights must be in the checkpoint.
+        models: addresses `"module:Class"` of models that transformers does not have, with the suffix of the `AutoModelFor...`
+            class that loads them.
         without_head: for a kind with a head, the kind as which a checkpoint without the head's weights is loaded.
 
     >>> family = SOURCE_FAMILIES["text"]()
@@ -51,6 +55,7 @@ class SourceFamily(ABC):
     example: ClassVar[str] = ""
     options: ClassVar[tuple[str, ...]] = ()
     pooled: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[Mapping[str, str]] = {}
     without_head: ClassVar[Mapping[str, str]] = {}
 
     def kind_of_architecture(self, architecture: str, config: Any) -> str | None:

@@ -225,6 +225,7 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
             f"The source {name!r} is a name or folder, but a source of kind {kind!r} must be a loaded module: load it first."
         )
     located = file_arguments(source_kwargs)
+    _ = transformers.AutoModel  # its import registers architectures of our own
     try:
         config = transformers.AutoConfig.from_pretrained(name, **located)
     except (OSError, ValueError, ImportError) as error:

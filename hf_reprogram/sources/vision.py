@@ -25,7 +25,7 @@ from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .image_settings import image_settings
 from .quantized import plain
-from .reading import PATCHING, input_of, instead_of, takes_argument, with_part
+from .reading import PATCHING, input_of, instead_of, last_linear, takes_argument, with_part
 
 LARGEST_SIDE = 4096  # of an image in pixels: attention over the patches of a larger one takes all memory
 
@@ -178,24 +178,19 @@ class VisionSource(Source):
         """The width of each output, and whether the first layer projects patches. This sets the name of the head."""
         name, size = type(self.model).__name__, self._size
         pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
-        called: list[tuple[str, Tensor]] = []
         stem: list[tuple[Tensor, Tensor]] = []
-        handles = [
-            module.register_forward_hook(lambda _, __, output, name=name: called.append((name, output)))
-            for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear)
-        ]
-        if self._stem is not None:
-            handles.append(self._stem.register_forward_hook(lambda _, args, out: stem.append((args[0], out))))
         normalised = self._normalised(pixels)
+        handle = None
+        if self._stem is not None:
+            handle = self._stem.register_forward_hook(lambda _, args, out: stem.append((args[0], out)))
         try:
-            output = self._run(normalised)
+            output, head = last_linear(self.model, lambda: self._run(normalised))
         except (RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"{name} does not take images of 3 x {size[0]} x {size[1]}: {str(error).strip().splitlines()[0]}"
             ) from error
         finally:
-            for handle in handles:
+            if handle is not None:
                 handle.remove()
         if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != 2:
             shape = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
@@ -208,8 +203,7 @@ class VisionSource(Source):
             check_independent(name, output[1:], alone, "model whose output for an image depends on this image alone")
         if self._gives == "features":
             return {"features": output.shape[1]}, self._projects(stem, normalised, output)
-        same = [name for name, value in called if value.shape == output.shape and torch.equal(value, output)]
-        self._head_name = same[-1] if same else None
+        self._head_name = head
         widths = {"logits": output.shape[1]}
         if self._head is not None:
             widths["features"] = self._head.in_features

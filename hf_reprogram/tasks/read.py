@@ -54,6 +54,9 @@ def read_splits(options: TaskOptions) -> Any:
                 if Path(mirror, folder).is_dir():
                     return load_dataset("parquet", data_files=parquet_splits(Path(mirror, folder)))
         if path.is_file():
+            for modality in every_modality():
+                if (rows := modality.read_file(path)) is not None:
+                    return by_split_column(RawSplits({"train": rows}), options)
             notes: list[str] = []
             return by_split_column(RawSplits({"train": read_files([path], options, notes)}, notes), options)
         if path.is_dir():

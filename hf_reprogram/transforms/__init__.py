@@ -20,6 +20,8 @@ TRANSFORMS: Registry[type[InputTransform]] = Registry(
         "feature_overlay": "hf_reprogram.transforms.feature_overlay:FeatureOverlay",
         "token_patches": "hf_reprogram.transforms.token_patches:TokenPatches",
         "dual": "hf_reprogram.transforms.dual:Dual",
+        "waveform": "hf_reprogram.transforms.waveform:Waveform",
+        "series_waveform": "hf_reprogram.transforms.series_waveform:SeriesWaveform",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

@@ -20,11 +20,12 @@ from hf_reprogram.methods.base import Target
 from hf_reprogram.options import from_dict
 from hf_reprogram.sources import Source, SourceSpec, VisionSource
 from hf_reprogram.transforms.template import Template, apply_template
-from tests.support import modules, tiny, tiny_dual, tiny_vision, words
+from tests.support import modules, tiny, tiny_audio, tiny_dual, tiny_vision, words
 
 LABELS = ["bad", "good"]
 TEXTS = words.texts(50)[0]
 FEATURES = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+SERIES = tiny_audio.series(30)[0]
 
 # ------------------------------------------------------------------------------------------------------------ sources
 
@@ -39,6 +40,8 @@ FAMILIES = {  # a source of every registered family, by which the family is cove
     "vision": "vit",
     "vision_module": "convolutions",
     "dual": "clip",
+    "audio": "wav2vec2",
+    "audio_module": "bands",
 }
 SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what `load_source` takes
     **{name: partial(tiny.save_source, family=name) for name in (*tiny.FAMILIES, *tiny.CLASSIFIERS)},
@@ -48,6 +51,9 @@ SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what 
     "vit-encoder": partial(tiny_vision.save_source, family="vit", head=False),
     "convolutions": _convolutions,
     **{name: partial(tiny_dual.save_source, family=name) for name in tiny_dual.FAMILIES},
+    **{name: partial(tiny_audio.save_source, family=name) for name in tiny_audio.FAMILIES},
+    "whisper-encoder": partial(tiny_audio.save_source, family="whisper", head=False),
+    "bands": lambda _: tiny_audio.make_module(),
 }
 
 # ---------------------------------------------------------------------------------------------------------- modalities
@@ -68,10 +74,22 @@ def _table(_: Any, count: int) -> tuple[list[dict[str, Any]], list[int]]:
     return [{"table_values": row} for row in rows], [int(row[0] > 0) for row in rows]
 
 
+def _sounds(extractor: Any, count: int) -> tuple[list[dict[str, Any]], list[int]]:
+    sounds, labels = tiny_audio.sounds(count)
+    return [{"input_values": clip} for clip in extractor(sounds)["input_values"]], labels
+
+
+def _series(processor: Any, count: int) -> tuple[list[dict[str, Any]], list[int]]:
+    rows, labels = tiny_audio.series(count)
+    return [{"past_values": row} for row in processor(rows)["past_values"]], labels
+
+
 MODALITIES: dict[str, Callable[[Any, int], tuple[list[dict[str, Any]], list[int]]]] = {
     "text": _texts,
     "image": _images,
     "table": _table,
+    "audio": _sounds,
+    "series": _series,
 }
 
 # ---------------------------------------------------------------------------------------------------------- transforms
@@ -85,15 +103,15 @@ class Start(NamedTuple):
     initialize: Callable[[Any], Any]
 
 
-def _of_method(name: str, source: Source, own: Any, reads: str, **options: Any) -> Start:
+def _of_method(name: str, source: Source, own: Any, reads: str, features: Any = FEATURES, **options: Any) -> Start:
     """The transform that a method composes for a source."""
     kind = METHODS[name]
     method = kind(from_dict(kind.Options, options, f"option of {name}"))
-    parts = method.compose(source, own, Target(2, texts=TEXTS, features=FEATURES, labels=LABELS))
+    parts = method.compose(source, own, Target(2, texts=TEXTS, features=features, labels=LABELS))
 
     def initialize(model: Any) -> None:
         if parts.processor is None:  # a table
-            model.transform.fit(FEATURES)
+            model.transform.fit(features)
         method.initialize(model, parts.processor)
 
     return Start(parts.transform, parts.processor, initialize)
@@ -141,6 +159,10 @@ TRANSFORMS: dict[str, Callable[[Source, Any, str], Start]] = {
     "feature_overlay": partial(_of_method, "fraud", mapping="dense"),
     "token_patches": partial(_of_method, "cross_modal", mapping="dense"),
     "dual": _dual,
+    "waveform": partial(_of_method, "ar_scr", mapping="dense"),
+    "series_waveform": lambda source, own, reads: _of_method(
+        "voice2series", source, own, reads, features=SERIES, mapping="dense", copies=4
+    ),
 }
 
 # ------------------------------------------------------------------------------------------------------------ mappings
@@ -226,6 +248,17 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("vit", {"bounded": True}),
         Chosen("resnet", {"patch_size": 4}),
         Chosen("vision-text", {"mapping": "dense"}),
+    ],
+    "voice2series": [
+        Chosen("keyword_spotter"),
+        Chosen("keyword_spotter", {"placing": "frequency", "learn_scale": True}),
+        Chosen("ast", {"placing": "stretched", "copies": 2, "domain": "spectrogram"}),
+        Chosen("bands", {"placing": "amplitude", "mask": "full", "l2": 0.01}),
+    ],
+    "ar_scr": [
+        Chosen("keyword_spotter"),
+        Chosen("wav2vec2", {"mapping": "dense"}),
+        Chosen("whisper-encoder", {"mapping": "dense", "domain": "spectrogram"}),
     ],
     "fraud": [Chosen("vit"), Chosen("convnext", {"mapping": "dense"})],
     "reprogrammer": [

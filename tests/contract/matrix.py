@@ -82,7 +82,11 @@ class Case(NamedTuple):
 
 def _by_method(case: Case, source: Source, tokenizer: Any) -> tuple[ReprogrammedModel, Any]:
     takes = TRANSFORMS[METHODS[case.method].info.transform].takes
-    given = {"input_ids": {"texts": cases.TEXTS}, "table_values": {"features": cases.FEATURES}}.get(takes, {})
+    given = {
+        "input_ids": {"texts": cases.TEXTS},
+        "table_values": {"features": cases.FEATURES},
+        "past_values": {"features": cases.SERIES},
+    }.get(takes, {})
     options = {"labels": cases.LABELS, **given, **dict(case.options)}
     return reprogram(source, method=case.method, processor=tokenizer, **options)
 

@@ -80,12 +80,16 @@ def test_neither_the_batch_nor_padding_on_either_side_changes_a_row(trained):
 
 @torch.no_grad()
 def test_the_source_is_given_what_it_takes(trained):
-    """Pixels from 0 to 1, projected patches, or embeddings as wide as the source's own."""
+    """Pixels from 0 to 1, projected patches, clips or spectrograms, or embeddings as wide as the source's own."""
     spec = trained.model.source.spec
     inputs = trained.model.transform(trained.batch, trained.model.source)
     if "pixels" in inputs:
         assert inputs["pixels"].shape == (6, 3, *spec.image_size)
         assert 0 <= inputs["pixels"].min() <= inputs["pixels"].max() <= 1
+    elif "waveform" in inputs:
+        assert inputs["waveform"].shape == (6, spec.samples)
+    elif "spectrogram" in inputs:
+        assert inputs["spectrogram"].shape == (6, *spec.spectrogram)
     elif "patches" in inputs:
         table = trained.model.transform.folded(trained.model.source)
         assert inputs["patches"].shape[-1] == table.shape[-1]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hf_reprogram.sources import load_source
-from tests.support import tiny, tiny_dual, tiny_vision
+from tests.support import tiny, tiny_audio, tiny_dual, tiny_vision
 
 TEXTS = ["a lovely film", "the plot was dull", "great music", "an awful scene"]
 
@@ -27,6 +27,8 @@ def names(folder: Path) -> dict[str, Any]:
         "dual_source": tiny_dual.save_source(folder / "dual", "clip"),
     }
     sources = {name: load_source(str(path))[0] for name, path in folders.items()}
+    audio = tiny_audio.save_source(folder / "audio", "wav2vec2")
+    sources["audio_source"] = load_source(str(audio), samples=tiny_audio.SAMPLES)[0]
     tokenizer, dual_tokenizer = (
         sources[name].load_processor(str(folders[name]), {}) for name in ("text_source", "dual_source")
     )

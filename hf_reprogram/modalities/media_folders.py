@@ -1,4 +1,4 @@
-"""Folders of images: a folder per class, or a file `metadata.csv` or `metadata.jsonl` with a row per image."""
+"""Folders of images or of sounds: a folder per class, or a file `metadata.csv` or `metadata.jsonl` with a row per file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from typing import Any
 from ..errors import InputError
 from .folders import Layout, RawSplits, files_in, read_layout, stamp
 
-FILE_NAME = "file_name"  # the column of metadata with the path of an image from the folder of the file
+FILE_NAME = "file_name"  # the column of metadata with the path of a file from the folder of the metadata
 
 
-def read_images(folder: str, endings: Sequence[str], named: Sequence[str] = ()) -> RawSplits | None:
-    """The splits of a folder of images with the columns `image`, `label` and those of metadata; None if it holds no image.
+def read_media(folder: str, endings: Sequence[str], named: Sequence[str], column: str, kind: Any) -> RawSplits | None:
+    """The splits of a folder of files with their own column, `label` and those of metadata; None if it holds no such file.
 
     Args:
         folder: the folder.
-        endings: of images, in lower case.
+        endings: of the files, in lower case.
         named: split names of the task, which count as they are.
+        column: the name of the column that holds the files.
+        kind: its feature of `datasets`, which takes paths.
 
     Raises:
-        InputError: it cannot be told which folders are splits, or metadata names no image.
+        InputError: it cannot be told which folders are splits, or metadata names no file.
     """
-    from datasets import ClassLabel, Dataset, Features, Image
+    from datasets import ClassLabel, Dataset, Features
 
     layout = read_layout(folder, endings, named)
     if layout is None:
@@ -43,14 +45,14 @@ def read_images(folder: str, endings: Sequence[str], named: Sequence[str] = ()) 
         notes.append("Labels are those of the metadata, and not the names of folders.")
     classes, splits = layout.classes, {}
     for split, pairs in layout.files.items():
-        data: dict[str, list[Any]] = {"image": [str(path) for path, _ in pairs]}
-        features = {"image": Image()}
+        data: dict[str, list[Any]] = {column: [str(path) for path, _ in pairs]}
+        features = {column: kind}
         if labelled:
             data["label"] = [classes.index(str(name)) for _, name in pairs]
             features["label"] = ClassLabel(names=classes)
-        for column in columns:
-            data[column] = [rows[path][column] for path, _ in pairs]
-        inferred = Dataset.from_dict({column: data[column] for column in columns}).features if columns else {}
+        for name in columns:
+            data[name] = [rows[path][name] for path, _ in pairs]
+        inferred = Dataset.from_dict({name: data[name] for name in columns}).features if columns else {}
         made = Dataset.from_dict(data, features=Features({**features, **inferred}))
         made._fingerprint = stamp(path for path, _ in pairs)
         splits[split] = made
@@ -58,7 +60,7 @@ def read_images(folder: str, endings: Sequence[str], named: Sequence[str] = ()) 
 
 
 def _metadata(folder: str) -> dict[Path, dict[str, Any]]:
-    """The rows of all files of metadata, by the image that they are of."""
+    """The rows of all files of metadata, by the file that they are of."""
     rows: dict[Path, dict[str, Any]] = {}
     for path in files_in(folder):
         if path.name not in ("metadata.csv", "metadata.jsonl"):
