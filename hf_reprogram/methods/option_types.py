@@ -25,6 +25,23 @@ class CommonOptions(TypedDict, total=False):
     init_from: str | os.PathLike[str] | None
 
 
+class ARSCROptions(CommonOptions, total=False):
+    """The options of the method `ar_scr`."""
+
+    preset: str | None
+    start: str | None
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    domain: str
+    peak: bool
+    dropout: float
+    l2: float
+
+
 class BLMOptions(CommonOptions, total=False):
     """The options of the method `blm`."""
 
@@ -248,6 +265,29 @@ class SMMOptions(CommonOptions, total=False):
     l2: float
 
 
+class Voice2SeriesOptions(CommonOptions, total=False):
+    """The options of the method `voice2series`."""
+
+    preset: str | None
+    start: str | None
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    placing: str | None
+    copies: int | None
+    mask: str
+    amplitude: float
+    carrier: float
+    learn_scale: bool
+    domain: str
+    standardize: bool
+    dropout: float
+    l2: float
+
+
 class WarpOptions(CommonOptions, total=False):
     """The options of the method `warp`."""
 
@@ -268,6 +308,15 @@ class Reprogram(Protocol):
     A method of a third party, or one whose name is known only at run time, is not among them:
     call `hf_reprogram.methods.reprogramming.reprogram`, the same function, which takes any name and any options.
     """
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["ar_scr"],
+        labels: Any = None,
+        **options: Unpack[ARSCROptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload
     def __call__(
@@ -366,6 +415,15 @@ class Reprogram(Protocol):
         method: Literal["smm"],
         labels: Any = None,
         **options: Unpack[SMMOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["voice2series"],
+        labels: Any = None,
+        **options: Unpack[Voice2SeriesOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload

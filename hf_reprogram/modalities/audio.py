@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import KEEP, Examples, labels_in
-from .first_recipe import FirstRecipe, Guess, plain_values
+from .first_recipe import FirstRecipe, Guess, holds_files, plain_values
 from .media_folders import read_media
 from .processors import open_feature_extractor
 from .waveform import read_clip, waveform_extractor
@@ -54,7 +54,7 @@ class Audio(Modality):
         for name, kind in rows.features.items():
             if name in labels:
                 continue
-            if _encoded(kind) and type(kind).__name__ == "Audio":
+            if type(kind).__name__ == "Audio" or holds_files(rows, name, ENDINGS, name == "audio"):
                 return Guess([name], 1.0, "The column holds sounds.")
             if _numbers(kind) and RATE in rows.column_names:
                 return Guess([name], 1.0, "The column holds the samples of sounds, beside their sampling rate.")
@@ -76,14 +76,11 @@ class Audio(Modality):
 
     def read_folder(self, folder: str, named: Sequence[str] = ()) -> Any:
         """The splits of a folder with sounds; see `hf_reprogram.modalities.media_folders.read_media`."""
-        from datasets import Audio as Sound
-
-        return read_media(folder, ENDINGS, named, self.column, Sound(decode=False))
+        return read_media(folder, ENDINGS, named, self.column, _kind(), _at_path)
 
     def prepare(self, data: Any, columns: list[str], split: str, dataset: str) -> Any:
         """`audio`, encoded or as a path that nothing has opened yet, or arrays with `sampling_rate`; see `Modality.prepare`."""
-        from datasets import Audio as Sound
-        from datasets import Dataset, Value
+        from datasets import Dataset, Features, Value
 
         (column,) = columns
         kind = data.features[column]
@@ -102,16 +99,17 @@ class Audio(Modality):
             where = Path(dataset)
             folder = where.parent if where.is_file() else where if where.is_dir() else ""
             paths = [os.path.join(folder, path) if path else None for path in data[column][:]]
-            return Dataset.from_dict({"audio": paths}).cast_column("audio", Sound(decode=False))
-        if not _encoded(kind) and not (isinstance(kind, Value) and kind.dtype in ("binary", "large_binary")):
+            return Dataset.from_dict({"audio": [*map(_at_path, paths)]}, features=Features({"audio": _kind()}))
+        if isinstance(kind, Value) and kind.dtype in ("binary", "large_binary"):
+            values = [{"bytes": value, "path": None} for value in data[column][:]]
+            return Dataset.from_dict({"audio": values}, features=Features({"audio": _kind()}))
+        if not _encoded(kind):
             raise InputError(
                 f"The column {column!r} of {dataset!r} holds {kind}, which is no sound: name a column of encoded sounds, of "
                 "their paths or of their samples in task.audio."
             )
         data = data.select_columns([column])
-        return (data if column == "audio" else data.rename_column(column, "audio")).cast_column(
-            "audio", Sound(decode=False)
-        )
+        return (data if column == "audio" else data.rename_column(column, "audio")).cast_column("audio", _kind())
 
     def encode(self, splits: Mapping[str, Any], processor: Any, max_length: int | None, problem_type: str) -> Any:
         """Clips (samples,); see `Modality.encode`."""
@@ -131,21 +129,21 @@ class Audio(Modality):
         for path in paths:
             if not os.path.isfile(path):
                 raise InputError(f"There is no sound file {path!r}: this adapter takes the paths of sounds.")
-        return [{"audio": {"bytes": None, "path": path}} for path in paths]
+        return [{"audio": path} for path in paths]
 
     def as_split(self, rows: list[dict[str, Any]]) -> Any:
         """Rows with paths as a prepared split."""
-        from datasets import Dataset, Features, Value
+        from datasets import Dataset, Features
 
-        kinds = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}})
-        return Dataset.from_list(rows, features=kinds)
+        sounds = [{"audio": _at_path(row["audio"])} for row in rows]
+        return Dataset.from_list(sounds, features=Features({"audio": _kind()}))
 
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A clip (1, samples) of the sound in a file; see `Modality.example`."""
         import torch
 
         try:
-            clip = processor.clip(*read_clip({"bytes": None, "path": text}))
+            clip = processor.clip(*read_clip(_at_path(text)))
         except InputError as error:
             raise InputError(f"The example {text!r} is no sound that can be read: {_small(error)}") from error
         return torch.from_numpy(clip)[None], Path(text).name
@@ -216,6 +214,18 @@ def audio_examples(split: Any, extractor: Any, name: str, keep: int = KEEP) -> E
     clips = Clips(split, extractor, name)
     clips.look(keep)
     return Examples(AUDIO.takes, clips, labels_in(split), len(split), split._fingerprint)
+
+
+def _kind() -> Any:
+    """The feature of `datasets` for encoded sounds; its own `Audio` needs torchcodec, even where nothing is decoded."""
+    from datasets import Value
+
+    return {"bytes": Value("binary"), "path": Value("string")}
+
+
+def _at_path(path: str | None) -> dict[str, Any]:
+    """A sound that lies in a file."""
+    return {"bytes": None, "path": path}
 
 
 def _small(error: InputError) -> str:

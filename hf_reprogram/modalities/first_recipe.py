@@ -73,3 +73,20 @@ def plain_values(rows: Any, most: int = LOOKED_AT) -> dict[str, list[Any]]:
         if isinstance(kind, Value) and kind.dtype not in ("binary", "large_binary")
     }
     return {name: values for name, values in found.items() if values}
+
+
+def holds_files(rows: Any, name: str, endings: Sequence[str], nameless: bool) -> bool:
+    """Whether a column holds encoded files, `{"bytes": ..., "path": ...}`, whose names end as they should.
+
+    Args:
+        rows: a `datasets.Dataset` of raw rows.
+        name: of the column.
+        endings: of the files, in lower case.
+        nameless: the answer for files without names.
+    """
+    kind = rows.features[name]
+    if not isinstance(kind, dict) or {*kind} != {"bytes", "path"}:
+        return False
+    values = rows.select(range(min(LOOKED_AT, len(rows))))[name][:]
+    paths = [value["path"] for value in values if value and value["path"]]
+    return all(path.lower().endswith(tuple(endings)) for path in paths) if paths else nameless

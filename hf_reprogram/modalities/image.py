@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from .base import CardFacts, Modality
 from .examples import image_examples
-from .first_recipe import FirstRecipe, Guess, plain_values
+from .first_recipe import FirstRecipe, Guess, holds_files, plain_values
 from .media_folders import read_media
 from .pixels import image_processor, to_rgb
 from .processors import open_image_processor
@@ -53,7 +53,7 @@ class Picture(Modality):
             if name not in labels
             and (
                 isinstance(kind, Image)
-                or (isinstance(kind, dict) and {*kind} == {"bytes", "path"})
+                or holds_files(rows, name, ENDINGS, nameless=True)
                 or all(str(path).lower().endswith(ENDINGS) for path in values.get(name, [""]))
             )
         ]
@@ -68,7 +68,7 @@ class Picture(Modality):
                 continue
             if isinstance(kind, Image):
                 return Guess([name], 1.0, "The column holds images.")
-            if isinstance(kind, dict) and {*kind} == {"bytes", "path"}:
+            if holds_files(rows, name, ENDINGS, nameless=True):
                 return Guess([name], 1.0, "The column holds encoded images.")
             paths = values.get(name, ())
             if paths and all(isinstance(path, str) and path.lower().endswith(ENDINGS) for path in paths):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from .folders import Layout, RawSplits, files_in, read_layout, stamp
 FILE_NAME = "file_name"  # the column of metadata with the path of a file from the folder of the metadata
 
 
-def read_media(folder: str, endings: Sequence[str], named: Sequence[str], column: str, kind: Any) -> RawSplits | None:
+def read_media(
+    folder: str,
+    endings: Sequence[str],
+    named: Sequence[str],
+    column: str,
+    kind: Any,
+    held: Callable[[str], Any] = str,
+) -> RawSplits | None:
     """The splits of a folder of files with their own column, `label` and those of metadata; None if it holds no such file.
 
     Args:
@@ -22,7 +29,8 @@ def read_media(folder: str, endings: Sequence[str], named: Sequence[str], column
         endings: of the files, in lower case.
         named: split names of the task, which count as they are.
         column: the name of the column that holds the files.
-        kind: its feature of `datasets`, which takes paths.
+        kind: its feature of `datasets`.
+        held: what stands in the column for the path of a file.
 
     Raises:
         InputError: it cannot be told which folders are splits, or metadata names no file.
@@ -45,7 +53,7 @@ def read_media(folder: str, endings: Sequence[str], named: Sequence[str], column
         notes.append("Labels are those of the metadata, and not the names of folders.")
     classes, splits = layout.classes, {}
     for split, pairs in layout.files.items():
-        data: dict[str, list[Any]] = {column: [str(path) for path, _ in pairs]}
+        data: dict[str, list[Any]] = {column: [held(str(path)) for path, _ in pairs]}
         features = {column: kind}
         if labelled:
             data["label"] = [classes.index(str(name)) for _, name in pairs]

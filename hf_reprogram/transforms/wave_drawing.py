@@ -12,6 +12,7 @@ from torch import Tensor
 from ..figures import cut, drawable, pyplot, save
 
 FRAME, HOP = 256, 64  # samples of the spectrograms that are drawn of waves
+LEAST = -40.0  # decibels of the brightest colour, so that silence is dark
 
 
 @dataclass
@@ -65,7 +66,7 @@ class WaveDrawing:
         window = torch.hann_window(FRAME)
         power = torch.stft(wave.float(), FRAME, HOP, window=window, return_complex=True).abs().square()
         decibels = 10 * power.clamp(min=1e-12).log10()
-        top = float(decibels.max())
+        top = max(float(decibels.max()), LEAST)
         extent = (0, len(wave) / self.sampling_rate, 0, self.sampling_rate / 2000)
         axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=top - 80, vmax=top, cmap="magma")
         axis.set_xlabel("seconds")
