@@ -26,8 +26,9 @@ from ..modalities.waveform import waveform_extractor
 from .base import Source, SourceSpec, fingerprint
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
+from .heads import last_linear
 from .quantized import plain
-from .reading import PATCHING, input_of, last_linear, with_part
+from .reading import PATCHING, input_of, with_part
 from .spectrogram import front_end_of, make_front_end
 
 LONGEST = 60 * 48_000  # samples of a clip

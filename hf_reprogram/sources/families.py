@@ -142,7 +142,7 @@ def native_inputs() -> set[str]:
     """The names (`Modality.takes`) of all inputs that the models of some family have as their own.
 
     >>> sorted(native_inputs())
-    ['input_ids', 'pixel_values']
+    ['input_ids', 'input_values', 'pixel_values']
     """
     return {family.takes for family in every_family()}
 

@@ -4,7 +4,6 @@
                                            inputs are needed
     by_length                              the rows of one length together, for models that would read padding
     input_of, instead_of                   catch the input of a layer, and give its output in its place
-    last_linear                            the layer whose output is the model's
     added_at                               adds to the states at some positions before every layer but the first
     forward_of                             replaces the computation of a module, for example by fixed embeddings
     constant                               makes tensors that may be kept from one call to the next
@@ -365,32 +364,3 @@ def input_of(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield caught
     finally:
         handle.remove()
-
-
-def last_linear(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What a model returns, and the name of the last linear layer whose output that is; None if there is none.
-
-    Args:
-        model: the model.
-        run: calls it.
-
-    >>> layers = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
-    >>> output, name = last_linear(layers, lambda: layers(torch.ones(1, 2)))
-    >>> name
-    '2'
-    """
-    called: list[tuple[str, Tensor]] = []
-    handles = [
-        module.register_forward_hook(lambda _, __, output, name=name: called.append((name, output)))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-    try:
-        output = run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not isinstance(output, Tensor):
-        return output, None
-    same = [name for name, value in called if value.shape == output.shape and torch.equal(value, output)]
-    return output, same[-1] if same else None

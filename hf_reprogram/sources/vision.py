@@ -23,9 +23,10 @@ from ..modalities.pixels import image_processor
 from .base import Source, SourceSpec, fingerprint
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
+from .heads import last_linear
 from .image_settings import image_settings
 from .quantized import plain
-from .reading import PATCHING, input_of, instead_of, last_linear, takes_argument, with_part
+from .reading import PATCHING, input_of, instead_of, takes_argument, with_part
 
 LARGEST_SIDE = 4096  # of an image in pixels: attention over the patches of a larger one takes all memory
 

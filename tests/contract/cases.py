@@ -159,7 +159,7 @@ TRANSFORMS: dict[str, Callable[[Source, Any, str], Start]] = {
     "feature_overlay": partial(_of_method, "fraud", mapping="dense"),
     "token_patches": partial(_of_method, "cross_modal", mapping="dense"),
     "dual": _dual,
-    "waveform": partial(_of_method, "ar_scr", mapping="dense"),
+    "waveform": partial(_of_method, "ar_scr", mapping="dense", dropout=0.0),
     "series_waveform": lambda source, own, reads: _of_method(
         "voice2series", source, own, reads, features=SERIES, mapping="dense", copies=4
     ),

@@ -123,11 +123,11 @@ def test_what_is_no_text_model_is_refused():
         load_source(torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("model_type", ["t5", "hubert"])
+@pytest.mark.parametrize("model_type", ["t5", "patchtst"])
 def test_an_unsupported_architecture_is_named(model_type, tmp_path):
     small = {
         "t5": {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16, "vocab_size": 20},
-        "hubert": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
+        "patchtst": {"d_model": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16, "context_length": 8},
     }[model_type]
     model = AutoModel.from_config(AutoConfig.for_model(model_type, **small))
     model.save_pretrained(tmp_path)
