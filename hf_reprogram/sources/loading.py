@@ -23,6 +23,7 @@ from .families import SourceFamily, every_family, family_of, kind_of
 from .module import ModuleFamily
 from .quantized import quantization_of
 from .sharding import is_sharded, shard_source, shards
+from .tuning import check_pretrained, untuned
 from .wrapped import tuner_digest, unwrapped
 
 
@@ -64,9 +65,9 @@ def load_source(
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`. A module of images is passed as a `VisionSource`. A folder of a
-            LoRA adapter is loaded with its base model. Of a wrapped model (see `hf_reprogram.sources.wrapped`), the model
-            inside is the source.
+            (`hf_reprogram.sources.module`), or a `Source`; of one that an adapter tunes, the pretrained source is taken. A
+            module of images is passed as a `VisionSource`. A folder of a LoRA adapter is loaded with its base model. Of a
+            wrapped model (see `hf_reprogram.sources.wrapped`), the model inside is the source.
         kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
         source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
             source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
@@ -88,7 +89,7 @@ def load_source(
             raise InputError(
                 f"{', '.join(map(repr, source_kwargs))} cannot change a source that exists already: leave it out."
             )
-        made, name = source, _name(getattr(source.model, "config", None))
+        made, name = untuned(source), _name(getattr(source.model, "config", None))
     elif isinstance(source, nn.Module):
         made, name = _from_module(source, kind, source_kwargs)
     else:
@@ -200,6 +201,7 @@ def read_reference(recorded: Any) -> SourceReference:
 def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[Source, str]:
     """The source around a loaded model, and the name that it was loaded from, if any."""
     model = unwrapped(model)
+    check_pretrained(model)
     config: Any = getattr(model, "config", None)
     name = _name(config)
     if kind is not None and not isinstance(model, PreTrainedModel) and family_of(kind).kinds[kind] is not None:

@@ -185,6 +185,8 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("bert", {"num_prompts": 3}),
         Chosen("bert", {"num_prompts": 3, "deep": True}),
         Chosen("gpt2", {"num_prompts": 3}),
+        Chosen("bert", {"num_prompts": 3, "tune": ["norms", "positions"]}),
+        Chosen("llama", {"num_prompts": 3, "tune": "norms"}),
     ],
     "r2dl": [
         Chosen("bert", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),
