@@ -139,6 +139,8 @@ TRANSFORMS: dict[str, Callable[[Source, Any, str], Start]] = {
     "canvas": partial(_of_method, "elsayed", mapping="dense", image_size=16),
     "sample_mask": partial(_of_method, "smm", mapping="dense"),
     "feature_overlay": partial(_of_method, "fraud", mapping="dense"),
+    "pixel_sequence": partial(_of_method, "fpt", image_size=16),
+    "number_sequence": partial(_of_method, "fpt_numbers"),
     "token_patches": partial(_of_method, "cross_modal", mapping="dense"),
     "dual": _dual,
 }
@@ -228,6 +230,15 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("vit", {"bounded": True}),
         Chosen("resnet", {"patch_size": 4}),
         Chosen("vision-text", {"mapping": "dense"}),
+    ],
+    "fpt": [
+        Chosen("gpt2", {"image_size": 16}),
+        Chosen("llama", {"image_size": 8, "channels": 1}),
+        Chosen("bert-encoder", {"image_size": 16, "patch": 8, "tune": []}),
+    ],
+    "fpt_numbers": [
+        Chosen("gpt2", {"standardize": False}),
+        Chosen("bert-encoder", {"patch": 2, "tune": ["positions"], "start": "none"}),
     ],
     "fraud": [Chosen("vit"), Chosen("convnext", {"mapping": "dense"})],
     "reprogrammer": [

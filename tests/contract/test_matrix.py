@@ -95,7 +95,8 @@ def test_the_source_is_given_what_it_takes(trained):
         table = trained.model.transform.folded(trained.model.source)
         assert inputs["patches"].shape[-1] == table.shape[-1]
     else:
-        assert inputs["inputs_embeds"].shape == (*trained.batch["input_ids"].shape, spec.embedding_width)
+        rows = trained.batch.get("input_ids", inputs["attention_mask"])  # patches are not tokens of the batch
+        assert inputs["inputs_embeds"].shape == (*rows.shape, spec.embedding_width)
 
 
 # ---------------------------------------------------------------------------------------------------------- saving
