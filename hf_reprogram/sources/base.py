@@ -101,6 +101,7 @@ class Source(nn.Module):
         settings: the arguments of the source besides the model, which an adapter records; None if there are none.
         pretrained: the values before training of the weights that an adapter tunes in its own copy, by their names; empty for
             a source that is frozen as a whole.
+        random: the seed of a source with random weights (`hf_reprogram.sources.fresh`); None for pretrained ones.
 
     >>> inputs = {"inputs_embeds": text_source.embed(torch.tensor([[2, 64, 65, 3]])), "attention_mask": torch.ones(1, 4)}
     >>> text_source(inputs, "features").shape
@@ -110,6 +111,7 @@ class Source(nn.Module):
     spec: SourceSpec
     model: Any
     settings: dict[str, Any] | None = None
+    random: int | None = None
 
     def __init__(self, model: nn.Module):
         super().__init__()
