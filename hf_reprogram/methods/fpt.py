@@ -62,7 +62,11 @@ class FPTNumbersOptions(MethodOptions):
 
 
 class FPTMethod(Method):
-    """What both methods share: what is trained, and how."""
+    """What both methods share: what is trained, and how.
+
+    >>> FPT(FPTOptions()).arguments()["learning_rate"], FPT.tune
+    (0.001, ('norms', 'positions'))
+    """
 
     problem_types = ("single_label_classification", "regression", "multi_label_classification")
     training = {

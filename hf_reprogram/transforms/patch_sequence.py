@@ -31,7 +31,12 @@ GAIN = 1.41  # of the orthogonal start, as Lu et al. have it
 
 
 class PatchSequence(InputTransform):
-    """What both sequences share. Theta is `weight` (width, patch width) and `bias` (width,)."""
+    """What both sequences share. Theta is `weight` (width, patch width) and `bias` (width,).
+
+    >>> sequence = NumberSequence(NumberSequenceOptions(width=32, num_features=6, patch=2, standardize=False))
+    >>> isinstance(sequence, PatchSequence), tuple(sequence.weight.shape), sequence.options.number
+    (True, (32, 2), 3)
+    """
 
     options: Any
 
