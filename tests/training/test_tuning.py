@@ -237,3 +237,31 @@ def test_two_processes_tune_as_one_does(tune, source_folder, csv_file, tmp_path)
     assert any(name.startswith("source.") for name in ours)
     for name, weight in ours.items():
         assert (weight.float() - theirs[name].float()).abs().max() < 1e-3, name
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("norms", "'tune' is 'norms': give a list or null"),
+        (["x"], "tune names 'x'"),
+        ([{"last_layers": 99}], "bert has 2 that can be told apart"),
+        ([], "does not fit its config.json in source.model"),
+        (["all"], "does not fit its config.json in source.model"),
+    ],
+)
+def test_a_config_that_names_other_parts_than_its_weights_is_refused(value, said, tmp_path):
+    model, _ = made(CASES[0])
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "tune": value}))
+    with pytest.raises(InputError) as refused:
+        ReprogrammedModel.from_pretrained(tmp_path)
+    assert said in str(refused.value)
+
+
+def test_a_tuned_adapter_may_be_used_in_half_precision(tmp_path):
+    model, _ = made(CASES[0])
+    model.save_pretrained(tmp_path)
+    half = ReprogrammedModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    name = next(iter(half.source.pretrained))
+    assert torch.equal(half.source.get_parameter(name), model.source.get_parameter(name).bfloat16())
