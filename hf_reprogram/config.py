@@ -17,6 +17,7 @@ _FIELDS: dict[str, Any] = {  # what an adapter's file may say
     "transform": dict,
     "mapping": dict,
     "method": dict,
+    "tune": list | None,
     "problem_type": Literal["single_label_classification", "regression", "multi_label_classification", None],
     "id2label": dict | None,
     "label2id": dict | None,
@@ -41,6 +42,8 @@ class ReprogramConfig(PreTrainedConfig):
         transform: the input transform, `{"type": name in the registry, **its options}`.
         mapping: the output mapping, `{"type": name in the registry, **its options}`.
         method: the name and the options of the method that chose the two. It is a record: loading does not read it.
+        tune: the parts of the source that are trained too (`hf_reprogram.sources.tuning`), whose new values are among the
+            adapter's weights; empty if all of it is frozen.
         problem_type: "single_label_classification", "regression" or "multi_label_classification".
         id2label, label2id, num_labels: as in every transformers classifier.
 
@@ -55,6 +58,7 @@ class ReprogramConfig(PreTrainedConfig):
     transform: dict[str, Any] = field(default_factory=dict)
     mapping: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
+    tune: list[Any] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -24,10 +24,11 @@ from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
-from .parts import build, check_config, check_schedule, options_as_they_are
-from .publishing import public_config, short_card
+from .parts import build, check_config, check_schedule, is_frozen, leave_source_out, options_as_they_are
+from .publishing import in_words, public_config, short_card
 from .sources.base import Source
 from .sources.loading import restore_source
+from .sources.tuning import for_adapter
 from .transforms import TRANSFORMS
 from .transforms.base import InputTransform
 from .trust import trusts_code
@@ -49,14 +50,15 @@ class ReprogrammedModel(PreTrainedModel):
     """A frozen source between a trained input transform (theta) and a trained output mapping (omega).
 
     It trains with the `Trainer` of transformers and saves theta and omega only, as `config.json` and a `model.safetensors` of a
-    few KB. `from_pretrained`, the `AutoModelFor...` class of its task, and `pipeline` load it.
+    few KB. `from_pretrained`, the `AutoModelFor...` class of its task, and `pipeline` load it. If the config's `tune` names
+    parts of the source, they are trained and saved too, in a private copy of the source (`hf_reprogram.sources.tuning`).
 
     Args:
         config: the names and options of the transform and the mapping, and the record of the source.
-        source: the frozen source.
+        source: the frozen source, which is never written to.
 
     Raises:
-        InputError: the transform or the mapping does not fit the source.
+        InputError: the transform, the mapping or `tune` does not fit the source.
 
     >>> from hf_reprogram import reprogram
     >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)
@@ -84,19 +86,15 @@ class ReprogrammedModel(PreTrainedModel):
         self.mapping.check(source.spec)
         if config.problem_type == "regression":
             self.mapping.target = TargetScale()
-        self.source = source
+        self.source = source = for_adapter(source, config.tune or [])
         self.main_input_name = self.transform.takes
         device = source.device
         self.transform.to(device)
         self.mapping.to(device)
-        self.register_state_dict_post_hook(_drop_source)
-        self._place = ""  # the prefix of this module's entries while a state is loaded
-        self.register_load_state_dict_pre_hook(_remember_place)
-        self.register_load_state_dict_post_hook(_forgive_missing_source)
-        # DDP leaves the source alone: it is the same in every process, and may be sharded
-        self._ddp_params_and_buffers_to_ignore = [
-            f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each
-        ]
+        leave_source_out(self)
+        # DDP leaves what is frozen alone: it is the same in every process, and may be sharded
+        every = (f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each)
+        self._ddp_params_and_buffers_to_ignore = [name for name in every if is_frozen(self, name)]
         self._first = FirstBatch()
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
@@ -191,11 +189,11 @@ class ReprogrammedModel(PreTrainedModel):
         return [names[i] for i in range(len(names))]
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Theta and omega by name: every parameter that a checkpoint holds."""
-        return {name: p for name, p in self.named_parameters() if not name.startswith("source.")}
+        """Theta, omega and the tuned weights of the source by name: every parameter that a checkpoint holds."""
+        return {name: p for name, p in self.named_parameters() if not is_frozen(self, name)}
 
     def num_trainable(self) -> int:
-        """The count of numbers in theta and omega."""
+        """The count of numbers in theta, omega and the tuned weights of the source."""
         return sum(parameter.numel() for parameter in self.trainable().values())
 
     def print_trainable_parameters(self) -> None:
@@ -223,9 +221,10 @@ class ReprogrammedModel(PreTrainedModel):
     def _repr_html_(self) -> str:
         """A short table for notebooks."""
         reference, names = self.config.source, self.label_names
+        frozen = f"frozen but for {in_words(self.config.tune)}" if self.config.tune else "frozen"
         rows = {
             "method": (self.config.method or {}).get("name", ""),
-            "source": f"{reference.get('name') or self.source.spec.family} ({self.source.spec.kind}, frozen)",
+            "source": f"{reference.get('name') or self.source.spec.family} ({self.source.spec.kind}, {frozen})",
             "input transform": self.config.transform["type"],
             "output mapping": self.config.mapping["type"],
             "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
@@ -243,7 +242,7 @@ class ReprogrammedModel(PreTrainedModel):
     # ------------------------------------------------------------------------------------------ saving and loading
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Write `config.json` and `model.safetensors` (theta and omega only) into a folder.
+        """Write `config.json` and `model.safetensors` (theta, omega and tuned weights only) into a folder.
 
         The files are moved into the folder when all of them are complete.
 
@@ -254,14 +253,14 @@ class ReprogrammedModel(PreTrainedModel):
         self.config.transform = options_as_they_are(self.transform, self.config.transform, "transform")
         self.config.mapping = options_as_they_are(self.mapping, self.config.mapping, "mapping")
         if (state := kwargs.get("state_dict")) is not None:
-            kwargs["state_dict"] = {name: value for name, value in state.items() if not name.startswith("source.")}
+            kwargs["state_dict"] = {name: value for name, value in state.items() if not is_frozen(self, name)}
         push = kwargs.pop("push_to_hub", False)
         hub = {
             name: kwargs.pop(name) for name in ("private", "revision", "create_pr", "commit_message") if name in kwargs
         }
         repo_id = kwargs.pop("repo_id", Path(save_directory).name)
         with staged(save_directory, last="config.json") as stage:
-            super().save_pretrained(stage, **kwargs)
+            super().save_pretrained(stage, **{"save_original_format": False, **kwargs})
             written = {file.name for file in stage.iterdir()}
         remove_others(save_directory, written)
         if push:
@@ -377,17 +376,3 @@ def to_accelerator(module: nn.Module) -> nn.Module:
     if torch.accelerator.is_available() and not placed:
         module.to(torch.accelerator.current_accelerator())
     return module
-
-
-def _drop_source(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
-    for name in [name for name in state if name.startswith(f"{prefix}source.")]:
-        del state[name]
-
-
-def _remember_place(module: ReprogrammedModel, _state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    module._place = prefix
-
-
-def _forgive_missing_source(module: ReprogrammedModel, incompatible: Any) -> None:
-    source = f"{module._place}source."
-    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(source)]

@@ -6,12 +6,15 @@ import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
 from .config import ReprogramConfig
 from .errors import InputError
 from .mappings import MAPPINGS
 from .options import from_dict
 from .registry import Registry, plugins
 from .sources.loading import read_reference
+from .sources.tuning import read_tune
 from .transforms import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ def check_config(config: ReprogramConfig, consent: bool = False) -> None:
             number of labels is not that of the output mapping.
     """
     read_reference(config.source)
+    read_tune(config.tune or [])
     for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
         with plugins(consent):
             part = _part(registry, options, kind)
@@ -97,3 +101,41 @@ def check_schedule(transform: InputTransform, mapping: OutputMapping, in_schedul
             stacklevel=4,
         )
         mapping.skip_start()
+
+
+def leave_source_out(model: Any) -> None:
+    """Let the state of a model hold theta, omega and the weights of the source that are tuned, and none that is frozen.
+
+    A state without the frozen weights is whole, also if the model is a part of another module.
+
+    Args:
+        model: a `ReprogrammedModel`, which is changed.
+    """
+    model._place = ""  # the prefix of its entries while a state is loaded
+    model.register_state_dict_post_hook(_drop_frozen)
+    model.register_load_state_dict_pre_hook(_remember_place)
+    model.register_load_state_dict_post_hook(_forgive_missing_source)
+
+
+def is_frozen(model: Any, name: str) -> bool:
+    """Whether the entry of a model's state with this name belongs to the frozen part of its source."""
+    return name.startswith("source.") and name.removeprefix("source.") not in model.source.pretrained
+
+
+def _drop_frozen(model: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        if is_frozen(model, name.removeprefix(prefix)):
+            del state[name]
+
+
+def _remember_place(model: Any, _state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    model._place = prefix
+
+
+def _forgive_missing_source(model: Any, incompatible: Any) -> None:
+    place = model._place
+    incompatible.missing_keys[:] = [
+        name
+        for name in incompatible.missing_keys
+        if not (name.startswith(place) and is_frozen(model, name.removeprefix(place)))
+    ]

@@ -54,6 +54,16 @@ def public_config(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **cleaned}
 
 
+def in_words(tune: list[Any]) -> str:
+    """The parts of a source that an adapter tunes (`hf_reprogram.sources.tuning`), in words.
+
+    >>> in_words(["norms", {"last_layers": 2}])
+    'norms and the last 2 layers'
+    """
+    words = [entry if isinstance(entry, str) else f"the last {entry['last_layers']} layers" for entry in tune]
+    return " and ".join("all weights" if word == "all" else word for word in words)
+
+
 def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:
     """The card of an adapter without results, as Markdown with its metadata.
 
@@ -73,13 +83,16 @@ def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[st
     base = {"base_model": name, "base_model_relation": "adapter"} if name else {}
     data = ModelCardData(library_name="hf_reprogram", tags=["model-reprogramming", method, *(tags or ())], **base)
     labels = [str(label) for label in config["id2label"].values()]
+    changed = "No weight of it was changed; this"
+    if tune := config.get("tune"):
+        changed = f"Parts of it were trained too ({in_words(tune)}), and their new weights are among these; this"
     return f"""---
 {data.to_yaml()}
 ---
 
 # {name.split("/")[-1] or "A model"} reprogrammed with {method}
 
-A frozen {name or "model"} between a trained input transform and a trained output mapping. No weight of it was changed; this
+A {"partly " if tune else ""}frozen {name or "model"} between a trained input transform and a trained output mapping. {changed}
 repository holds only the {trained:,} trained numbers.
 
 ```python

@@ -29,6 +29,7 @@ _CONSENT: dict[str, Any] = {
 _RECORDED = (
     "revision",
     "subfolder",
+    "random",
     "variant",
     "gguf_file",
     "dtype",

@@ -38,6 +38,12 @@ def table(folder):
     return model, {count: {"table_values": torch.from_numpy(features[:count])} for count in (2, 3)}
 
 
+def numbers(folder):
+    rows = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    model, _ = reprogram(str(tiny.save_source(folder, "gpt2")), "fpt_numbers", labels=2, features=rows, patch=2)
+    return model, {count: {"table_values": torch.from_numpy(rows[:count])} for count in (2, 3)}
+
+
 def fitted(folder, **options):
     """An adapter whose label map is fitted to an epoch's data."""
     model, batches = image(folder, **options)
@@ -86,6 +92,12 @@ CASES = {
     "token patches": lambda folder: letters(folder, "vit", "cross_modal", mapping="dense", l2=0.1),
     "dual, context": lambda folder: dual(folder, text_program="context", size=3),
     "dual, table": lambda folder: dual(folder, text_program="table"),
+    "text, mask, tuned": lambda folder: text(folder, "bert", num_prompts=2, tune=["norms", "positions"]),
+    "dual, tuned": lambda folder: dual(folder, text_program="none", image_program="full", tune=["norms"]),
+    "patches of numbers": numbers,
+    "patches of images": lambda folder: images(
+        reprogram(str(tiny.save_source(folder, "gpt2")), "fpt", labels=2, image_size=16)[0], 16
+    ),
 }
 
 

@@ -180,9 +180,8 @@ class Predictor:
         config["source"] = {**config["source"], "name": None}  # an adapter and its source may move
         found.update(repr(sorted(config.items())).encode())
         for name, values in sorted(self.model.state_dict().items()):
-            if not name.startswith("source."):
-                found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-                found.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            found.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         with TemporaryDirectory() as folder:
             if self.processor is not None:
                 self.processor.save_pretrained(folder)

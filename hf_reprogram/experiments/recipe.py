@@ -5,6 +5,7 @@
     task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.options.TaskOptions
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
     seeds: [0, 1, 2]
+    tune: [norms, {last_layers: 2}]                       # parts of the source that are trained too; most methods have none
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
@@ -28,6 +29,7 @@ from ..modalities import modality_taking
 from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
 from ..sources.families import every_family
+from ..sources.tuning import read_tune
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.memory import held
@@ -57,6 +59,9 @@ class Recipe:
             output folder.
         ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
         init_from: an adapter to start from (two-stage training).
+        tune: the parts of the source that are trained too: a list of norms, positions and {last_layers: n}, or all
+            (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
+            `training.source_learning_rate`, by default `training.learning_rate`.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -76,6 +81,7 @@ class Recipe:
     storage: str | None = None
     ood: dict[str, Any] | None = None
     init_from: str | None = None
+    tune: Any = None
     cache_text: float | None = None
     output: str | None = None
 
@@ -114,6 +120,7 @@ class Recipe:
         if self.shift_options is not None:
             check_task(modality, problem_of(self.task_options))
         check_training(self.training)
+        self._check_tune()
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
@@ -144,6 +151,30 @@ class Recipe:
         for key in ("budget", "storage"):
             if getattr(self, key) is not None:
                 raise InputError(f"{key} is for method: auto, and the method is {name!r}: leave it out.")
+
+    def _check_tune(self) -> None:
+        """Refuse what `tune` cannot be together with, and a learning rate for it without it."""
+        from ..methods import METHODS
+
+        self.tune = None if self.tune is None else read_tune(self.tune)
+        rate = "source_learning_rate" in {*self.training, *(key.removeprefix("training.") for key in self.sweep)}
+        if not (self.tune or (self.tune is None and not self.searches and METHODS[self.method["name"]].tune)):
+            if rate:
+                raise InputError(
+                    "training.source_learning_rate is for weights of the source that are trained, and this recipe trains none: "
+                    "name them in tune, or leave it out."
+                )
+            return
+        if self.searches:
+            raise InputError("method: auto searches programs on a frozen source: leave tune out, or name the method.")
+        if self.cache_text is not None:
+            raise InputError(
+                "cache_text keeps states of a frozen source, and tune changes them: leave one of the two out of the recipe."
+            )
+        if self.source.get("shard"):
+            raise InputError(
+                "source.shard is for a frozen source, and tune trains parts of it: leave one of the two out."
+            )
 
     @property
     def searches(self) -> bool:

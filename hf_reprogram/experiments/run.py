@@ -203,6 +203,8 @@ def _results(
         "gain": gain([outcome["test"] for outcome in outcomes], [outcome["start_test"] for outcome in outcomes]),
         "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
         "trainable": best.result["trainable"],
+        "tune": best.result.get("tune", []),
+        "tuned": best.result.get("tuned", 0),
         "adapter_bytes": best.result["adapter_bytes"],
         "seconds": summarize([{"train": outcome["seconds"]} for outcome in outcomes])["train"],
         "sweep": tried,

@@ -20,6 +20,7 @@ from ..modalities.examples import Examples
 from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
 from ..sources.sharding import shards
+from ..sources.tuning import values_of
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
 from ..training.callbacks import KeepStart
@@ -145,6 +146,8 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "seconds": result.seconds,
                 "warning": advice,
                 "trainable": model.num_trainable(),
+                "tune": model.config.tune,
+                "tuned": sum(weight.numel() for weight in values_of(model.source).values()),
                 "adapter_bytes": weights_bytes(folder),
                 "num_prompts": model.transform.num_prompts,
                 "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
@@ -179,6 +182,7 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
         source_kind=recipe.source.get("kind"),
         source_kwargs=recipe.source_kwargs,
         init_from=recipe.init_from,
+        tune=recipe.tune,
         **task.modality.for_method(splits["train"]),
         **recipe.method_options,
     )

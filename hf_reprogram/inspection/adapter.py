@@ -9,6 +9,7 @@ import torch
 
 from ..errors import InputError
 from ..model import ReprogrammedModel
+from ..parts import is_frozen
 from ..sources.probe import Lines, Probe
 from ..transforms import TRANSFORMS
 from ..transforms.drawing import HeatMap, Views
@@ -89,7 +90,7 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
         method=(model.config.method or {}).get("name"),
         source=model.config.source["name"],
         kind=model.source.spec.kind,
-        frozen=sum(parameter.numel() for parameter in model.source.parameters()),
+        frozen=sum(parameter.numel() for name, parameter in model.named_parameters() if is_frozen(model, name)),
         trainable=sum(trainable.values()),
         parts=trainable,
         reads=model.mapping.reads,

@@ -17,6 +17,8 @@ METHODS: Registry[type[Method]] = Registry(
         "blm": "hf_reprogram.methods.blm:BLM",
         "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",
         "elsayed": "hf_reprogram.methods.elsayed:Elsayed",
+        "fpt": "hf_reprogram.methods.fpt:FPT",
+        "fpt_numbers": "hf_reprogram.methods.fpt:FPTNumbers",
         "fraud": "hf_reprogram.methods.fraud:Fraud",
         "ilm_vp": "hf_reprogram.methods.ilm_vp:ILMVP",
         "kloberdanz": "hf_reprogram.methods.kloberdanz:Kloberdanz",

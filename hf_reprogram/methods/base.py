@@ -126,6 +126,7 @@ class Method(ABC):
         paper: the options that preset="paper" sets.
         soft_start: whether omega's start as a probe is made soft before training. That helps an input transform of many numbers
             and a classification of few labels (`hf_reprogram.mappings.linear_fit.softness`).
+        tune: the parts of the source that the method trains too, where the source has them (`hf_reprogram.sources.tuning`).
         searched: values of options that a recipe with `method: auto` tries, the default first.
 
     >>> from hf_reprogram.methods.warp import Warp
@@ -142,6 +143,7 @@ class Method(ABC):
     tuned: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[dict[str, Any]] = {}
     soft_start: ClassVar[bool] = False
+    tune: ClassVar[tuple[str, ...]] = ()
     searched: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(self, options: Any):

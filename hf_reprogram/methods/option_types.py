@@ -23,6 +23,7 @@ class CommonOptions(TypedDict, total=False):
     source_kind: str | None
     source_kwargs: dict[str, Any] | None
     init_from: str | os.PathLike[str] | None
+    tune: Any
 
 
 class ARSCROptions(CommonOptions, total=False):
@@ -108,6 +109,25 @@ class ElsayedOptions(CommonOptions, total=False):
     amplitude: float
     background: float
     l2: float
+
+
+class FPTOptions(CommonOptions, total=False):
+    """The options of the method `fpt`."""
+
+    preset: str | None
+    start: str | None
+    image_size: int
+    patch: int
+    channels: int
+
+
+class FPTNumbersOptions(CommonOptions, total=False):
+    """The options of the method `fpt_numbers`."""
+
+    preset: str | None
+    start: str | None
+    patch: int
+    standardize: bool
 
 
 class FraudOptions(CommonOptions, total=False):
@@ -343,6 +363,24 @@ class Reprogram(Protocol):
         method: Literal["elsayed"],
         labels: Any = None,
         **options: Unpack[ElsayedOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["fpt"],
+        labels: Any = None,
+        **options: Unpack[FPTOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["fpt_numbers"],
+        labels: Any = None,
+        **options: Unpack[FPTNumbersOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload

@@ -19,6 +19,7 @@ from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
 from ..sources.base import same_fingerprint
 from ..sources.loading import load_source
+from ..sources.tuning import available, check_precision, read_tune
 from ..trust import file_arguments
 from . import METHODS
 from .base import Target
@@ -39,6 +40,7 @@ def reprogram(
     source_kind: str | None = None,
     source_kwargs: dict[str, Any] | None = None,
     init_from: str | os.PathLike[str] | None = None,
+    tune: Any = None,
     **options: Any,
 ) -> tuple[ReprogrammedModel, Any]:
     """Wrap a frozen source for a new task.
@@ -57,7 +59,11 @@ def reprogram(
         source_kind: the source's kind (`hf_reprogram.sources.base.SourceSpec`); by default the checkpoint decides.
         source_kwargs: arguments of the source's `from_pretrained`, such as dtype, revision or device_map.
         init_from: the folder or Hub id of a trained adapter on the same source. The new model starts from its theta, and from
-            its omega for labels of the same name. This is the two-stage training of WARP, for example MNLI before RTE.
+            its omega for labels of the same name. This is the two-stage training of WARP, for example MNLI before RTE. If the
+            adapter tunes its source, the new model must tune the same weights, and starts from theirs.
+        tune: the parts of the source that are trained too: a list of "norms", "positions" and {"last_layers": n}, or "all"
+            (`hf_reprogram.sources.tuning`). The source itself is not changed: the model gets a private copy of what is tuned,
+            and the adapter holds the new values. There is no dropout. By default the method decides; most tune nothing.
         options: the method's own options; see its `Options`.
 
     Returns:
@@ -80,9 +86,13 @@ def reprogram(
         )
     names = _label_names(labels, problem_type)
     values = chosen.read_options(options, f"option of {method}")
+    parts_to_tune = None if tune is None else read_tune(tune)
     texts = None if texts is None else _texts(texts)
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
+    if parts_to_tune is None:
+        parts_to_tune = available(frozen, chosen.tune)
+    check_precision(frozen, parts_to_tune)
     if processor is None:
         processor = frozen.load_processor(reference["name"], file_arguments(source_kwargs or {}))
     recipe = chosen(values)
@@ -94,6 +104,7 @@ def reprogram(
         transform=parts.transform,
         mapping=recipe.started(parts.mapping),
         method={"name": method, **asdict(values)},
+        tune=parts_to_tune,
         problem_type=_CONFIG_TYPES.get(problem_type, problem_type),
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
@@ -110,7 +121,7 @@ def reprogram(
 
 @torch.no_grad()
 def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], processor: Any = None) -> list[str]:
-    """Copy theta, and omega's rows for labels of the same name, from a trained adapter on the same source.
+    """Copy theta, tuned weights, and omega's rows for labels of the same name, from a trained adapter on the same source.
 
     Args:
         model: the new model, which is changed.
@@ -121,7 +132,7 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
         The labels whose rows were copied. All other rows keep their fresh start.
 
     Raises:
-        InputError: there is no adapter, or its source, method, options or vocabulary differ.
+        InputError: there is no adapter, or its source, method, options or vocabulary differ, or it tunes other weights.
 
     >>> import tempfile
     >>> trained, _ = reprogram(text_source, "warp", ["entailment", "contradiction", "neutral"])
@@ -154,7 +165,14 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
             f"init_from={os.fspath(adapter)!r} has another vocabulary than this model: use its tokenizer, with "
             f"tokenizer={os.fspath(adapter)!r}, or the same texts."
         )
+    if missing := {*other.source.pretrained} - {*model.source.pretrained}:
+        raise InputError(
+            f"init_from={os.fspath(adapter)!r} tunes {len(missing)} weights of the source that this model leaves frozen: use "
+            f"the same tune, {config.tune}."
+        )
     model.transform.start_from(other.transform)
+    for name in other.source.pretrained:
+        model.source.get_parameter(name).copy_(other.source.get_parameter(name))
     if config.mapping != {**model.config.mapping, "num_labels": config.mapping.get("num_labels")}:
         return []
     if config.problem_type != model.config.problem_type or not model.mapping.row_per_class:

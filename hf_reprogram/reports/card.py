@@ -11,7 +11,7 @@ from ..modalities import MODALITIES
 from ..modalities.base import CardFacts
 from ..ood.report import note
 from ..ood.report import rows as ood_rows
-from ..publishing import without_folder
+from ..publishing import in_words, without_folder
 from ..tasks.metrics import METRICS
 from .results import gain_note, markdown, plus_minus, rows, run_reports
 
@@ -46,12 +46,16 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
     method, task, source = results["method"], results["task"], results["source"]
     info = METHODS[method["name"]].info
     modality = MODALITIES[task.get("modality", "text")]
+    tune = results.get("tune", [])
+    frozen = "partly frozen" if tune else "frozen"
     template = (package_files(__package__) / "card_template.md").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(template).render(
         card_data=card_metadata(results, repo_id).to_yaml(),
         title=f"{source['name'].split('/')[-1]} reprogrammed for {task['title']} with {info.label}",
-        method_sentence=f"A frozen {source['name']} reprogrammed with {info.label} ({info.authors} {info.year}).",
+        method_sentence=f"A {frozen} {source['name']} reprogrammed with {info.label} ({info.authors} {info.year}).",
+        tuned=f"{results.get('tuned', 0):,}" if tune else "",
+        tuned_parts=in_words(tune),
         source_name=source["name"],
         source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
         source_sentence=_SOURCE_SENTENCE["/" in source["name"]],

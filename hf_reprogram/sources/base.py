@@ -14,7 +14,8 @@ The "features" of an image source are the inputs of its classifier's last linear
 `hf_reprogram.sources.dual` documents the outputs of a dual encoder of images and texts.
 
 Frozen means three things, and `Source` ensures all of them: no weight requires a gradient, no module is ever in training
-mode (so there is no dropout and no running statistic changes), and the bytes of the weights never change.
+mode (so there is no dropout and no running statistic changes), and the bytes of the weights never change. An adapter that
+tunes some weights does so in a copy of its own (`hf_reprogram.sources.tuning`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -97,6 +99,9 @@ class Source(nn.Module):
     Attributes:
         spec: the properties of the source.
         settings: the arguments of the source besides the model, which an adapter records; None if there are none.
+        pretrained: the values before training of the weights that an adapter tunes in its own copy, by their names; empty for
+            a source that is frozen as a whole.
+        random: the seed of a source with random weights (`hf_reprogram.sources.fresh`); None for pretrained ones.
 
     >>> inputs = {"inputs_embeds": text_source.embed(torch.tensor([[2, 64, 65, 3]])), "attention_mask": torch.ones(1, 4)}
     >>> text_source(inputs, "features").shape
@@ -106,10 +111,12 @@ class Source(nn.Module):
     spec: SourceSpec
     model: Any
     settings: dict[str, Any] | None = None
+    random: int | None = None
 
     def __init__(self, model: nn.Module):
         super().__init__()
         prepare_quantized(model)
+        self.pretrained: dict[str, Tensor] = {}
         self.model = model.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Source:
@@ -230,6 +237,21 @@ class Source(nn.Module):
         raise InputError(
             f"Only a causal source can cache its text, and the source's kind is {self.spec.kind}: leave the cache out."
         )
+
+    def towers(self) -> list[nn.Module]:
+        """The parts of the model that have layers of their own, one after the other; by default the model is one."""
+        return [self.model]
+
+    def versions(self) -> tuple[Any, ...]:
+        """A key for what is computed of the source's weights: it changes when a tuned one does; empty if all are frozen.
+
+        The step of a fused optimizer does not change it, so nothing is kept where gradients flow.
+        """
+        weights = (attrgetter(name)(self) for name in self.pretrained)  # also of a replica, which has no parameters
+        return tuple((weight.data_ptr(), weight._version) for weight in weights)
+
+    def forget(self) -> None:
+        """Drop all outputs that are kept from one call to the next, as for a copy with other weights."""
 
     def fingerprint(self) -> dict[str, Any]:
         """The digest of the source's first weights; see the function `fingerprint`."""

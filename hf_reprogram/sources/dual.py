@@ -164,6 +164,14 @@ class DualSource(VisionSource):
         """Whether texts are padded to the tower's full length; SigLIP needs this, since it reads its last position."""
         return bool(self.model.config.model_type == "siglip")
 
+    def towers(self) -> list[nn.Module]:
+        """The text tower and the image tower."""
+        return [self.model.text_model, self.model.vision_model]
+
+    def forget(self) -> None:
+        """See `Source.forget`."""
+        self._cache = []
+
     def image_weights(self) -> Iterator[tuple[str, Tensor]]:
         """The names and weights on which the features of an image depend."""
         text = {id(weight) for weight in self.model.text_model.state_dict(keep_vars=True).values()}
@@ -207,12 +215,15 @@ class DualSource(VisionSource):
 
     def text_features(self, texts: Texts) -> Tensor:
         """The features v (..., width) of texts (..., tokens), which are cached unless gradients reach them."""
-        trains = torch.is_grad_enabled() and texts.embeds is not None and texts.embeds.requires_grad
-        if trains or torch.compiler.is_compiling():
+        programmed = texts.embeds is not None and texts.embeds.requires_grad
+        if self.pretrained and torch.is_grad_enabled():
+            self.forget()  # a step follows
+            return self._encode(texts)
+        if (programmed and torch.is_grad_enabled()) or torch.compiler.is_compiling():
             return self._encode(texts)
         key: tuple[Any, ...] = tuple((id(part), part._version) for part in texts if part is not None)
         half = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
-        key += (half, self.device, self.embedding.weight.dtype)
+        key += (half, self.device, self.embedding.weight.dtype, *self.versions())
         for known, _, features in self._cache:  # the cache holds the texts too, so that no other object gets their id
             if known == key:
                 return features

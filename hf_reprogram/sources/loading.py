@@ -20,9 +20,11 @@ from ..options import from_dict
 from ..trust import check_kernels, comes_with_code, file_arguments, pickled, weight_arguments
 from .base import Fingerprint, Source, check_dtype, same_fingerprint
 from .families import SourceFamily, every_family, family_of, kind_of
+from .fresh import random_model, seed_of
 from .module import ModuleFamily
 from .quantized import quantization_of
 from .sharding import is_sharded, shard_source, shards
+from .tuning import check_pretrained, untuned
 from .wrapped import tuner_digest, unwrapped
 
 
@@ -38,6 +40,7 @@ class SourceReference:
         fingerprint: the digest of the first weights (`hf_reprogram.sources.base.fingerprint`).
         settings: the values of the family's options (`SourceFamily.options`), for example `image_size`, `mean` and `std` of an
             image source; None for a family without options.
+        random: the seed of random weights (`hf_reprogram.sources.fresh`); None for pretrained ones.
 
     >>> SourceReference(name="google-bert/bert-base-uncased", kind="masked_lm").dtype
     'float32'
@@ -51,10 +54,14 @@ class SourceReference:
     settings: dict[str, Any] | None = None
     files: dict[str, str] | None = None
     quantization: str | None = None
+    random: int | None = None
+
+    def __post_init__(self) -> None:
+        seed_of(self.random)
 
 
 _NO_LOCATION = ("gguf_file", "trust_remote_code")
-_OPTIONAL = ("settings", "files", "quantization")
+_OPTIONAL = ("settings", "files", "quantization", "random")
 
 
 def load_source(
@@ -64,14 +71,15 @@ def load_source(
 
     Args:
         source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`. A module of images is passed as a `VisionSource`. A folder of a
-            LoRA adapter is loaded with its base model. Of a wrapped model (see `hf_reprogram.sources.wrapped`), the model
-            inside is the source.
+            (`hf_reprogram.sources.module`), or a `Source`; of one that an adapter tunes, the pretrained source is taken. A
+            module of images is passed as a `VisionSource`. A folder of a LoRA adapter is loaded with its base model. Of a
+            wrapped model (see `hf_reprogram.sources.wrapped`), the model inside is the source.
         kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
         source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
             source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
             value in the checkpoint. `shard` shares out the source's layers over the processes of a run
-            (`hf_reprogram.sources.sharding`).
+            (`hf_reprogram.sources.sharding`). `random` is the seed of random weights in place of the pretrained ones
+            (`hf_reprogram.sources.fresh`).
 
     Raises:
         InputError: the name is unknown or cannot be reached, or the architecture is not supported.
@@ -88,7 +96,7 @@ def load_source(
             raise InputError(
                 f"{', '.join(map(repr, source_kwargs))} cannot change a source that exists already: leave it out."
             )
-        made, name = source, _name(getattr(source.model, "config", None))
+        made, name = untuned(source), _name(getattr(source.model, "config", None))
     elif isinstance(source, nn.Module):
         made, name = _from_module(source, kind, source_kwargs)
     else:
@@ -103,6 +111,7 @@ def load_source(
         settings=made.settings,
         files=repository_files(source_kwargs) or None,
         quantization=quantization_of(made.model),
+        random=made.random,
     )
     if (digest := tuner_digest(made.model)) is not None:
         reference.fingerprint["tuner"] = digest
@@ -141,6 +150,7 @@ def restore_source(
         source_kwargs = {"revision": reference.revision, **(reference.files or {}), **source_kwargs}
     if not isinstance(source, nn.Module):
         source_kwargs.setdefault("dtype", reference.dtype)
+        source_kwargs["random"] = reference.random
     if not isinstance(source, Source):
         source_kwargs = {**source_kwargs, **(reference.settings or {})}
     if moved and os.path.isabs(reference.name) and not os.path.isdir(reference.name):
@@ -200,6 +210,7 @@ def read_reference(recorded: Any) -> SourceReference:
 def _from_module(model: nn.Module, kind: str | None, source_kwargs: dict[str, Any]) -> tuple[Source, str]:
     """The source around a loaded model, and the name that it was loaded from, if any."""
     model = unwrapped(model)
+    check_pretrained(model)
     config: Any = getattr(model, "config", None)
     name = _name(config)
     if kind is not None and not isinstance(model, PreTrainedModel) and family_of(kind).kinds[kind] is not None:
@@ -241,6 +252,11 @@ def _from_name(name: str, kind: str | None, source_kwargs: dict[str, Any]) -> So
     chosen = kind or kind_of(config.architectures or [], config)
     family = family_of(chosen)
     options, others = _divided(family, source_kwargs, name)
+    if (seed := seed_of(others.pop("random", None))) is not None:
+        model = random_model(getattr(transformers, str(family.kinds[chosen])), name, config, seed, others)
+        made = family.build(model, chosen, family.settings(name, model.config, chosen, options, located))
+        made.random = seed
+        return made
     model, missing = _load(family, chosen, name, others)
     if missing and kind is None and chosen in family.without_head:  # such as ELECTRA's discriminator
         chosen = family.without_head[chosen]

@@ -98,7 +98,9 @@ class ModuleSource(Source):
 
         # cuDNN has no gradient for a recurrent network in eval mode
         without = (
-            torch.backends.cudnn.flags(enabled=False) if self._recurrent and embeds.requires_grad else nullcontext()
+            torch.backends.cudnn.flags(enabled=False)
+            if self._recurrent and (embeds.requires_grad or self.pretrained)
+            else nullcontext()
         )
         with PATCHING, without:
             handle = self.embedding.register_forward_hook(replace)

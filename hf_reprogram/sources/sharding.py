@@ -61,7 +61,7 @@ def shard_source(source: Source) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    layers = _layers(source.model)
+    layers = layers_in(source.model)
     family = source.spec.family
     if not layers:
         raise InputError(f"{family} has no layers that can be sharded: leave shard out.")
@@ -86,11 +86,15 @@ def is_sharded(source: nn.Module) -> bool:
     >>> is_sharded(text_source)
     False
     """
-    return any(hasattr(layer, "unshard") for layer in _layers(source))
+    return any(hasattr(layer, "unshard") for layer in layers_in(source))
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of a transformers model, outermost ones alone, in the order of the modules."""
+def layers_in(model: nn.Module) -> list[nn.Module]:
+    """The layers of a transformers model, outermost ones alone, in the order of the modules.
+
+    >>> len(layers_in(text_source.model))
+    2
+    """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     found: dict[str, nn.Module] = {}

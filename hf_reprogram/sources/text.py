@@ -134,16 +134,24 @@ class TextSource(Source):
         if self.spec.kind != "masked_lm":
             return super().fold_output(weight)
         decoder = self._decoder(self.model)
-        rows = decoder.weight.detach().to(weight.dtype)
+        rows = decoder.weight.to(weight.dtype)
         bias = getattr(decoder, "bias", None)
         folded = weight.T @ rows
-        return folded, folded.new_zeros(len(folded)) if bias is None else bias.detach().to(weight.dtype) @ weight
+        return folded, folded.new_zeros(len(folded)) if bias is None else bias.to(weight.dtype) @ weight
 
     def cache_text(self, max_bytes: int) -> None:
         """See `Source.cache_text`."""
         if self.spec.kind != "causal_lm":
             super().cache_text(max_bytes)
+        if self.pretrained:
+            raise InputError(
+                "The states of a text change with the weights that tune names, so they cannot be kept: leave the cache out."
+            )
         self.text_cache = TextCache(max_bytes)
+
+    def forget(self) -> None:
+        """See `Source.forget`."""
+        self.text_cache = None
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""

@@ -10,9 +10,9 @@ known to be on the Hub with these columns and splits: `moleculenet`, `peptides`,
 `subj`, `tabular`, and of `images` the configurations `pneumonia_mnist`, `cifar10_shift`, `dtd` and `tiny_imagenet`. These
 have only a short name and are read from the folder of `HF_REPROGRAM_DATA`, from files such as
 NAME/CONFIGURATION/train.parquet. To read such data from elsewhere, give its Hub id or file as `task.dataset`, its columns as
-`task.text`, `task.image` or `task.features`, and its label column as `task.label`. `digits` and `squares` need no files: see
-`hf_reprogram.tasks.builtin`. `cifar10_shift`, `dtd` and `tiny_imagenet` have one split each, on which nothing trains: they
-are for the section `ood:`, see `hf_reprogram.tasks.shifts`.
+`task.text`, `task.image` or `task.features`, and its label column as `task.label`. `digits`, `squares`, `bit_xor` and
+`bit_memory` need no files: see `hf_reprogram.tasks.builtin`. `cifar10_shift`, `dtd` and `tiny_imagenet` have one split each,
+on which nothing trains: they are for the section `ood:`, see `hf_reprogram.tasks.shifts`.
 
 Sources: GLUE (Wang et al. 2019, arXiv 1804.07461), SuperGLUE (Wang et al. 2019, arXiv 1905.00537), MoleculeNet (Wu et
 al. 2018, arXiv 1703.00564), NetSurfP-2.0's secondary structures with the test set NEW364 (Klausen et al. 2019; Elnaggar
@@ -145,6 +145,19 @@ def _images(
     return KnownTask(("image", "img"), labels, metrics, test_split=test_split, modality="image", average="macro")
 
 
+def _bits(inputs: int, outputs: int) -> KnownTask:
+    """A table of bits with several bits as its answer."""
+    return KnownTask(
+        tuple(f"x{i}" for i in range(inputs)),
+        (),
+        ("bit_accuracy",),
+        test_split="test",
+        problem="multi_label_classification",
+        label=tuple(f"y{i}" for i in range(outputs)),
+        modality="table",
+    )
+
+
 _DIGITS = tuple("0123456789")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FASHION = (
@@ -214,6 +227,9 @@ CATALOG: dict[tuple[str, str], KnownTask] = {
     ("images", "tiny_imagenet"): _images((), test_split="validation"),
     ("digits", ""): _images(_DIGITS, test_split=None),
     ("squares", ""): _images(tuple(str(count) for count in range(1, 11))),
+    ("bit_xor", ""): _bits(10, 5),
+    ("bit_memory", ""): _bits(6000, 1000),
+    ("bit_memory", "small"): _bits(80, 20),
     ("tabular", "card_fraud"): KnownTask(  # frauds are rare, so accuracy says little
         (*(f"V{index}" for index in range(1, 29)), "Amount", "Time"),
         ("genuine", "fraud"),

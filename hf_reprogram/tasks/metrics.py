@@ -157,6 +157,25 @@ def _mean_over_columns(name: str, function: Callable, predictions: np.ndarray, r
     return float(np.mean(areas))
 
 
+def bit_accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Share of the labels that are decided as their reference, over all labels and examples together, in [0, 1].
+
+    Args:
+        predictions: 0 or 1 per label (n, labels).
+        references: the same, with NaN for a missing label, which is not counted.
+
+    >>> bit_accuracy(np.array([[0, 1], [1, 1]]), np.array([[0.0, 1.0], [np.nan, 0.0]])).__round__(3)
+    0.667
+
+    Raises:
+        InputError: every label is missing.
+    """
+    known = ~np.isnan(references.astype(float))
+    if not known.any():
+        raise InputError("Every label is missing, so there is nothing to score: give at least one.")
+    return float(np.mean(predictions[known] == references[known]))
+
+
 def recovery(predictions: np.ndarray, references: np.ndarray) -> float:
     """Share of the hidden tokens that are predicted correctly, averaged over the sequences, in [0, 1].
 
@@ -199,8 +218,8 @@ class Metric:
 
     Attributes:
         function: a function of predictions and references that returns a number.
-        takes: the kind of predictions: "classes" (n,), "numbers" (n,), "scores" (see `roc_auc`) or "positions" (see
-            `recovery`).
+        takes: the kind of predictions: "classes" (n,), "numbers" (n,), "scores" (see `roc_auc`), "bits" (see `bit_accuracy`)
+            or "positions" (see `recovery`).
         lower_is_better: whether lower values are better, as for an error. Such a metric is not a share in [0, 1].
     """
 
@@ -227,6 +246,7 @@ METRICS: dict[str, Metric] = {
     "mae": Metric(mae, "numbers", lower_is_better=True),
     "roc_auc": Metric(roc_auc, "scores"),
     "average_precision": Metric(average_precision, "scores"),
+    "bit_accuracy": Metric(bit_accuracy, "bits"),
     "recovery": Metric(recovery, "positions"),
     "perplexity": Metric(perplexity, "positions", lower_is_better=True),
 }
@@ -278,7 +298,7 @@ def score(names: Sequence[str], predictions: Any, references: Any, average: str 
     for name in names:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-        if METRICS[name].takes in ("classes", "numbers") and predictions.shape != references.shape:
+        if METRICS[name].takes in ("classes", "numbers", "bits") and predictions.shape != references.shape:
             raise InputError(
                 f"Predictions have the shape {predictions.shape} and references {references.shape}: give the same shape."
             )
@@ -296,7 +316,7 @@ def _metric_class(name: str):
 
     class ReprogramMetric(evaluate.Metric):
         def _info(self):
-            predicted = datasets.Value("int64" if takes == "classes" else "float64")
+            predicted = datasets.Value("int64" if takes in ("classes", "bits") else "float64")
             reference = datasets.Value("float64" if takes == "numbers" else "int64")
             return evaluate.MetricInfo(
                 description=function.__doc__ or name,

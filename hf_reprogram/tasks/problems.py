@@ -53,7 +53,7 @@ class Problem:
 PROBLEMS = {
     "single_label_classification": Problem(("accuracy",), ("classes", "scores"), stratified=True),
     "regression": Problem(("rmse", "pearson", "spearman"), ("numbers",), config_type="regression"),
-    "multi_label_classification": Problem(("roc_auc",), ("scores",), config_type="multi_label_classification"),
+    "multi_label_classification": Problem(("roc_auc",), ("scores", "bits"), config_type="multi_label_classification"),
     "token_classification": Problem(("accuracy",), ("classes",), per_token=True),
     "infilling": Problem(("recovery", "perplexity"), ("classes", "positions"), per_token=True),
 }

@@ -39,14 +39,14 @@ def read_splits(options: TaskOptions) -> Any:
     """
     from datasets import load_dataset
 
-    from .builtin import BUILTIN
+    from .builtin import builtin
 
     if isinstance(options.dataset, InMemory):
         raw = RawSplits(options.dataset.splits)
         return by_split_column(raw, options) if [*raw] == ["train"] else raw
     path = Path(options.dataset)
-    if options.dataset in BUILTIN and not path.exists():
-        return BUILTIN[options.dataset]()
+    if (make := builtin(options.dataset, options.name)) is not None:
+        return make()
     mirror = os.environ.get("HF_REPROGRAM_DATA")
     try:
         if mirror and not path.exists():

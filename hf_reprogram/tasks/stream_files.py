@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..modalities.folders import RawSplits, files_in
-from .builtin import BUILTIN
+from .builtin import builtin
 from .catalog import in_mirror, on_hub
 from .files import FORMATS, csv_tables, ending, format_of, unreadable
 from .json_lines import json_tables
@@ -66,7 +66,7 @@ def open_streams(options: TaskOptions) -> RawSplits:
     """
     from .read import parquet_splits, split_files
 
-    if isinstance(options.dataset, InMemory) or (options.dataset in BUILTIN and not Path(options.dataset).exists()):
+    if isinstance(options.dataset, InMemory) or builtin(options.dataset, options.name) is not None:
         raise InputError(f"task.streaming: {options.dataset} is in memory already: leave it out.")
     path, mirror = Path(options.dataset), os.environ.get("HF_REPROGRAM_DATA")
     if path.is_file():

@@ -49,7 +49,7 @@ def add_zero_shot_features(
     """
     constant = isinstance(model.transform, Dual) and model.transform.leaves_images
     blended = isinstance(model.mapping, Blends) and model.mapping.residual
-    if not constant and not blended:
+    if (not constant and not blended) or model.source.pretrained:  # the features change with the weights that are tuned
         return
     trains = constant or any(parameter.requires_grad for parameter in model.mapping.parameters())
     for name, split in data.items():

@@ -18,6 +18,8 @@ TRANSFORMS: Registry[type[InputTransform]] = Registry(
         "canvas": "hf_reprogram.transforms.canvas:Canvas",
         "sample_mask": "hf_reprogram.transforms.sample_mask:SampleMask",
         "feature_overlay": "hf_reprogram.transforms.feature_overlay:FeatureOverlay",
+        "pixel_sequence": "hf_reprogram.transforms.patch_sequence:PixelSequence",
+        "number_sequence": "hf_reprogram.transforms.patch_sequence:NumberSequence",
         "token_patches": "hf_reprogram.transforms.token_patches:TokenPatches",
         "dual": "hf_reprogram.transforms.dual:Dual",
         "waveform": "hf_reprogram.transforms.waveform:Waveform",

@@ -160,7 +160,7 @@ class ContextualVocabulary(InputTransform):
         ids, mask = ids_and_mask(batch, self.options.special_ids)
         logits = self.logits(ids)
         if self.training:
-            every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device)).detach()
+            every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device))
             soft = F.gumbel_softmax(logits.float(), tau=self.tau, dim=-1)
             embeds = soft.to(every.dtype) @ every
         else:

@@ -224,7 +224,9 @@ class Dual(InputTransform):
                 return trained
         theta = ((id(p), p._version, p.device, p.dtype) for p in self.text.parameters())
         return self._programmed_texts.get(
-            self, (id(plain), source.embedding.weight.dtype, *theta), lambda: self._constant_texts(plain, source)
+            self,
+            (id(plain), source.embedding.weight.dtype, *theta, *source.versions()),
+            lambda: self._constant_texts(plain, source),
         )
 
     def _constant_texts(self, plain: Texts, source: Source) -> Texts:
@@ -273,6 +275,11 @@ class Dual(InputTransform):
             )
         self.check_first(batch)
         known = batch.get("image_features")
+        if known is not None and source.pretrained:
+            raise InputError(
+                "The features of an image change with the weights that tune names, so image_features would be out of date: "
+                "leave them out."
+            )
         if known is not None and self.leaves_images:
             pixels = plain = known
         else:

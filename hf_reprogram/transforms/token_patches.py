@@ -258,7 +258,7 @@ class TokenPatches(InputTransform):
 
     def folded(self, source: Source) -> Tensor:
         """The table F (V_T, width) without gradients, cached until theta changes."""
-        key = (self.table.data_ptr(), self.table._version, self.table.device)
+        key = (self.table.data_ptr(), self.table._version, self.table.device, *source.versions())
 
         def project() -> Tensor:
             return self._projected(torch.arange(self.options.num_tokens, device=self.table.device), source).detach()

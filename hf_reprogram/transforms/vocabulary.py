@@ -167,7 +167,7 @@ class Vocabulary(InputTransform):
     def _atoms_of_support(self, source: Source) -> Tensor:
         if self.options.num_atoms is not None:
             return self.atoms[self.support]
-        return source.embed(self.support).detach().float()
+        return source.embed(self.support).float()
 
     def table(self, source: Source) -> Tensor:
         """The table V_T (N_T, width) in float32, also under autocast, with a gradient to theta."""
@@ -187,7 +187,7 @@ class Vocabulary(InputTransform):
         table = self.table(source)
         if not len(self.extra):
             return table
-        rows = source.embed(self.extra).detach().float()
+        rows = source.embed(self.extra).float()
         return torch.cat([table, torch.where(self.unknown[:, None], table.mean(0, keepdim=True), rows)])
 
     def folded(self, source: Source) -> Tensor:
@@ -196,7 +196,7 @@ class Vocabulary(InputTransform):
             self._folded.forget()
             return self._whole_table(source)
         state = [*self.parameters(), *self.buffers()]
-        key = [(value.data_ptr(), value._version, value.device) for value in state]
+        key = [*((value.data_ptr(), value._version, value.device) for value in state), *source.versions()]
         return self._folded.get(self, key, lambda: self._whole_table(source))
 
     def check_batch(self, batch: dict[str, Tensor]) -> None:

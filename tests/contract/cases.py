@@ -157,6 +157,8 @@ TRANSFORMS: dict[str, Callable[[Source, Any, str], Start]] = {
     "canvas": partial(_of_method, "elsayed", mapping="dense", image_size=16),
     "sample_mask": partial(_of_method, "smm", mapping="dense"),
     "feature_overlay": partial(_of_method, "fraud", mapping="dense"),
+    "pixel_sequence": partial(_of_method, "fpt", image_size=16),
+    "number_sequence": partial(_of_method, "fpt_numbers"),
     "token_patches": partial(_of_method, "cross_modal", mapping="dense"),
     "dual": _dual,
     "waveform": partial(_of_method, "ar_scr", mapping="dense", dropout=0.0),
@@ -207,6 +209,8 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("bert", {"num_prompts": 3}),
         Chosen("bert", {"num_prompts": 3, "deep": True}),
         Chosen("gpt2", {"num_prompts": 3}),
+        Chosen("bert", {"num_prompts": 3, "tune": ["norms", "positions"]}),
+        Chosen("llama", {"num_prompts": 3, "tune": "norms"}),
     ],
     "r2dl": [
         Chosen("bert", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),
@@ -259,6 +263,15 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("keyword_spotter"),
         Chosen("wav2vec2", {"mapping": "dense"}),
         Chosen("whisper-encoder", {"mapping": "dense", "domain": "spectrogram"}),
+    ],
+    "fpt": [
+        Chosen("gpt2", {"image_size": 16}),
+        Chosen("llama", {"image_size": 8, "channels": 1}),
+        Chosen("bert-encoder", {"image_size": 16, "patch": 8, "tune": []}),
+    ],
+    "fpt_numbers": [
+        Chosen("gpt2", {"standardize": False}),
+        Chosen("bert-encoder", {"patch": 2, "tune": ["positions"], "start": "none"}),
     ],
     "fraud": [Chosen("vit"), Chosen("convnext", {"mapping": "dense"})],
     "reprogrammer": [

@@ -1,6 +1,7 @@
 """What every case of the matrix is held to after real training; in one file, so that each case is trained once.
 
-The source stays as it is. A row's logits are its own. What is saved is theta and omega alone, and gives the same logits.
+The source stays as it is, but for what a case tunes. A row's logits are its own. What is saved is theta, omega and what is
+tuned alone, and gives the same logits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from hf_reprogram import ReprogrammedModel
+from hf_reprogram.sources.tuning import untuned
 from hf_reprogram.training.encode import collator
 from tests.contract import training
 from tests.contract.matrix import CASES, rows
@@ -34,7 +36,9 @@ def trained(request, tmp_path_factory):
 
 
 def test_source_bytes_are_unchanged_by_training(trained):
-    assert bytes_of(trained.model.source) == trained.before
+    assert bytes_of(untuned(trained.model.source)) == trained.before
+    after, tuned = bytes_of(trained.model.source), trained.model.source.pretrained
+    assert {name for name, value in after.items() if value != trained.before[name]} == {*tuned}
 
 
 def test_source_is_never_in_training_mode(trained):
@@ -43,11 +47,12 @@ def test_source_is_never_in_training_mode(trained):
     assert trained.watch.mapping_trains  # the flag itself was set: the source kept out of it
 
 
-def test_only_theta_and_omega_get_gradients_and_all_of_them_move(trained):
+def test_only_theta_omega_and_what_is_tuned_get_gradients_and_all_of_them_move(trained):
     trainable = trained.model.trainable()
     assert trained.watch.gradients == set(trainable)
     assert all(not torch.equal(trainable[name], value) for name, value in trained.start.items())
-    assert all(not p.requires_grad for p in trained.model.source.parameters())
+    source = trained.model.source
+    assert {name for name, p in source.named_parameters() if p.requires_grad} == {*source.pretrained}
 
 
 # ------------------------------------------------------------------------------------------------------------ rows
@@ -94,7 +99,8 @@ def test_the_source_is_given_what_it_takes(trained):
         table = trained.model.transform.folded(trained.model.source)
         assert inputs["patches"].shape[-1] == table.shape[-1]
     else:
-        assert inputs["inputs_embeds"].shape == (*trained.batch["input_ids"].shape, spec.embedding_width)
+        rows = trained.batch.get("input_ids", inputs["attention_mask"])  # patches are not tokens of the batch
+        assert inputs["inputs_embeds"].shape == (*rows.shape, spec.embedding_width)
 
 
 # ---------------------------------------------------------------------------------------------------------- saving
@@ -114,7 +120,9 @@ def test_the_folder_holds_theta_and_omega_with_their_buffers_and_nothing_executa
     state = trained.model.state_dict()
     assert {name: weight.shape for name, weight in weights.items()} == {name: v.shape for name, v in state.items()}
     assert set(trained.model.trainable()) <= set(weights)
-    assert not any(name.startswith("source.") for name in weights)
+    assert {name for name in weights if name.startswith("source.")} == {
+        f"source.{name}" for name in trained.model.source.pretrained
+    }
     trained_numbers = sum(weights[name].numel() for name in trained.model.trainable())
     assert trained_numbers == trained.model.num_trainable()
     assert "auto_map" not in json.loads((trained.folder / "config.json").read_text())

@@ -127,7 +127,13 @@ def test_what_is_no_text_model_is_refused():
 def test_an_unsupported_architecture_is_named(model_type, tmp_path):
     small = {
         "t5": {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 16, "vocab_size": 20},
-        "patchtst": {"d_model": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16, "context_length": 8},
+        "patchtst": {
+            "d_model": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "ffn_dim": 16,
+            "context_length": 8,
+        },
     }[model_type]
     model = AutoModel.from_config(AutoConfig.for_model(model_type, **small))
     model.save_pretrained(tmp_path)

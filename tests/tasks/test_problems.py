@@ -72,7 +72,7 @@ def test_the_default_metrics_fit_and_every_metric_that_fits_gives_a_number(probl
     [
         ("single_label_classification", "rmse", "accuracy, average_precision, f1, matthews, roc_auc"),
         ("regression", "accuracy", "mae, pearson, rmse, spearman"),
-        ("multi_label_classification", "accuracy", "average_precision, roc_auc"),
+        ("multi_label_classification", "accuracy", "average_precision, bit_accuracy, roc_auc"),
         ("token_classification", "roc_auc", "accuracy, f1, matthews"),
         ("infilling", "pearson", "accuracy, f1, matthews, perplexity, recovery"),
     ],
