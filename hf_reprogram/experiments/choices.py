@@ -3,8 +3,9 @@
 The number of steps follows from the number of examples. Options that decide where the source is read or how large an image is
 on the canvas are chosen by the score of the *untrained* program on validation: each alternative is built, its omega starts as
 it would for training, and the best one is trained. Few examples decide, so an omega with more weights must be better beyond
-chance: by more than the standard error of the paired differences of the validation losses. An alternative costs a pass over at
-most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open.
+chance: by more than the standard error of the paired differences of the validation losses. With fewer than 25 examples for
+validation, folds of training and validation together decide (`hf_reprogram.experiments.folds`). An alternative costs a pass
+over at most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..training.encode import collator, encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import example_losses, selection
 from ..training.predict import predict_logits
+from .folds import FEW, folded_logits
 from .job import Job
 from .memory import Memory
 from .recipe import Recipe
@@ -162,7 +164,7 @@ def _best(scores: list[Score]) -> int:
 
 
 def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) -> Score:
-    """The score of an untrained program on validation.
+    """The score of an untrained program on validation, or by folds where validation has few examples.
 
     Args:
         job: the job; its first seed decides the initialisation.
@@ -183,9 +185,12 @@ def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) 
     add_zero_shot_features(model, processor, data, bf16=bf16, quiet=True)
     loaders = [DataLoader(data[name], 64, collate_fn=collator(processor, task.per_token)) for name in few]
     half = torch.bfloat16 if bf16 else None
-    begin_epoch(model, 0, loaders[0], half=half, validation=loaders[1], soften=False)
-    logits = predict_logits(model.eval(), processor, data["validation"], bf16=bf16, quiet=True)
-    labels = labels_of(data["validation"])
+    if len(few["validation"]) < FEW and not task.per_token:
+        logits, labels = folded_logits(model.eval(), task, loaders, half)
+    else:
+        begin_epoch(model, 0, loaders[0], half=half, validation=loaders[1], soften=False)
+        logits = predict_logits(model.eval(), processor, data["validation"], bf16=bf16, quiet=True)
+        labels = labels_of(data["validation"])
     validation = task.score(logits, labels)
     each = example_losses(task, logits, labels).reshape(-1)
     weights = sum(parameter.numel() for parameter in model.mapping.parameters() if parameter.requires_grad)

@@ -85,7 +85,7 @@ class Voice2Series(Method):
         "per_device_train_batch_size": 32,
         "lr_scheduler_type": "cosine",
     }
-    tuned = {"omega_learning_rate": 1e-3}
+    tuned = {"learning_rate": 3e-3, "omega_learning_rate": 1e-4}
     paper = {"placing": "copies", "l2": 0.05, "dropout": 0.2}
 
     options: Voice2SeriesOptions

@@ -68,7 +68,7 @@ def test_a_recipe_chooses_the_placing_learns_and_reloads(source, tmp_path):
             "source": source,
             "method": "voice2series",
             "task": {"dataset": data, "series": "values", "label": "kind", "validation_share": 0.3},
-            "training": {"num_train_epochs": 2},
+            "training": {"num_train_epochs": 2, "learning_rate": 1e-2},
             "baselines": ["majority", "raw_linear", "linear_probe"],
             "output": str(tmp_path / "run"),
         }
