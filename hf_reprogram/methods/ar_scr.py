@@ -68,6 +68,7 @@ class ARSCR(Method):
         "per_device_train_batch_size": 32,
         "lr_scheduler_type": "constant",
     }
+    soft_start = True
     tuned = {"omega_learning_rate": 1e-3, "lr_scheduler_type": "cosine"}
 
     options: ARSCROptions

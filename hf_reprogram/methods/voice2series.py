@@ -86,6 +86,7 @@ class Voice2Series(Method):
         "lr_scheduler_type": "cosine",
     }
     tuned = {"learning_rate": 3e-3, "omega_learning_rate": 1e-4}
+    soft_start = True
     paper = {"placing": "copies", "l2": 0.05, "dropout": 0.2}
 
     options: Voice2SeriesOptions
