@@ -3,7 +3,7 @@
 The number of steps follows from the number of examples. Options that decide where the source is read or how large an image is
 on the canvas are chosen by the score of the *untrained* program on validation: each alternative is built, its omega starts as
 it would for training, and the best one is trained. Few examples decide, so an omega with more weights must be better beyond
-chance: by more than the standard error of the paired differences of the validation losses. With fewer than 25 examples for
+chance: by more than the standard error of the paired differences of the validation losses. With fewer than 16 examples for
 validation, folds of training and validation together decide (`hf_reprogram.experiments.folds`). An alternative costs a pass
 over at most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open.
 """

@@ -183,7 +183,7 @@ class Sound(Modality):
     takes, noun = "pixel_values", "sounds"  # as a spectrogram
 
     def read_folder(self, folder, named=()):
-        files = sorted(Path(folder).rglob("*.wav"))
+        files = sorted(Path(folder).rglob("*.snd"))
         waves = [list(wave.open(str(file)).readframes(9)) for file in files]
         rows = {"wave": waves, "label": [file.parent.name for file in files]}
         return DatasetDict(train=Dataset.from_dict(rows)) if files else None
@@ -213,7 +213,7 @@ def test_a_modality_of_another_package_is_drafted(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for number in range(3):
-            with wave.open(str(tmp_path / name / f"{number}.wav"), "wb") as file:
+            with wave.open(str(tmp_path / name / f"{number}.snd"), "wb") as file:
                 file.setparams((1, 1, 8000, 9, "NONE", "not compressed"))
                 file.writeframes(bytes(range(number, number + 9)))
     command = [sys.executable, "-c", SOUNDS, str(tmp_path)]
