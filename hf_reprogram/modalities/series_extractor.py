@@ -9,6 +9,8 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 
 from ..errors import InputError
 
+MOST = 2**22  # numbers of a series
+
 
 class SeriesExtractor(FeatureExtractionMixin):
     """Fills gaps, stretches a series to one length, and brings it to mean 0 and deviation 1.
@@ -26,8 +28,8 @@ class SeriesExtractor(FeatureExtractionMixin):
 
     def __init__(self, length: int = 1, standardize: bool = True, **kwargs: Any):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
-        if type(length) is not int or length < 1:
-            raise InputError(f"length of the processor is {length!r}: give a whole number above 0.")
+        if type(length) is not int or not 0 < length <= MOST:
+            raise InputError(f"length of the processor is {length!r}: give a whole number from 1 to {MOST:,}.")
         self.length, self.standardize = length, bool(standardize)
 
     def __call__(self, series: Any, return_tensors: str | None = None) -> BatchFeature:

@@ -12,6 +12,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from ..errors import InputError
 from .waveform import at_rate, mono, of_length
 
+MOST = 2**22  # samples of a clip, or per second
+
 
 class WaveformExtractor(SequenceFeatureExtractor):
     """Brings sounds to one channel, one sampling rate and one length.
@@ -36,8 +38,10 @@ class WaveformExtractor(SequenceFeatureExtractor):
             kwargs.pop(name, None)
         super().__init__(feature_size=1, sampling_rate=sampling_rate, padding_value=0.0, **kwargs)
         for name, value in (("sampling_rate", sampling_rate), ("samples", samples)):
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} of the feature extractor is {value!r}: give a whole number above 0.")
+            if type(value) is not int or not 0 < value <= MOST:
+                raise InputError(
+                    f"{name} of the feature extractor is {value!r}: give a whole number from 1 to {MOST:,}."
+                )
         self.samples, self.peak = samples, bool(peak)
 
     def __call__(

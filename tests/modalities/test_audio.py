@@ -9,6 +9,7 @@ from datasets import Dataset
 from scipy.signal import resample
 
 from hf_reprogram import InputError
+from hf_reprogram.experiments.draft import draft
 from hf_reprogram.modalities import modality_of
 from hf_reprogram.modalities.audio import AUDIO, audio_examples
 from hf_reprogram.modalities.waveform import at_rate, mono, of_length, read_clip, waveform_extractor
@@ -145,3 +146,20 @@ def test_columns_are_recognised_and_numbers_without_a_rate_are_refused():
         AUDIO.prepare(rows.remove_columns("sampling_rate"), ["wave"], "train", "data")
     with pytest.raises(InputError, match="which is no sound"):
         AUDIO.prepare(rows, ["sampling_rate"], "train", "data")
+
+
+def test_a_folder_of_sounds_is_drafted_with_a_wave_on_every_sound(tmp_path):
+    for label in ("ne", "taip"):
+        (tmp_path / label).mkdir()
+        for place in range(6):
+            soundfile.write(tmp_path / label / f"{place}.wav", tone(400 + place), 8000)
+    text, doubts = draft(str(tmp_path))
+    assert "method: {name: ar_scr}" in text
+    assert "  audio: audio\n" in text
+    assert doubts == []
+
+
+@pytest.mark.parametrize("samples", [0, 2**40, 1.5])
+def test_a_length_that_no_clip_has_is_refused(samples):
+    with pytest.raises(InputError, match="samples of the feature extractor is"):
+        waveform_extractor(RATE, samples)

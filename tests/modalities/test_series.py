@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from hf_reprogram import InputError
+from hf_reprogram.experiments.draft import draft
 from hf_reprogram.modalities.series import SERIES, whole_series
 from hf_reprogram.modalities.series_extractor import SeriesExtractor, filled, stretched
 from hf_reprogram.tasks.load import load_task
@@ -87,3 +88,13 @@ def test_a_ts_file_needs_aeon_and_says_so(tmp_path, monkeypatch):
     (tmp_path / "toy.ts").write_text("@data\n1,2:a\n")
     with pytest.raises(InputError, match=r"run pip install 'hf_reprogram\[series\]'"):
         load_task(TaskOptions(str(tmp_path / "toy.ts")))
+
+
+def test_lists_of_numbers_are_drafted_as_series_and_lengths_that_none_has_are_refused(tmp_path):
+    rows = [[float(place + step) for step in range(8)] for place in range(20)]
+    Dataset.from_dict({"values": rows, "kind": ["a", "b"] * 10}).to_parquet(tmp_path / "data.parquet")
+    text, _ = draft(str(tmp_path / "data.parquet"))
+    assert "method: {name: voice2series}" in text
+    assert "  series: values\n" in text
+    with pytest.raises(InputError, match="length of the processor is 0"):
+        SeriesExtractor(length=0)
