@@ -167,7 +167,7 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
                 with torch.autocast(model.source.device.type, half, enabled=half is not None):
                     outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
         model.train(training)
-        return _joined(outputs, 0.0), _joined(labels, IGNORE)
+        return joined(outputs, 0.0), joined(labels, IGNORE)
 
     return read
 
@@ -179,8 +179,13 @@ def standing_for(data: Any) -> Any:
     return getattr(data, "sample", data)
 
 
-def _joined(batches: list[Tensor], fill: float) -> Tensor:
-    """Batches as one tensor; those of texts are padded to the longest."""
+def joined(batches: list[Tensor], fill: float) -> Tensor:
+    """Batches as one tensor; those of texts are padded with `fill` to the longest.
+
+    >>> joined([torch.ones(1, 1), torch.ones(1, 2)], 0.0)
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
     longest = max(batch.shape[1] if batch.dim() > 1 else 0 for batch in batches)
     if all(batch.dim() < 2 or batch.shape[1] == longest for batch in batches):
         return torch.cat(batches)

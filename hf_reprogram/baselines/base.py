@@ -204,8 +204,9 @@ class Baseline(ABC):
         modality = task_modality(recipe.task_options)
         if modality is not None and not self._reads(modality):
             nouns = [each.noun for each in every_modality() if self._reads(each)]
+            listed = " and ".join(filter(None, (", ".join(nouns[:-1]), nouns[-1])))
             raise InputError(
-                f"The baseline {self.title!r} reads {' and '.join(nouns)}, and the examples of this task are {modality.noun}: "
+                f"The baseline {self.title!r} reads {listed}, and the examples of this task are {modality.noun}: "
                 "leave it out."
             )
         problem = problem_of(recipe.task_options)

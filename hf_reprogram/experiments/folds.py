@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..schedule import reader
+from ..losses import IGNORE
+from ..schedule import joined, reader
 from ..tasks.task import Task
 
 FEW = 16  # validation examples, below which folds decide
@@ -39,7 +40,7 @@ def folded_logits(
     @cache
     def whole(reads: str) -> tuple[Tensor, Tensor]:
         outputs, labels = zip(*(read(reads) for read in readers), strict=True)
-        return torch.cat(outputs), torch.cat(labels)
+        return joined(list(outputs), 0.0), joined(list(labels), IGNORE)
 
     outputs, labels = whole(model.mapping.reads)
     logits = torch.zeros(len(labels), 0)

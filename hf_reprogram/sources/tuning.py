@@ -85,6 +85,8 @@ def tuned_names(source: Source, tune: list[Any]) -> list[str]:
     >>> tuned_names(text_source, ["positions"])
     ['model.bert.embeddings.position_embeddings.weight']
     """
+    if not tune:
+        return []
     family = source.spec.family
     if is_sharded(source):
         raise InputError(

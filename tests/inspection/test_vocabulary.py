@@ -300,7 +300,7 @@ def test_inspect_of_prompts_has_nothing_to_plot(finished, tmp_path, capsys):
         "has nothing to plot: the input transform 'prompt_slots' has no drawing; those that have one are canvas, "
         in refusal
     )
-    assert "vocabulary; leave --plot out." in refusal
+    assert "vocabulary, waveform; leave --plot out." in refusal
     assert not (tmp_path / "map.png").exists()
 
 

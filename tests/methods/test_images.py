@@ -321,7 +321,7 @@ def test_fraud_draws_tables(folder, tmp_path):
         (
             {"dataset": "nyu-mll/glue", "name": "sst2"},
             "raw_linear",
-            "reads images and rows of numbers, and the examples",
+            "reads images, rows of numbers, sounds and time series, and the examples of this task are texts",
         ),
     ],
 )

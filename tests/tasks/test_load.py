@@ -375,7 +375,7 @@ def test_columns_that_alone_fit_need_no_name(data, takes, column, names, suffix,
 
 @pytest.mark.parametrize(
     "data",
-    [{"one": ["a"] * 20, "two": ["b"] * 20}, {"review": ["a"] * 20, "stars": [1, 2] * 10}, {"other": [[1]] * 20}],
+    [{"one": ["a"] * 20, "two": ["b"] * 20}, {"review": ["a"] * 20, "stars": [1, 2] * 10}, {"other": [{"a": 1}] * 20}],
 )
 def test_columns_are_not_guessed_where_several_fit(data, tmp_path):
     path = write(tmp_path / "data.parquet", {**data, "label": ["yes", "no"] * 10})

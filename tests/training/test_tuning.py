@@ -132,7 +132,7 @@ def test_layers_may_be_computed_again_in_the_backward_pass(tmp_path):
     states = []
     for again in (False, True):
         model, processor = made(CASES[0])
-        trainer_for(model, processor, tmp_path / str(again), gradient_checkpointing=again, max_steps=2).train()
+        trainer_for(model, processor, tmp_path / str(again), activation_checkpointing=again, max_steps=2).train()
         states.append(state_of(model))
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
