@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import ReprogramConfig
+from ..errors import InputError
 from ..files import write_json
 from ..methods import METHODS
 from ..progress import progress
@@ -116,16 +117,24 @@ def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str
     if len(candidates) == 1:
         return candidates[0], []
     scores: list[Score] = []
+    fitting: list[dict[str, Any]] = []
+    refusal: InputError | None = None
     splits = task.splits(recipe.seeds[0])
     for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
         if deadline is not None and scores and time.monotonic() > deadline:
             break
-        scores.append(start_score(job, splits, candidate, memory))
+        try:
+            scores.append(start_score(job, splits, candidate, memory))
+        except InputError as error:  # such as more copies of a long series than a clip has room for
+            refusal = error
+            continue
+        fitting.append(candidate)
+    if refusal is not None and not scores:
+        raise refusal
     tried = [
-        {"options": candidate, "validation": score.validation}
-        for candidate, score in zip(candidates, scores, strict=False)
+        {"options": candidate, "validation": score.validation} for candidate, score in zip(fitting, scores, strict=True)
     ]
-    return candidates[_best(scores)], tried
+    return fitting[_best(scores)], tried
 
 
 @dataclass

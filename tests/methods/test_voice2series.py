@@ -81,3 +81,14 @@ def test_a_recipe_chooses_the_placing_learns_and_reloads(source, tmp_path):
     processor = SeriesExtractor.from_pretrained(tmp_path / "run")
     assert processor.length == 20
     assert model(**processor([rows[0], rows[1][:10]], return_tensors="pt")).logits.shape == (2, 2)
+
+
+def test_alternatives_that_a_long_series_has_no_room_for_are_left_out(source, tmp_path):
+    """Two copies of 700 numbers fit into 1,600 samples; four and eight do not."""
+    rows, labels = tiny_audio.series(40, length=700)
+    data = Dataset.from_dict({"values": [*rows], "kind": labels})
+    task = {"dataset": data, "series": "values", "label": "kind"}
+    recipe = {"source": source, "method": "voice2series", "task": task, "training": {"max_steps": 1}}
+    results = train(make_recipe({**recipe, "output": str(tmp_path / "run")}), quiet=True)
+    tried = {(each["options"]["placing"], each["options"]["copies"]) for each in results["defaults"]["tried"]}
+    assert tried == {("copies", 1), ("stretched", 1), ("amplitude", 1), ("frequency", 1)}
