@@ -134,6 +134,13 @@ PAIRS = {
     "deep8": {"num_prompts": 8, "deep": True},
 }
 
+# Commands of other languages on a keyword spotter: the program alone, with the paper's map, and with the source trained too.
+SPOTTER = "keyword-spotter"
+AUDIO = {
+    "": [],
+    "_paper": ["method.preset=paper", "baselines=[majority]"],
+    "_both": ["method.tune=[all]", "baselines=[majority]"],
+}
 
 # In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
 OOD = {
@@ -218,6 +225,9 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
             beside = [] if name == "k8" else ["baselines=[majority]"]
             method = f"method={json.dumps({'name': 'warp', **options})}"
             yield f"pairs/{task}_{name}", f"glue/warp_{task}", MINILM, [method, *more, *beside]
+    for language in ("lithuanian", "arabic"):
+        for name, overrides in AUDIO.items():
+            yield f"audio/{language}{name}", f"audio/{language}_commands", SPOTTER, overrides
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]

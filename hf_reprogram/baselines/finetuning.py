@@ -1,13 +1,14 @@
 """Training the whole network: the source's architecture from scratch, and full fine-tuning of the source.
 
-For an image source, the tower that computes its features is trained, with a fresh linear layer (`baselines.image_tower`).
+Of a source for images, sounds or another input of a fixed size, the tower that computes its features is trained, with a fresh
+linear layer (`baselines.image_tower`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from ..sources.base import SourceSpec
     from ..tasks.task import Task
 
-RATES = (1e-4, 5e-4)  # learning rates of a network for tokens; `image_tower.RATES` has those for images
+RATES = (
+    1e-4,
+    5e-4,
+)  # learning rates of a network for tokens, and from scratch; `image_tower.RATES` has those to fine-tune
 
 
 @dataclass
@@ -41,10 +45,10 @@ class FineTuningOptions:
     """Options of `from_scratch` and `fine_tuning`.
 
     Attributes:
-        learning_rate: learning rates; the first seed chooses one on validation. By default 1e-4 and 5e-4 for texts, 1e-5
-            and 3e-5 for images.
+        learning_rate: learning rates; the first seed chooses one on validation. By default 1e-4 and 5e-4 for texts and from
+            scratch, 1e-5 and 3e-5 to fine-tune a source for images or sounds.
         tokens: "source" reads the text in the source's own tokens, with the classification head of transformers. "target"
-            reads it in the method's tokens, with a linear layer on the states. Images fill the source's canvas.
+            reads it in the method's tokens, with a linear layer on the states. Images and sounds fill the source's input.
         context: with one label per token, the number of neighbours on either side whose states the linear layer reads too.
     """
 
@@ -65,14 +69,20 @@ class FromScratch(Baseline):
 
     title = "from scratch"
     Options = FineTuningOptions
-    letters: ClassVar[bool | None] = True
     native = True
+    reads = "features"
     pretrained = False
 
     def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
         self._check_problem(problem_of(recipe.task_options))
+        modality = task_modality(recipe.task_options)
+        if modality is not None and not modality.letters and self.options.tokens == "target":
+            raise InputError(
+                f"The examples of this task are {modality.noun}, and {self.title} reads them as they are: leave tokens: target "
+                "out."
+            )
 
     def _check_problem(self, problem: str) -> None:
         if self.options.tokens == "source" and PROBLEMS[problem].per_token:
@@ -85,36 +95,6 @@ class FromScratch(Baseline):
                 "it out."
             )
 
-    def run(self, setting: Setting) -> Outcome:
-        """See `Baseline.run`."""
-        self._check_problem(setting.task.problem_type)
-        if self.options.tokens == "target":
-            tokenizer, make_model = _on_target_tokens(setting, self.pretrained, self.options.context)
-        else:
-            tokenizer, make_model = _on_source_tokens(setting, self.pretrained)
-        return best_of(setting, tokenizer, make_model, self._grid(setting)).outcome()
-
-    def _grid(self, setting: Setting) -> list[dict[str, Any]]:
-        default = RATES if setting.task.modality.letters else image_tower.RATES
-        further = {"context": self.options.context} if setting.task.per_token else {}
-        return [{"learning_rate": rate, **further} for rate in self.options.learning_rate or default]
-
-
-class FineTuning(FromScratch):
-    """The pretrained source with all of its weights trained, for as many epochs as the method."""
-
-    title = "fine-tuning"
-    letters = None
-    reads = "features"
-    pretrained = True
-
-    def check(self, recipe: Run) -> None:
-        """See `Baseline.check`."""
-        super().check(recipe)
-        modality = task_modality(recipe.task_options)
-        if modality is not None and not modality.letters and self.options.tokens == "target":
-            raise InputError("fine_tuning reads images on the source's whole canvas: leave tokens: target out.")
-
     def check_source(self, spec: SourceSpec, task: Task) -> None:
         """See `Baseline.check_source`."""
         if not task.modality.letters or self.options.tokens == "source":
@@ -122,12 +102,33 @@ class FineTuning(FromScratch):
 
     def run(self, setting: Setting) -> Outcome:
         """See `Baseline.run`."""
-        if setting.task.modality.letters:
-            return super().run(setting)
-        start = image_tower.Start(setting)
-        return best_of(
-            setting, start.processor, lambda _: start.tower(), self._grid(setting), data=start.data
-        ).outcome()
+        if not setting.task.modality.letters:
+            return self._run_tower(setting)
+        self._check_problem(setting.task.problem_type)
+        if self.options.tokens == "target":
+            tokenizer, make_model = _on_target_tokens(setting, self.pretrained, self.options.context)
+        else:
+            tokenizer, make_model = _on_source_tokens(setting, self.pretrained)
+        return best_of(setting, tokenizer, make_model, self._grid(setting, RATES)).outcome()
+
+    def _run_tower(self, setting: Setting) -> Outcome:
+        processor, data, make_tower = image_tower.fresh(setting)
+        return best_of(setting, processor, make_tower, self._grid(setting, RATES), data=data).outcome()
+
+    def _grid(self, setting: Setting, rates: tuple[float, ...]) -> list[dict[str, Any]]:
+        further = {"context": self.options.context} if setting.task.per_token else {}
+        return [{"learning_rate": rate, **further} for rate in self.options.learning_rate or rates]
+
+
+class FineTuning(FromScratch):
+    """The pretrained source with all of its weights trained, for as many epochs as the method."""
+
+    title = "fine-tuning"
+    pretrained = True
+
+    def _run_tower(self, setting: Setting) -> Outcome:
+        start, grid = image_tower.Start(setting), self._grid(setting, image_tower.RATES)
+        return best_of(setting, start.processor, lambda _: start.tower(), grid, data=start.data).outcome()
 
 
 def _on_source_tokens(setting: Setting, pretrained: bool) -> tuple[Any, Any]:

@@ -1,19 +1,21 @@
-"""Fine-tuning an image tower: all weights that compute the source's features are trained, with a linear layer on top.
+"""Training a tower of a source: all weights that compute the source's features are trained, with a linear layer on top.
 
     logits = W (g(x) - m) / s + b          g(x) (batch, width), m (width,), s a number
 
-g is the image tower, which computes the source's features. Of a dual encoder it includes the projection, but not the text
-tower. m and s are the mean and the deviation of the untrained tower's features on the training images, and stay fixed. The
-layer's learning rate therefore has the same effect for every source, although the features of a dual encoder have norm one
-and those of a classifier do not.
+g is the tower for images, sounds or another input of a fixed size, which computes the source's features. Of a dual encoder it
+includes the projection, but not the text tower. m and s are the mean and the deviation of the untrained tower's features on the
+training data, and stay fixed. The layer's learning rate therefore has the same effect for every source, although the features
+of a dual encoder have norm one and those of a classifier do not.
 
 The tower stays in eval mode while it is trained. Batch norm keeps the pretrained statistics, because few labels and small
 batches estimate them badly, and there is no dropout. Training therefore starts exactly at the frozen model, and the seed
-determines the run.
+determines the run. From scratch (`fresh`) a tower has random weights and its architecture's own dropout and batch norm; m is 0
+and s is 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,44 @@ class Tower(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class FreshTower(Tower):
+    """A tower with random weights, which trains as its architecture does: with its dropout, and with batch norm by batches."""
+
+    def train(self, mode: bool = True) -> FreshTower:
+        """Put the network inside the source in training mode too; the source itself would keep it in eval mode."""
+        super().train(mode)
+        for module in self.source.children():
+            module.train(mode)
+        return self
+
+
+def fresh(setting: Setting) -> tuple[Any, dict[str, Any], Callable[[Any], FreshTower]]:
+    """The processor, the encoded splits, and a maker of towers with random weights, which the seed of a run draws.
+
+    Args:
+        setting: the setting of the baseline.
+    """
+    source = loaded(setting, random=setting.seed)
+    processor = source.plain_processor(setting.recipe.source["name"], file_arguments(setting.recipe.source_kwargs))
+    task, width = setting.task, source.spec.widths["features"]
+
+    def make_tower(_: Any) -> FreshTower:
+        plain = np.tile([[-1.0], [1.0]], (1, width)).astype(np.float32)  # of mean 0 and deviation 1
+        return FreshTower(deepcopy(source), plain, len(task.labels) or 1, task.problem_type)
+
+    return processor, encode(setting.splits, processor), make_tower
+
+
+def loaded(setting: Setting, **options: Any) -> Source:
+    """The source of a recipe in float32, unshared, on the accelerator."""
+    recipe = setting.recipe
+    kept = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
+    kept |= {"dtype": torch.float32, "shard": False, **options}
+    source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **kept)
+    to_accelerator(source)
+    return source
+
+
 class Start:
     """The common start of all towers of one source and task.
 
@@ -113,10 +153,7 @@ class Start:
 
     def __init__(self, setting: Setting):
         recipe, self.setting = setting.recipe, setting
-        options = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
-        options |= {"dtype": torch.float32, "shard": False}
-        self.source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **options)
-        to_accelerator(self.source)
+        self.source = loaded(setting)
         self.processor = self.source.plain_processor(recipe.source["name"], file_arguments(recipe.source_kwargs))
         self.data = encode(setting.splits, self.processor)
         self.features = self.read("train")

@@ -98,8 +98,11 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if key in open_keys}
 
 
-def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The alternative that is best on validation, and the scores of all of them."""
+def alternatives_of(job: Job) -> list[dict[str, Any]]:
+    """The options that a recipe leaves open, one dict per alternative, the first one first among equals.
+
+    A recipe that leaves nothing open has one alternative, without options or, in a second stage, with those of the first.
+    """
     recipe, task = job.recipe, job.task
     method = METHODS[recipe.method["name"]]
     given = {*recipe.method_options, *(key.partition(".")[2] for key in recipe.sweep if key.startswith("method."))}
@@ -112,29 +115,35 @@ def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str
     if recipe.init_from is not None:  # a second stage goes on with the options of the first
         first = ReprogramConfig.from_pretrained(recipe.init_from).method or {}
         keys = {key for group in groups for choice in group for key in choice}
-        return {key: first[key] for key in keys & {*first}}, []
-    candidates = [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
-    if len(candidates) == 1:
-        return candidates[0], []
+        return [{key: first[key] for key in keys & {*first}}]
+    return [{key: value for part in parts for key, value in part.items()} for parts in product(*groups)]
+
+
+def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The alternative that is best on validation, and the scores of all of them."""
+    alternatives = alternatives_of(job)
+    if len(alternatives) == 1:
+        return alternatives[0], []
     scores: list[Score] = []
     fitting: list[dict[str, Any]] = []
     refusal: InputError | None = None
-    splits = task.splits(recipe.seeds[0])
-    for candidate in progress(candidates, "Defaults", len(candidates), job.quiet):
+    splits = job.task.splits(job.recipe.seeds[0])
+    for alternative in progress(alternatives, "Defaults", len(alternatives), job.quiet):
         if deadline is not None and scores and time.monotonic() > deadline:
             break
         try:
-            scores.append(start_score(job, splits, candidate, memory))
+            scores.append(start_score(job, splits, alternative, memory))
         except InputError as error:  # such as more copies of a long series than a clip has room for
             refusal = error
             continue
-        fitting.append(candidate)
+        fitting.append(alternative)
     if refusal is not None and not scores:
         raise refusal
     tried = [
-        {"options": candidate, "validation": score.validation} for candidate, score in zip(fitting, scores, strict=True)
+        {"options": alternative, "validation": score.validation}
+        for alternative, score in zip(fitting, scores, strict=True)
     ]
-    return fitting[_best(scores)], tried
+    return fitting[best_of(scores)], tried
 
 
 @dataclass
@@ -154,11 +163,11 @@ class Score:
     weights: int
 
 
-def _best(scores: list[Score]) -> int:
+def best_of(scores: list[Score]) -> int:
     """The number of the best score, where more weights of omega must win by more than chance.
 
     >>> few, many = (Score(value, {}, np.array(loss), size) for value, loss, size in ((0.8, [1, 2], 1), (0.9, [0, 2], 9)))
-    >>> _best([few, many])  # better by 0.5 with a standard error of 0.5
+    >>> best_of([few, many])  # better by 0.5 with a standard error of 0.5
     0
     """
     order = sorted(range(len(scores)), key=lambda index: -scores[index].value)
@@ -172,7 +181,7 @@ def _best(scores: list[Score]) -> int:
     return best
 
 
-def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) -> Score:
+def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory, few: int = FEW) -> Score:
     """The score of an untrained program on validation, or by folds where validation has few examples.
 
     Args:
@@ -180,21 +189,22 @@ def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory) 
         splits: the splits of that seed.
         options: options of the method that override those of the recipe.
         memory: outputs of the source that are known.
+        few: validation examples, below which folds decide.
     """
     from ..model import to_accelerator
 
     task, seed = job.task, job.recipe.seeds[0]
     changed = job.recipe.with_values({f"method.{name}": value for name, value in options.items()})
-    few = {name: _few(splits[name], most) for name, most in (("train", MOST_TRAIN), ("validation", MOST_VALIDATION))}
+    drawn = {name: _few(splits[name], most) for name, most in (("train", MOST_TRAIN), ("validation", MOST_VALIDATION))}
     model, processor = untrained_model(changed, task, seed, splits)
     to_accelerator(model)
     memory.attach(model.source)
     bf16 = bool(changed.training_arguments.get("bf16"))
-    data = encode(few, processor, task.options.max_length, task.problem_type)
+    data = encode(drawn, processor, task.options.max_length, task.problem_type)
     add_zero_shot_features(model, processor, data, bf16=bf16, quiet=True)
-    loaders = [DataLoader(data[name], 64, collate_fn=collator(processor, task.per_token)) for name in few]
+    loaders = [DataLoader(data[name], 64, collate_fn=collator(processor, task.per_token)) for name in drawn]
     half = torch.bfloat16 if bf16 else None
-    if len(few["validation"]) < FEW and not task.per_token:
+    if len(drawn["validation"]) < few and not task.per_token:
         logits, labels = folded_logits(model.eval(), task, loaders, half)
     else:
         begin_epoch(model, 0, loaders[0], half=half, validation=loaders[1], soften=False)

@@ -239,9 +239,10 @@ def test_options_that_cannot_work_are_refused(name, options, message):
 
 
 def test_recipes_that_cannot_work_are_refused_before_anything_is_loaded(setting):
-    with pytest.raises(InputError, match="leave tokens: target out"):
-        setting(baselines=[{"fine_tuning": {"tokens": "target"}}])
-    for name in ("prompt_tuning", "from_scratch", "counts"):
+    for name in ("fine_tuning", "from_scratch"):
+        with pytest.raises(InputError, match="examples of this task are images, and "):
+            setting(baselines=[{name: {"tokens": "target"}}])
+    for name in ("prompt_tuning", "counts"):
         with pytest.raises(InputError, match="reads texts, and the examples of this task are images: leave it out"):
             setting(baselines=[name])
     numbers = {"dataset": "nowhere", "image": "image", "regression": True}
@@ -363,3 +364,20 @@ def test_wise_ft_interpolates_weights(setting, fits, monkeypatch):
         torch.testing.assert_close(p, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(outcome.test, logits(kept["network"], pixels(made)), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(outcome.validation, logits(kept["network"], pixels(made, "validation")), atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet", "clip"])
+def test_from_scratch_trains_random_weights_that_the_seed_draws_and_keeps_batch_norm_alive(setting, fits, family):
+    made = setting(family, seed=1)  # the tiny source itself was drawn with 0
+    frozen = load_source(made.recipe.source["name"])[0]
+    outcome = run("from_scratch", made, **QUICK)
+    first = fits[0][0]
+    weights, pretrained = dict(first.source.named_parameters()), dict(frozen.named_parameters())
+    name = max((name for name in weights if weights[name].requires_grad), key=lambda name: weights[name].numel())
+    assert not torch.equal(weights[name], pretrained[name])
+    again = run("from_scratch", made, **QUICK)
+    np.testing.assert_array_equal(again.test, outcome.test)
+    torch.testing.assert_close(dict(fits[1][0].source.named_parameters())[name], weights[name], rtol=0, atol=0)
+    norms = [module for module in first.train().modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(module.training for module in norms)
+    assert bool(norms) == (family == "resnet")

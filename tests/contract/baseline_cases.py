@@ -20,7 +20,7 @@ BASELINE_CASES: dict[str, Beside] = {
     "small_network": Beside("texts", {**_RATE, "channels": [4]}, refused="letters"),
     "linear_probe": Beside("texts", {"strengths": [1.0]}),
     "untrained_probe": Beside("images", {"strengths": [1.0]}),
-    "from_scratch": Beside("texts", _RATE),
+    "from_scratch": Beside("images", _RATE),
     "fine_tuning": Beside("images", _RATE),
     "prompt_tuning": Beside("texts", _RATE, refused="images"),
     "source_labels": Beside("images", {"label_mapping": ["frequency"], "labels_per_class": [1]}, refused="numbers"),

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from hf_reprogram.experiments.choices import Score, _best, _steps, decide
+from hf_reprogram.experiments.choices import Score, _steps, best_of, decide
 from hf_reprogram.experiments.job import Job
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.tasks.load import load_task
@@ -101,5 +101,5 @@ def test_batches_and_epochs_follow_the_number_of_examples(examples, training, ch
 def test_more_weights_of_omega_must_win_by_more_than_chance(gains, weights, best):
     first = Score(0.8, {}, np.ones(len(gains)), weights[0])
     second = Score(0.9, {}, 1 - np.array(gains), weights[1])
-    assert _best([first, second]) == best
-    assert _best([second, first]) == 1 - best
+    assert best_of([first, second]) == best
+    assert best_of([second, first]) == 1 - best

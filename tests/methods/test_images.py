@@ -317,7 +317,7 @@ def test_fraud_draws_tables(folder, tmp_path):
     ("task", "baseline", "message"),
     [
         ({"dataset": "digits"}, "counts", "reads texts, and the examples of this task are images"),
-        ({"dataset": "digits"}, "from_scratch", "reads texts, and the examples of this task are images"),
+        ({"dataset": "digits"}, "prompt_tuning", "reads texts, and the examples of this task are images"),
         (
             {"dataset": "nyu-mll/glue", "name": "sst2"},
             "raw_linear",
