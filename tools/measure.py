@@ -142,6 +142,14 @@ AUDIO = {
     "_both": ["method.tune=[all]", "baselines=[majority]"],
 }
 
+# Sets of the UCR archive, the quickest first; with `_random` the spotter has random weights.
+UCR = """
+    Coffee SonyAIBORobotSurface1 SonyAIBORobotSurface2 ECGFiveDays Chinatown BirdChicken Beef ArrowHead ToeSegmentation1
+    ItalyPowerDemand Herring ECG200 PowerCons SmoothSubspace SyntheticControl WormsTwoClass Earthquakes DistalPhalanxTW
+    MiddlePhalanxTW ProximalPhalanxOutlineAgeGroup Adiac DistalPhalanxOutlineCorrect MiddlePhalanxOutlineCorrect
+    ProximalPhalanxOutlineCorrect ECG5000 Wafer
+""".split()
+
 # In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
 OOD = {
     "cifar10": ["baselines=[zero_shot, linear_probe, fine_tuning]"],
@@ -228,6 +236,10 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
     for language in ("lithuanian", "arabic"):
         for name, overrides in AUDIO.items():
             yield f"audio/{language}{name}", f"audio/{language}_commands", SPOTTER, overrides
+    for name in UCR:
+        yield f"series/{name}", "series/ucr", SPOTTER, [f"task.name={name}"]
+        random = ["source.random=0", "baselines=[majority, untrained_probe]"]
+        yield f"series/{name}_random", "series/ucr", SPOTTER, [f"task.name={name}", *random]
     for name, (recipe, source, size, overrides) in NEAR.items():
         few = [f"task.train_size={size}", f"training.num_train_epochs={EPOCHS[size]}", f"baselines=[majority, {PROBE}]"]
         yield f"sources/{name}", recipe, source, [*few, *overrides]
