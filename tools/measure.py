@@ -143,12 +143,34 @@ AUDIO = {
 }
 
 # Sets of the UCR archive, the quickest first; with `_random` the spotter has random weights.
-UCR = """
-    Coffee SonyAIBORobotSurface1 SonyAIBORobotSurface2 ECGFiveDays Chinatown BirdChicken Beef ArrowHead ToeSegmentation1
-    ItalyPowerDemand Herring ECG200 PowerCons SmoothSubspace SyntheticControl WormsTwoClass Earthquakes DistalPhalanxTW
-    MiddlePhalanxTW ProximalPhalanxOutlineAgeGroup Adiac DistalPhalanxOutlineCorrect MiddlePhalanxOutlineCorrect
-    ProximalPhalanxOutlineCorrect ECG5000 Wafer
-""".split()
+UCR = [
+    "Coffee",
+    "SonyAIBORobotSurface1",
+    "SonyAIBORobotSurface2",
+    "ECGFiveDays",
+    "Chinatown",
+    "BirdChicken",
+    "Beef",
+    "ArrowHead",
+    "ToeSegmentation1",
+    "ItalyPowerDemand",
+    "Herring",
+    "ECG200",
+    "PowerCons",
+    "SmoothSubspace",
+    "SyntheticControl",
+    "WormsTwoClass",
+    "Earthquakes",
+    "DistalPhalanxTW",
+    "MiddlePhalanxTW",
+    "ProximalPhalanxOutlineAgeGroup",
+    "Adiac",
+    "DistalPhalanxOutlineCorrect",
+    "MiddlePhalanxOutlineCorrect",
+    "ProximalPhalanxOutlineCorrect",
+    "ECG5000",
+    "Wafer",
+]
 
 # In and out of distribution, on 2,000 training images beside the main baselines, and on 16 a class beside all.
 OOD = {
