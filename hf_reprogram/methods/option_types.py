@@ -38,9 +38,9 @@ class ARSCROptions(CommonOptions, total=False):
     aggregate: str | None
     reads: str
     domain: str
-    peak: bool
     dropout: float
     l2: float
+    peak: bool
 
 
 class BLMOptions(CommonOptions, total=False):
@@ -296,16 +296,16 @@ class Voice2SeriesOptions(CommonOptions, total=False):
     labels_per_class: int | None
     aggregate: str | None
     reads: str
+    domain: str
+    dropout: float
+    l2: float
     placing: str | None
     copies: int | None
     mask: str
     amplitude: float
     carrier: float
     learn_scale: bool
-    domain: str
     standardize: bool
-    dropout: float
-    l2: float
 
 
 class WarpOptions(CommonOptions, total=False):

@@ -14,15 +14,16 @@ from typing import Any
 from ..errors import InputError
 from ..modalities.series_extractor import SeriesExtractor
 from ..sources.base import Source, SourceSpec
-from .base import Method, MethodInfo, Parts, Target
-from .composition import OutputOptions, mapping_alternatives, output_mapping
+from .base import MethodInfo, Parts, Target
+from .composition import output_mapping
+from .waves import WaveMethod, WaveOptions
 
 COPIES = (8, 4, 1)  # that are tried, as far as they fit
 
 
 @dataclass
-class Voice2SeriesOptions(OutputOptions):
-    """Options of Voice2Series, in addition to those of `OutputOptions`.
+class Voice2SeriesOptions(WaveOptions):
+    """Options of Voice2Series, in addition to those of `WaveOptions`.
 
     Attributes:
         placing: "copies" (as in the paper), "stretched", "amplitude" or "frequency", see
@@ -32,10 +33,7 @@ class Voice2SeriesOptions(OutputOptions):
         amplitude: the factor of the placed series.
         carrier: the frequency in Hz of the tone of "amplitude" and "frequency".
         learn_scale: whether the factor is trained.
-        domain: what the program is added to, "waveform" or, for a source that has one, "spectrogram".
         standardize: whether each series is brought to mean 0 and deviation 1.
-        dropout: the share of the program that is dropped in training.
-        l2: the weight of the squared program in the loss.
     """
 
     label_mapping: str = "identity"
@@ -45,13 +43,10 @@ class Voice2SeriesOptions(OutputOptions):
     amplitude: float = 0.1
     carrier: float = 800.0
     learn_scale: bool = False
-    domain: str = "waveform"
     standardize: bool = True
-    dropout: float = 0.0
-    l2: float = 0.0
 
 
-class Voice2Series(Method):
+class Voice2Series(WaveMethod):
     """A series in a clip, a wave around it, and blocks of the source's words.
 
     >>> from hf_reprogram import reprogram
@@ -77,7 +72,6 @@ class Voice2Series(Method):
         pipeline_tag="other",
     )
     Options = Voice2SeriesOptions
-    problem_types = ("single_label_classification", "regression", "multi_label_classification")
     training = {
         "learning_rate": 5e-2,
         "weight_decay": 0.0,
@@ -86,51 +80,32 @@ class Voice2Series(Method):
         "lr_scheduler_type": "cosine",
     }
     tuned = {"learning_rate": 3e-3, "omega_learning_rate": 1e-4}
-    soft_start = True
     paper = {"placing": "copies", "l2": 0.05, "dropout": 0.2}
 
     options: Voice2SeriesOptions
 
     def compose(self, source: Source, processor: Any, target: Target) -> Parts:
         """The placed series with its program, the mapping, and a processor for series of one length."""
-        options, spec = self.options, source.spec
-        samples, rate = getattr(spec, "samples", 0), getattr(spec, "sampling_rate", 0)
-        if not samples:
-            raise InputError(f"The {spec.kind} source takes no sounds: use an audio model.")
+        options = self.options
+        transform = self.wave(options, source, "series_waveform")
         if target.features is None:
             raise InputError("The method 'voice2series' places time series: give the training series as features=...")
-        length = len(target.features[0])
+        length, samples = len(target.features[0]), transform["samples"]
         placing = options.placing or ("copies" if length <= samples else "stretched")
         fitting = max(1, samples // length) if placing == "copies" else samples
         copies = options.copies or min(COPIES[0] if placing == "copies" else 1, fitting)
-        transform: dict[str, Any] = {
-            "type": "series_waveform",
-            "samples": samples,
-            "sampling_rate": rate,
-            "length": length,
-            "placing": placing,
-            "copies": copies,
-            **{
-                name: getattr(options, name)
-                for name in ("mask", "amplitude", "carrier", "learn_scale", "domain", "dropout", "l2")
-            },
-        }
-        if options.domain == "spectrogram":
-            transform["spectrogram"] = list(getattr(spec, "spectrogram", None) or ()) or None
+        transform |= {"length": length, "placing": placing, "copies": copies}
+        transform |= {name: getattr(options, name) for name in ("mask", "amplitude", "carrier", "learn_scale")}
         mapping = output_mapping(options, source, target)
         if options.label_mapping == "identity" and "how" in mapping and options.labels_per_class is None:
-            mapping["labels_per_class"] = max(1, len(spec.labels or range(spec.widths["logits"])) // target.num_labels)
+            mapping["labels_per_class"] = max(1, source.spec.widths["logits"] // target.num_labels)
         return Parts(transform, mapping, SeriesExtractor(length=length, standardize=options.standardize))
 
     def alternatives(self, spec: SourceSpec, problem_type: str) -> list[list[dict[str, Any]]]:
         """How the series lies in the clip, and the output mapping; see `Method.alternatives`."""
-        groups = [mapping_alternatives(self.options, spec)]
+        groups = super().alternatives(spec, problem_type)
         if self.options.placing is not None or self.options.copies is not None:
             return groups
         copies = [{"placing": "copies", "copies": count} for count in COPIES]
         filling = [{"placing": placing, "copies": 1} for placing in ("stretched", "amplitude", "frequency")]
         return [[*copies, *filling], *groups]
-
-    def initialize(self, model: Any, processor: Any) -> None:
-        """Start a fresh mapping. The program starts at zero."""
-        model.mapping.reset()
