@@ -2,14 +2,15 @@
 
 Images are read by 3 x 3 convolutions with batch norm, each of which halves the image. Texts are read in the method's own tokens
 by convolutions of 3, 4 and 5 tokens with a maximum over the text (Kim 2014, arXiv 1408.5882), but without pretrained word
-vectors. Rows of numbers are read by two linear layers.
+vectors. Time series are read by convolutions without pooling (Wang, Yan, Oates 2017, arXiv 1611.06455), sounds by those of Dai
+et al. (2017, arXiv 1610.00087), and other rows of numbers by two linear layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,11 @@ from ..training.encode import encode
 from .base import Baseline, Outcome, Run, Setting, check_choices
 from .search import best_of
 
+if TYPE_CHECKING:
+    from ..tasks.task import Task
+
+LEAST_SAMPLES = 4000  # from which a row of numbers in time is read as a sound
+
 
 @dataclass
 class SmallNetworkOptions:
@@ -32,8 +38,9 @@ class SmallNetworkOptions:
 
     Attributes:
         side: the side in pixels to which images are resized.
-        channels: the channels of the convolutions for images. For tables the last one is the width of the hidden layer; for
-            texts the first one is the width of a token's embedding and the last one the channels of each convolution.
+        channels: the channels of the convolutions for images, sounds and series. For tables the last one is the width of the
+            hidden layer; for texts the first one is the width of a token's embedding and the last one the channels of each
+            convolution.
         learning_rate: learning rates; the first seed chooses one on validation.
     """
 
@@ -71,18 +78,20 @@ class SmallNetwork(Baseline):
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
 
         def make_network(_: Any) -> Network:
-            return Network(self._layers(data["train"], processor, len(task.labels) or 1), task.problem_type)
+            return Network(self._layers(data["train"], processor, task), task.problem_type)
 
         grid = [{"learning_rate": rate} for rate in options.learning_rate]
         return best_of(setting, processor, make_network, grid, data=data).outcome()
 
-    def _layers(self, train: Any, processor: Any, outputs: int) -> nn.Module:
+    def _layers(self, train: Any, processor: Any, task: Task) -> nn.Module:
         """Fresh layers from an input to logits; the shape of the training examples determines which."""
-        channels = self.options.channels
+        channels, outputs = self.options.channels, len(task.labels) or 1
         if not isinstance(train, Examples):
             return Windows(len(processor), channels[0], channels[-1], outputs)
         if train.read([0]).ndim == 4:
             return convolutions(channels, outputs)
+        if task.modality.in_time:
+            return over_time(channels, outputs, train.read([0]).shape[1])
         rows = torch.from_numpy(train.read(range(len(train))))
         hidden = nn.Sequential(nn.Linear(rows.shape[1], channels[-1]), nn.ReLU())
         return nn.Sequential(Standardise(rows), hidden, nn.Linear(channels[-1], outputs))
@@ -102,6 +111,32 @@ def convolutions(channels: list[int], outputs: int) -> nn.Sequential:
     for before, after in zip([3, *channels], channels, strict=False):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], outputs))
+
+
+def over_time(channels: list[int], outputs: int, length: int) -> nn.Sequential:
+    """A network for sounds and series: convolutions with batch norm, the mean over time, and a linear layer.
+
+    A series keeps its length, and convolutions read 9, 5, 3, 3, ... steps. Of a sound (4,000 samples or more) the first one
+    reads 80 samples at every fourth, the others read 3 steps, and each keeps the largest of four.
+
+    Args:
+        channels: the output channels of each convolution.
+        outputs: the number of logits.
+        length: the length of an example.
+
+    >>> over_time([4, 8], outputs=3, length=50)(torch.zeros(2, 50)).shape
+    torch.Size([2, 3])
+    >>> over_time([4, 8], outputs=3, length=16000)[1][0].stride
+    (4,)
+    """
+    sound = length >= LEAST_SAMPLES
+    kernels = [80 if sound else 9, *([] if sound else [5]), *[3] * len(channels)]
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, -1))]
+    for place, (before, after, kernel) in enumerate(zip([1, *channels], channels, kernels, strict=False)):
+        stride = 4 if sound and not place else 1
+        block = [nn.Conv1d(before, after, kernel, stride, padding=kernel // 2), nn.BatchNorm1d(after), nn.ReLU()]
+        layers.append(nn.Sequential(*block, *([nn.MaxPool1d(4, ceil_mode=True)] if sound else [])))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels[-1], outputs))
 
 
 class Windows(nn.Module):

@@ -34,6 +34,7 @@ class Audio(Modality):
         "the column of sounds: encoded, paths from where the data lies, or samples beside a column sampling_rate"
     )
     takes = "input_values"
+    in_time = True
     noun = "sounds"
     on_command_line = "the path of a sound file"
     auto_classes = ("AudioClassification",)

@@ -74,6 +74,7 @@ class Modality(ABC):
         letters: whether an example is a string of letters. Only then can labels stand per letter, can examples be cut at a
             number of tokens, and can molecules be split by scaffold.
         pictures: whether an example is an image, which can be corrupted and compared with images from elsewhere.
+        in_time: whether an example is a row of numbers in the order of time.
         several: whether an example is made of all columns that can hold one.
         auto_classes: names of the `AutoModelFor...` classes under which an adapter of this modality is loaded.
         feature_extractor: the address `"module:Class"` of the feature extractor of its adapters, which transformers does not
@@ -88,6 +89,7 @@ class Modality(ABC):
     on_command_line: ClassVar[str]
     letters: ClassVar[bool] = False
     pictures: ClassVar[bool] = False
+    in_time: ClassVar[bool] = False
     several: ClassVar[bool] = False
     auto_classes: ClassVar[tuple[str, ...]] = ()
     feature_extractor: ClassVar[str | None] = None

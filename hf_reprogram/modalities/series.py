@@ -30,6 +30,7 @@ class Series(Modality):
     column = "series"
     column_help = "the column of series, each a list of numbers, or the columns of their points in time"
     takes = "past_values"
+    in_time = True
     noun = "time series"
     on_command_line = "numbers separated by commas"
 
