@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, shown, unknown
 from ..label_names import label_list
 from .catalog import CATALOG, KnownTask, on_hub
+from .memory import InMemory
 from .problems import PROBLEMS
 
 if TYPE_CHECKING:
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def known_task(options: TaskOptions) -> KnownTask | None:
-    """The catalog's entry for a task; None if it has none.
+    """The catalog's entry for a task; None if it has none, or if a file or folder has the data set's name.
 
     >>> from hf_reprogram.tasks.options import TaskOptions
     >>> known_task(TaskOptions("glue", "rte")).metrics
     ('accuracy',)
     """
+    if not isinstance(options.dataset, InMemory) and Path(options.dataset).exists():
+        return None
     address, name = on_hub(options.dataset, options.name)
     return CATALOG.get((address, name or ""))
 

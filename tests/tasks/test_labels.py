@@ -6,7 +6,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.labels import label_classes
+from hf_reprogram.tasks.labels import known_task, label_classes
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.tasks.options import TaskOptions
 
@@ -198,3 +198,11 @@ def test_lists_that_say_no_labels_are_refused(lists, options, sentence, tmp_path
     Dataset.from_dict({"text": ["a", "b"] * 10, "label": lists * 10}).to_parquet(tmp_path / "data.parquet")
     with pytest.raises(InputError, match=sentence):
         load_task(TaskOptions(str(tmp_path / "data.parquet"), text="text", **options))
+
+
+def test_a_file_or_folder_with_the_name_of_a_known_task_is_read_as_what_it_is(tmp_path, monkeypatch):
+    known = TaskOptions("glue", "rte")
+    assert known_task(known) is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glue").mkdir()
+    assert known_task(known) is None
