@@ -33,6 +33,7 @@ ORDER = (
     "wide_probe",
     "token_patches",
     "canvas",
+    "sounds",
     "label_maps",
     "dual_encoder",
     "ood_metrics",
