@@ -9,6 +9,7 @@ A source describes itself in `spec`. `source(inputs, reads)` computes only the o
     "tokens"    last hidden states of all tokens, zero where there is padding              (batch, tokens, width)
     "decoder"   inputs of the masked-LM head's vocabulary decoder, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
+    "inputs"    of a text model, its input embeddings: the model itself is left out        (batch, tokens, width)
 
 The "features" of an image source are the inputs of its classifier's last linear layer, or the pooled states of an encoder.
 `hf_reprogram.sources.dual` documents the outputs of a dual encoder of images and texts.

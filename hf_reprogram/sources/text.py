@@ -155,6 +155,9 @@ class TextSource(Source):
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
+        if reads == "inputs":
+            passed: Tensor = inputs["inputs_embeds"] * inputs["attention_mask"][..., None]
+            return passed
         if reads not in self.spec.widths:
             raise InputError(
                 f"The {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."
