@@ -124,7 +124,8 @@ class Series(Modality):
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
-        activation = {"regression": "", "multi_label_classification": ".sigmoid()"}.get(facts.problem, ".softmax(-1)")
+        plain = {"regression": "", "forecast": "", "multi_label_classification": ".sigmoid()"}
+        activation = plain.get(facts.problem, ".softmax(-1)")
         return (
             "from hf_reprogram import ReprogrammedModel\n"
             "from hf_reprogram.modalities.series_extractor import SeriesExtractor\n\n"

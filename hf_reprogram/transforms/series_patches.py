@@ -220,7 +220,8 @@ class SeriesPatches(InputTransform):
         return self._words.get(self, key, compute)
 
     def _by_head(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, (self.options.heads, self.options.d_ff)).transpose(0, 1)
+        heads: Tensor = rows.unflatten(-1, (self.options.heads, self.options.d_ff)).transpose(0, 1)
+        return heads
 
     def patches(self, series: Tensor) -> Tensor:
         """Patches (batch, n, p) of series (batch, T) at mean 0 and deviation 1."""
