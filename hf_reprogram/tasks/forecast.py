@@ -86,6 +86,7 @@ def forecast_task(options: TaskOptions, steps: Sequence[str] | None = None, take
             starts = [starts[index] for index in np.sort(drawn)]
         ready[split] = _windows(series, starts, context, horizon)
     past = [one[: block[1]] for one, block in zip(series, blocks, strict=True)]
+    scale = scale_of(past, options.season or 1)
     return Task(
         options=options,
         train=ready["train"],
@@ -93,13 +94,13 @@ def forecast_task(options: TaskOptions, steps: Sequence[str] | None = None, take
         validation=ready["validation"],
         problem_type="forecast",
         labels=names,
-        metrics=list(options.metrics or PROBLEMS["forecast"].metrics),
+        metrics=_metrics(options, scale),
         average="macro",
         test_split=f"the last {TEST_SHARE:.0%} of the time steps",
         columns=[column],
         carve_by="time",
         notes=notes,
-        scale=scale_of(past, options.season or 1),
+        scale=scale,
     )
 
 
@@ -171,8 +172,8 @@ def scale_of(past: Sequence[np.ndarray], season: int) -> ForecastScale:
     >>> scale_of([np.array([1.0, 3.0, 1.0, 3.0])], season=1)
     ForecastScale(mean=2.0, deviation=1.0, naive=2.0)
     """
-    steps = np.concatenate(past).astype(np.float64)
-    changes = [np.abs(one[season:].astype(np.float64) - one[:-season]) for one in past if len(one) > season]
+    steps = np.concatenate(past)
+    changes = [np.abs(one[season:] - one[:-season]) for one in past if len(one) > season]
     naive = float(np.concatenate(changes).mean()) if changes else 0.0
     deviation = float(steps.std())
     return ForecastScale(float(steps.mean()), deviation if deviation > 0 else 1.0, naive)
@@ -205,6 +206,16 @@ def _check_options(options: TaskOptions) -> None:
         )
     for name in options.metrics or ():
         check_metric(name, PROBLEMS["forecast"].takes, "forecast")
+
+
+def _metrics(options: TaskOptions, scale: ForecastScale) -> list[str]:
+    """The metrics of a task; by default without MASE where it is undefined."""
+    if options.metrics and "mase" in options.metrics and not scale.naive:
+        raise InputError(
+            "MASE is undefined, as the naive forecast of the training steps has no error: leave mase out of task.metrics."
+        )
+    usual = [name for name in PROBLEMS["forecast"].metrics if name != "mase" or scale.naive]
+    return list(options.metrics or usual)
 
 
 def _column(rows: Dataset, options: TaskOptions) -> str:
@@ -241,7 +252,7 @@ def _holds_numbers(rows: Dataset, name: str) -> bool:
 
 
 def _numbers(values: Sequence[Any], place: str, column: str) -> np.ndarray:
-    """A series (steps,) of finite numbers in float32.
+    """A series (steps,) of finite numbers.
 
     Args:
         values: of the steps.
@@ -267,7 +278,7 @@ def _numbers(values: Sequence[Any], place: str, column: str) -> np.ndarray:
                 f"{place.format(step)} has {what} in the column {column!r}: a forecast needs a number at every step, so fill "
                 "it in first."
             )
-    return np.asarray(values, dtype=np.float64).astype(np.float32)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _check_order(rows: Dataset, time: str, options: TaskOptions) -> None:
@@ -280,7 +291,7 @@ def _check_order(rows: Dataset, time: str, options: TaskOptions) -> None:
     times = to_numeric(raw, errors="coerce")
     if times.isna().any():
         times = to_datetime(raw, errors="coerce")
-    for wrong, why in ((times.isna(), "is no time"), (times.diff().iloc[1:] <= times.diff().iloc[1:] * 0, "")):
+    for wrong, why in ((times.isna(), "is no time"), (times <= times.shift(), "")):
         if wrong.any():
             row = int(wrong.idxmax())
             reason = why or f"does not come after {shown(raw[row - 1], 40)}"
