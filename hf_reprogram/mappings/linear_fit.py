@@ -30,7 +30,7 @@ class LinearModel:
     Args:
         problem_type: "regression", "multi_label_classification", or any other for one class per row.
         strength: inverse L2 strength.
-        outputs: the number of logits.
+        outputs: the number of logits; of a regression the labels decide it.
 
     >>> model = LinearModel("single_label_classification", strength=1.0, outputs=2)
     >>> model.fit(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])).logits(np.array([[3.0]])).argmax(1)
@@ -51,6 +51,8 @@ class LinearModel:
             labels: (n,) classes or numbers, or (n, outputs) numbers, or 0 and 1 of several labels; NaN is a missing label.
         """
         given = features if isinstance(features, Standardised) else Standardised(features)
+        if self.problem_type == "regression":
+            self.outputs = 1 if labels.ndim == 1 else labels.shape[1]
         self.weight, self.bias = np.zeros((self.outputs, len(given.scale))), np.zeros(self.outputs)
         self.trainable = 0
         classified = self.problem_type not in ("regression", "multi_label_classification")

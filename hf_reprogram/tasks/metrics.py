@@ -96,22 +96,23 @@ def mse(predictions: np.ndarray, references: np.ndarray) -> float:
     return float(np.mean((predictions - references) ** 2))
 
 
-def mase(predictions: np.ndarray, references: np.ndarray, naive: float | None = None) -> float:
+def mase(predictions: np.ndarray, references: np.ndarray, naive: float = 1.0) -> float:
     """Mean absolute scaled error of forecasts (n, steps): below 1 they are better than naive forecasts of the training steps.
 
     Args:
         predictions, references: numbers (n, steps).
-        naive: the mean absolute error of the seasonal naive forecast in the training data, in the same unit.
+        naive: the mean absolute error of the seasonal naive forecast in the training data, in the same unit; with 1 this is
+            the plain error.
 
     >>> mase(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]), naive=2.0)
     0.5
 
     Raises:
-        InputError: the naive error is not known, or is 0.
+        InputError: the naive error is 0.
     """
     if not naive:
         raise InputError(
-            "MASE is undefined, as the naive forecast of the training data has no error or is not known: use the metric mae."
+            "MASE is undefined, as the naive forecast of the training data has no error: use the metric mae."
         )
     return mae(predictions, references) / naive
 
@@ -303,7 +304,7 @@ def check_metric(name: str, takes: Sequence[str], problem_type: str) -> None:
 
 
 def score(
-    names: Sequence[str], predictions: Any, references: Any, average: str = "binary", naive: float | None = None
+    names: Sequence[str], predictions: Any, references: Any, average: str = "binary", naive: float = 1.0
 ) -> dict[str, float]:
     """Compute several metrics of the same predictions.
 

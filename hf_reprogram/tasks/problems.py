@@ -127,7 +127,7 @@ def score_logits(
     labels: Any,
     problem_type: str,
     average: str = "binary",
-    naive: float | None = None,
+    naive: float = 1.0,
 ) -> dict[str, float]:
     """Compute metrics of logits and labels.
 
