@@ -1,7 +1,7 @@
 """Series prompt: a sentence before the patches of a series, with its task and its statistics, in tokens of the source.
 
     Task description: forecast the next 24 steps given the previous 96 steps information; Input statistics: min value -1.52,
-    max value +1.90, median value -0.08, the trend of input is upward, top 5 lags are: 24 48 23 25 47
+    max value +1.90, median value -0.08, the trend of input is upward, top 5 lags are:24,48,23,25,47
 
 The words are the same for every series, so their tokens are options of the transform. Only the numbers differ. They have as
 many digits everywhere, and each digit is a token, so every prompt has the same length and no text is tokenized while training.
@@ -40,7 +40,7 @@ def prompt_tokens(tokenizer: Any, length: int, task: str, description: str = "")
 
     >>> made = prompt_tokens(tokenizer, 96, "classify the series")
     >>> len(made["digits"]), made["prompt"].count(SLOT)  # three numbers of four, a trend, and five lags of two
-    (12, 24)
+    (12, 23)
     """
 
     def ids(text: str) -> list[int]:

@@ -340,7 +340,11 @@ class Vocabulary(InputTransform):
 
 
 def source_table(source: Source) -> Tensor:
-    """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
+    """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings.
+
+    >>> source_table(text_source).shape == (text_source.spec.vocab_size, text_source.spec.embedding_width)
+    True
+    """
     ids = torch.arange(source.spec.vocab_size, device=source.device)
     return source.embed(ids).detach().float()
 
