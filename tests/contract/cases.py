@@ -282,6 +282,7 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("gpt2", _SMALL),
         Chosen("llama", {**_SMALL, "prototype_codes": "dense", "start": "none"}),
         Chosen("bert-encoder", {**_SMALL, "use_source": False, "dropout": 0.1}),
+        Chosen("lstm", {**_SMALL, "use_source": False}),
         Chosen("albert", {**_SMALL, "labels": None, "problem_type": "regression"}),
     ],
     "fraud": [Chosen("vit"), Chosen("convnext", {"mapping": "dense"})],
