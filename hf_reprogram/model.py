@@ -147,7 +147,7 @@ class ReprogrammedModel(PreTrainedModel):
                 f"{asked}=True is not supported, since a reprogrammed model computes only what its mapping reads: leave it "
                 "out, and call model.source.model for the states of the source."
             )
-        batch = {
+        given = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "pixel_values": pixel_values,
@@ -157,7 +157,7 @@ class ReprogrammedModel(PreTrainedModel):
             "past_values": past_values,
             "image_features": image_features,
         }
-        batch = {name: value for name, value in batch.items() if value is not None}
+        batch = {name: value for name, value in given.items() if value is not None}
         if (takes := self.transform.takes) not in batch:
             raise InputError(
                 f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
@@ -165,8 +165,10 @@ class ReprogrammedModel(PreTrainedModel):
             )
         inputs = self.transform(batch, self.source)
         logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
+        if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
+            logits = target.standardized(own[0] + own[1] * logits)
         loss = None if labels is None else self._loss(logits, labels)
-        if (target := self.mapping.target) is not None:
+        if target is not None:
             logits = target.restored(logits)
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)

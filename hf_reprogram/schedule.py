@@ -162,14 +162,26 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
             for batch in progress(batches, f"Reading {reads}", -(-len(data) // batch_size), quiet):
                 if "labels" not in batch:
                     raise InputError("The training data have no labels: add a column of labels, or set start='none'.")
-                labels.append(batch.pop("labels").cpu())
+                given = batch.pop("labels")
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
+                labels.append(_to_predict(model, inputs, given).cpu())
                 with torch.autocast(model.source.device.type, half, enabled=half is not None):
                     outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
         model.train(training)
         return joined(outputs, 0.0), joined(labels, IGNORE)
 
     return read
+
+
+def _to_predict(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """The labels of a batch as the mapping has to predict them: a forecast's are those in the units of its own series."""
+    target = model.mapping.target
+    own = None if target is None else model.transform.target_scale(inputs)
+    if own is None:
+        return labels
+    mean, deviation = own
+    restored: Tensor = target.restored((labels.to(mean.device).reshape(len(mean), -1) - mean) / deviation)
+    return restored
 
 
 def standing_for(data: Any) -> Any:

@@ -16,6 +16,8 @@ BASELINES: Registry[type[Baseline]] = Registry(
         "majority": "hf_reprogram.baselines.majority:Majority",
         "counts": "hf_reprogram.baselines.counts:Counts",
         "source_labels": "hf_reprogram.baselines.source_labels:SourceLabels",
+        "seasonal_naive": "hf_reprogram.baselines.forecasts:SeasonalNaive",
+        "linear_forecast": "hf_reprogram.baselines.forecasts:LinearForecast",
         "raw_linear": "hf_reprogram.baselines.raw_linear:RawLinear",
         "small_network": "hf_reprogram.baselines.small_network:SmallNetwork",
         "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",

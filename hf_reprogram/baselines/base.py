@@ -184,6 +184,7 @@ class Baseline(ABC):
         title: the name of the baseline in tables.
         Options: the dataclass of its options.
         classes_only: whether it only works for single-label classification.
+        forecasts_only: whether it only works for forecasts.
         letters: True if it reads strings of letters, False if it reads examples of a fixed size, None if it reads both.
         native: whether the source must take the examples as they are, without the method's input transform.
         reads: the output that the source must have, see `hf_reprogram.sources.base`; None for any.
@@ -192,6 +193,7 @@ class Baseline(ABC):
     title: ClassVar[str]
     Options: ClassVar[type]
     classes_only: ClassVar[bool] = False
+    forecasts_only: ClassVar[bool] = False
     letters: ClassVar[bool | None] = None
     native: ClassVar[bool] = False
     reads: ClassVar[str | None] = None
@@ -214,6 +216,12 @@ class Baseline(ABC):
             raise InputError(
                 f"The baseline {self.title!r} needs one class per example, and the problem of this task is {problem!r}: leave "
                 "it out."
+            )
+
+        if self.forecasts_only and problem != "forecast":
+            raise InputError(
+                f"The baseline {self.title!r} goes on from a time series, and the problem of this task is {problem!r}: leave "
+                "it out, or give task.horizon."
             )
 
     def _reads(self, modality: Modality) -> bool:

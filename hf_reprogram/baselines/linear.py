@@ -38,10 +38,10 @@ def best_linear(
         smallest, value_there, rises = float("inf"), -float("inf"), 0
         rows = Standardised(features["train"][which])
         for strength in sorted(strengths):
-            model = LinearModel(task.problem_type, strength, outputs).fit(rows, labels["train"])
+            model = LinearModel(task.loss_type, strength, outputs).fit(rows, labels["train"])
             logits = model.logits(features["validation"][which])
             value = task.benefit(task.score(logits, labels["validation"]))
-            loss = mean_loss(logits, labels["validation"], task.problem_type)
+            loss = mean_loss(logits, labels["validation"], task.loss_type)
             if best is None or (value, -loss) > best[0]:
                 best = ((value, -loss), {"features": which, "strength": strength}, model)
             better = loss < smallest or value > value_there

@@ -21,6 +21,7 @@ from ..sources.loading import load_source
 from ..sources.pooling import mean_over_tokens
 from ..sources.reading import gather
 from ..tasks.inputs import task_modality
+from ..tasks.labels import problem_of
 from ..training.encode import batches, encode, labels_of
 from ..trust import file_arguments
 from .base import Baseline, Outcome, Run, Setting, check_choices
@@ -73,6 +74,11 @@ class LinearProbe(Baseline):
     def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""
         super().check(recipe)
+        if problem_of(recipe.task_options) == "forecast":
+            raise InputError(
+                f"The baseline {self.title!r} does not know the units of each series: leave it out, as the untrained start of "
+                "the method is this probe."
+            )
         modality = task_modality(recipe.task_options)
         if modality is not None and self.options.tokens == "source" and modality.takes not in native_inputs():
             raise InputError(

@@ -1,4 +1,5 @@
-"""The most frequent class of train; for a regression the mean label, for a multi-label problem the share of each label.
+"""The most frequent class of train; the mean label of a regression, that of each step of a forecast, and the share of each
+label of a multi-label problem.
 
 For a few-shot task the classes are counted in all of train, since the draw has as many examples of each.
 """
@@ -38,7 +39,8 @@ class Majority(Baseline):
             size = len(task.labels) or len(processor)
             constant = _log_share(np.bincount(train[train != IGNORE], minlength=size))
         elif task.regression:
-            constant = np.asarray(setting.splits["train"]["label"]).mean(keepdims=True)
+            labels_of_train = np.asarray(setting.splits["train"]["label"][:])
+            constant = labels_of_train.reshape(len(labels_of_train), -1).mean(0)
         elif task.problem_type == "multi_label_classification":
             constant = np.nan_to_num(np.nanmean(np.asarray(setting.splits["train"]["label"], float), axis=0)) - 0.5
         else:

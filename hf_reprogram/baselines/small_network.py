@@ -78,7 +78,7 @@ class SmallNetwork(Baseline):
         data = encode(setting.splits, processor, task.options.max_length, task.problem_type)
 
         def make_network(_: Any) -> Network:
-            return Network(self._layers(data["train"], processor, task), task.problem_type)
+            return Network(self._layers(data["train"], processor, task), task.loss_type)
 
         grid = [{"learning_rate": rate} for rate in options.learning_rate]
         return best_of(setting, processor, make_network, grid, data=data).outcome()

@@ -112,8 +112,8 @@ def predict_lines(
 
     Returns:
         One record per line, with the example and the prediction: `label` and `score`, its probability; `value` for a
-        regression; `scores`, the probability of each label of a multi-label problem; `tokens` and `labels` for one label per
-        token; or `filled`, the completed text, for an adapter that predicts masked tokens.
+        regression; `values` for a forecast; `scores`, the probability of each label of a multi-label problem; `tokens` and
+        `labels` for one label per token; or `filled`, the completed text, for an adapter that predicts masked tokens.
 
     Raises:
         InputError: all lines are empty, or the adapter cannot take one of them.

@@ -5,6 +5,8 @@ A file is a stream of lines, one example each, unless it is one of these and has
 .jsonl, .ndjson   an object per line
 .csv, .tsv        a header, and a row per example
 .parquet          a row per example
+
+The file of a forecast has a row per time step, as that of its training, and is one example.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from ..errors import InputError, shown
 from ..modalities.base import Modality
+from ..tasks.forecast import latest_series
 from ..tasks.labels import known_task
 from ..tasks.options import TaskOptions
 from ..training.adapter import recorded
@@ -29,7 +32,7 @@ from .recipe import recorded_recipe
 _BLOCK = 1024  # rows of a parquet file that are read at once
 _FIELD = 2**31 - 1  # letters of one field at most
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_ANSWERS = ("label", "score", "scores", "value", "tokens", "labels", "filled")  # columns of predictions
+_ANSWERS = ("label", "score", "scores", "value", "values", "tokens", "labels", "filled")  # columns of predictions
 _PAIR = "_pair"  # what the column of a second text is called after that of the first
 
 
@@ -228,6 +231,29 @@ class Rows(Lines):
         return InputError(f"{self.unit} {number} of {self.label} {reason}.")
 
 
+class Steps(Lines):
+    """The series of a file with a row per time step, or a list per row, of which a forecast reads the end; see `Lines`."""
+
+    unit = "Series"
+
+    def __init__(self, file: str, modality: Modality, task: dict[str, Any]):
+        super().__init__(file, modality)
+        self.task = task
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return (
+            (number, {self.modality.column: one}) for number, one in enumerate(latest_series(self.file, self.task), 1)
+        )
+
+    def size(self) -> int | None:
+        """None: nobody has counted them."""
+        return None
+
+    def prepare(self, raw: list[Any]) -> tuple[list[dict[str, Any]], Any]:
+        """See `Lines.prepare`."""
+        return raw, self.modality.as_split(raw)
+
+
 def _plain(value: Any) -> Any:
     """A value that is kept as JSON has it; a date, for example, as a text."""
     return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
@@ -255,6 +281,9 @@ def open_input(file: str, adapter: str, modality: Modality, keep: Sequence[str] 
         _check_kept(file, keep, ())
         return Lines(file, modality)
     task = _recorded_task(adapter)
+    if task.get("horizon") is not None:
+        _check_kept(file, keep, ())
+        return Steps(file, modality, task)
     delimiter = str(task.get("sep") or ",") if kind == ".csv" else _DELIMITERS.get(kind, ",")
     there = _columns_in(file, kind, delimiter)
     columns = _columns_of(adapter, task, modality, there)

@@ -202,7 +202,7 @@ def _kind(name: str, value: Any) -> Any:
         return pa.struct([(label, pa.float64()) for label in value])
     if name in ("tokens", "labels"):
         return pa.list_(pa.string())
-    if name == TABLE.column:
+    if name in (TABLE.column, "values"):
         return pa.list_(pa.float64())
     return pa.float64() if name in ("score", "value") else pa.string()
 

@@ -205,6 +205,8 @@ class Predictor:
     def _per_example(self, logits: list[np.ndarray]) -> list[dict[str, Any]]:
         values, names = np.stack(logits).astype(np.float64), self.model.label_names
         if self.model.config.problem_type == "regression":
+            if len(names) > 1:  # the steps of a forecast
+                return [{"values": row} for row in values.tolist()]
             return [{"value": value} for value in values[:, 0].tolist()]
         if self.model.config.problem_type == "multi_label_classification":
             return [{"scores": dict(zip(names, row, strict=True))} for row in (1 / (1 + np.exp(-values))).tolist()]

@@ -17,6 +17,7 @@ MAPPINGS: Registry[type[OutputMapping]] = Registry(
         "dense": "hf_reprogram.mappings.dense:Dense",
         "positions": "hf_reprogram.mappings.positions:Positions",
         "window": "hf_reprogram.mappings.window:Window",
+        "last_states": "hf_reprogram.mappings.last_states:LastStates",
         "token_map": "hf_reprogram.mappings.token_map:TokenMap",
         "label_map": "hf_reprogram.mappings.label_map:LabelMap",
         "rvp": "hf_reprogram.mappings.rvp:ReweightedMap",

@@ -67,9 +67,14 @@ class LinearMapping(OutputMapping):
         if options.start not in self.starts:
             raise unknown("start", options.start, self.starts)
         if options.standardize:
-            self.register_buffer("mean", torch.zeros(options.width))
-            self.register_buffer("deviation", torch.ones(options.width))
+            self.register_buffer("mean", torch.zeros(self.input_width()))
+            self.register_buffer("deviation", torch.ones(self.input_width()))
         self._known_fitted = False  # avoids a wait for the GPU at every step
+
+    def input_width(self) -> int:
+        """The width of what is standardized together; by default that of the source's output."""
+        width: int = self.options.width
+        return width
 
     def layer(self) -> tuple[Tensor, Tensor]:
         """W (labels, width of the inputs) and b (labels,)."""
@@ -182,7 +187,7 @@ class LayerMapping(LinearMapping):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self.dropout = nn.Dropout(options.dropout)
-        self.linear = nn.Linear(self.states_read() * options.width, options.num_labels)
+        self.linear = nn.Linear(self.states_read() * self.input_width(), options.num_labels)
 
     def states_read(self) -> int:
         """The number of states that the layer reads side by side."""

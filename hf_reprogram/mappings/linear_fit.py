@@ -30,7 +30,7 @@ class LinearModel:
     Args:
         problem_type: "regression", "multi_label_classification", or any other for one class per row.
         strength: inverse L2 strength.
-        outputs: the number of logits.
+        outputs: the number of logits; of a regression the labels decide it.
 
     >>> model = LinearModel("single_label_classification", strength=1.0, outputs=2)
     >>> model.fit(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])).logits(np.array([[3.0]])).argmax(1)
@@ -40,7 +40,7 @@ class LinearModel:
     def __init__(self, problem_type: str | None, strength: float, outputs: int):
         self.problem_type, self.strength = problem_type, strength
         self.softness, self.loss = 1.0, np.inf
-        self.outputs = 1 if problem_type == "regression" else outputs
+        self.outputs = outputs
         self.weight, self.bias, self.trainable = np.zeros((self.outputs, 0)), np.zeros(self.outputs), 0
 
     def fit(self, features: Any, labels: np.ndarray) -> LinearModel:
@@ -48,21 +48,24 @@ class LinearModel:
 
         Args:
             features: (n, width), dense or sparse; or the same as `Standardised`, which several fits may share.
-            labels: (n,) classes or numbers, or (n, outputs) with 0, 1 or NaN for a missing label.
+            labels: (n,) classes or numbers, or (n, outputs) numbers, or 0 and 1 of several labels; NaN is a missing label.
         """
         given = features if isinstance(features, Standardised) else Standardised(features)
+        if self.problem_type == "regression":
+            self.outputs = 1 if labels.ndim == 1 else labels.shape[1]
         self.weight, self.bias = np.zeros((self.outputs, len(given.scale))), np.zeros(self.outputs)
         self.trainable = 0
-        several = self.problem_type == "multi_label_classification"
-        for output, column in enumerate(labels.T if labels.ndim == 2 else [labels]):
-            rows = np.flatnonzero(~np.isnan(column.astype(float)))
+        classified = self.problem_type not in ("regression", "multi_label_classification")
+        for columns in self._together(labels):
+            target = labels if labels.ndim == 1 else labels[:, columns]
+            rows = np.flatnonzero(~np.isnan(target.astype(float).reshape(len(target), -1)).any(1))
             if not len(rows):
                 continue
             known = given.of(rows)
-            classes, weight, bias = self._fitted(known.inputs, column[rows])
+            classes, weight, bias = self._fitted(known.inputs, target[rows])
             weight = known.own(weight)
-            outputs = np.array([output]) if several or self.problem_type == "regression" else classes
-            if outputs is classes:
+            outputs = classes if classified else columns
+            if classified:
                 self.bias[:] = ABSENT
             if len(weight) == 1 and len(outputs) == 2:  # the log odds of two classes
                 weight, bias = np.stack([np.zeros_like(weight[0]), weight[0]]), np.array([0.0, bias[0]])
@@ -70,14 +73,22 @@ class LinearModel:
             self.bias[outputs] = bias - weight @ known.mean
         return self
 
+    def _together(self, labels: np.ndarray) -> list[np.ndarray]:
+        """The columns of labels that one model is fitted to: all numbers that are known of the same examples, or one label."""
+        columns = np.arange(1 if labels.ndim == 1 else labels.shape[1])
+        whole = self.problem_type == "regression" and not np.isnan(labels).any()
+        return [columns] if whole else [columns[place : place + 1] for place in columns]
+
     def _fitted(self, inputs: Any, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The classes of a target (n,), and the weight and the bias of standardised inputs."""
+        """The classes of a target (n,) or (n, columns), and the weight and the bias of standardised inputs."""
         from sklearn.linear_model import LogisticRegression, Ridge
 
         if self.problem_type == "regression":
-            ridge = Ridge(alpha=1 / self.strength).fit(inputs, target)
-            self.trainable += self.weight.shape[1] + 1
-            return np.empty(0), ridge.coef_[None], np.array([ridge.intercept_])
+            ridge = Ridge(alpha=1 / self.strength).fit(inputs, target.reshape(len(target), -1))
+            weight = ridge.coef_.reshape(-1, inputs.shape[1])
+            self.trainable += len(weight) * (self.weight.shape[1] + 1)
+            return np.empty(0), weight, np.reshape(ridge.intercept_, -1)
+        target = target.reshape(-1)
         classes = np.unique(target.astype(int))
         if len(classes) < 2:  # the logit of this label is constant
             return classes, np.zeros((1, inputs.shape[1])), np.zeros(1)
@@ -95,7 +106,7 @@ def losses(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> 
 
     Args:
         logits: (n, outputs).
-        labels: (n,) numbers or classes, or (n, outputs) with 0, 1 or NaN.
+        labels: (n,) numbers or classes, or (n, outputs) numbers, or 0 and 1 of several labels; NaN is a missing label.
 
     Returns:
         (n,), or (n, outputs) for several labels; without the examples whose class is negative, and NaN for a missing label.
@@ -104,7 +115,7 @@ def losses(logits: np.ndarray, labels: np.ndarray, problem_type: str | None) -> 
     array([0.6931, 0.6931])
     """
     if problem_type == "regression":
-        return np.asarray((logits[:, 0] - labels.reshape(-1)) ** 2)
+        return np.asarray((logits - labels.reshape(len(labels), -1)) ** 2).reshape(labels.shape)
     if problem_type == "multi_label_classification":
         return np.asarray(np.logaddexp(0, logits) - labels * logits)
     logits, labels = logits[labels >= 0], labels[labels >= 0]
@@ -235,13 +246,17 @@ def best_strength(
 
 
 def _folds(features: np.ndarray, labels: np.ndarray, problem_type: str | None) -> Iterator[tuple[Any, Any]]:
-    """Five folds, fewer where a class has fewer examples; none where there are too few examples."""
+    """Five folds, fewer where a class has fewer examples; none where there are too few examples.
+
+    Where an example has several numbers, as in a forecast, the folds are consecutive blocks: its neighbours overlap with it.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold
 
     classes = problem_type not in ("regression", "multi_label_classification")
     count = min(5, int(np.unique(labels, return_counts=True)[1].min()) if classes else len(labels) // 2)
     if count < 2:
         return
-    splitter = (StratifiedKFold if classes else KFold)(count, shuffle=True, random_state=0)
+    blocks = problem_type == "regression" and labels.ndim == 2
+    splitter = KFold(count) if blocks else (StratifiedKFold if classes else KFold)(count, shuffle=True, random_state=0)
     for fit, held in splitter.split(features, labels if classes else None):
         yield (features[fit], labels[fit]), (features[held], labels[held])

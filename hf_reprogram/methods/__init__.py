@@ -27,6 +27,7 @@ METHODS: Registry[type[Method]] = Registry(
         "reprogbert": "hf_reprogram.methods.reprogbert:ReprogBERT",
         "r2dl": "hf_reprogram.methods.r2dl:R2DL",
         "smm": "hf_reprogram.methods.smm:SMM",
+        "time_llm": "hf_reprogram.methods.time_llm:TimeLLM",
         "voice2series": "hf_reprogram.methods.voice2series:Voice2Series",
         "warp": "hf_reprogram.methods.warp:Warp",
     },

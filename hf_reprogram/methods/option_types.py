@@ -285,6 +285,25 @@ class SMMOptions(CommonOptions, total=False):
     l2: float
 
 
+class TimeLLMOptions(CommonOptions, total=False):
+    """The options of the method `time_llm`."""
+
+    preset: str | None
+    start: str | None
+    patch: int
+    stride: int
+    d_model: int
+    heads: int
+    d_ff: int
+    prototypes: int
+    prototype_codes: str
+    sparsity: int
+    prompt: bool
+    description: str
+    use_source: bool
+    dropout: float
+
+
 class Voice2SeriesOptions(CommonOptions, total=False):
     """The options of the method `voice2series`."""
 
@@ -453,6 +472,15 @@ class Reprogram(Protocol):
         method: Literal["smm"],
         labels: Any = None,
         **options: Unpack[SMMOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["time_llm"],
+        labels: Any = None,
+        **options: Unpack[TimeLLMOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload

@@ -25,7 +25,11 @@ from . import METHODS
 from .base import Target
 
 # A config of transformers knows three problem types; the logits' shape says whether there is one class per token.
-_CONFIG_TYPES = {"token_classification": "single_label_classification", "infilling": "single_label_classification"}
+_CONFIG_TYPES = {
+    "token_classification": "single_label_classification",
+    "infilling": "single_label_classification",
+    "forecast": "regression",
+}
 
 
 def reprogram(
@@ -48,10 +52,11 @@ def reprogram(
     Args:
         source: a Hub id, a folder, or a loaded model.
         method: a name from `hf-reprogram methods`.
-        labels: the names of the target's classes, or their number; None or 1 for a regression, None for infilling. Names may
-            be a list, an array, a `Series`, an `Index`, a `datasets.ClassLabel`, an `id2label` or a `label2id`.
-        problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification" or
-            "infilling". Not every method supports all of them.
+        labels: the names of the target's classes, or their number; None or 1 for a regression, None for infilling, and for a
+            forecast its horizon, the number of steps. Names may be a list, an array, a `Series`, an `Index`, a
+            `datasets.ClassLabel`, an `id2label` or a `label2id`.
+        problem_type: "single_label_classification", "regression", "multi_label_classification", "token_classification",
+            "infilling" or "forecast". Not every method supports all of them.
         texts: the training texts, for methods that take the target's vocabulary from them (SMILES, characters): a list, an
             array or a `Series`.
         features: the training rows (n, columns), for methods that take tables.
@@ -218,6 +223,21 @@ def _texts(texts: Any) -> list[str]:
     return values
 
 
+def step_names(horizon: Any) -> list[str]:
+    """The names of the steps of a forecast, from their number or from the names themselves.
+
+    >>> step_names(3)
+    ['t+1', 't+2', 't+3']
+    """
+    if isinstance(horizon, list) and horizon and horizon == [f"t+{step + 1}" for step in range(len(horizon))]:
+        return horizon
+    if not isinstance(horizon, Integral) or isinstance(horizon, bool) or horizon < 1:
+        raise InputError(
+            f"labels is {horizon!r:.100}: a forecast takes its horizon there, a number of steps, 1 or more."
+        )
+    return [f"t+{step + 1}" for step in range(int(horizon))]
+
+
 def _label_names(labels: Any, problem_type: str) -> list[str]:
     """Names of the outputs, checked."""
     if problem_type == "infilling":
@@ -228,6 +248,8 @@ def _label_names(labels: Any, problem_type: str) -> list[str]:
         if labels is not None and not (isinstance(labels, Integral) and labels == 1):
             raise InputError(f"A regression has one output and no label names: leave labels={labels!r:.100} out.")
         return ["value"]
+    if problem_type == "forecast":
+        return step_names(labels)
     names = [] if labels is None else label_list(labels)
     if len(names) < (1 if problem_type == "multi_label_classification" else 2):
         raise InputError(f"A classification needs at least 2 labels, not {len(names)}: name them in labels=[...].")

@@ -58,6 +58,7 @@ _REMARKS = {
     "token_classification": "  # a label for every token",
     "multi_label_classification": "  # each label with a probability of its own",
     "regression": "  # the score is the number",
+    "forecast": "  # a number for each of the next steps",
 }
 
 

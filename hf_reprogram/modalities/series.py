@@ -125,13 +125,17 @@ class Series(Modality):
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
-        activation = {"regression": "", "multi_label_classification": ".sigmoid()"}.get(facts.problem, ".softmax(-1)")
+        plain = {"regression": "", "forecast": "", "multi_label_classification": ".sigmoid()"}
+        activation = plain.get(facts.problem, ".softmax(-1)")
+        series = "[0.1, 0.4, 0.2, 0.9]", "a series of any length"
+        if facts.problem == "forecast":
+            series = "[0.1] * processor.length", "the last numbers of a series, in its own units"
         return (
             "from hf_reprogram import ReprogrammedModel\n"
             "from hf_reprogram.modalities.series_extractor import SeriesExtractor\n\n"
             f'model = ReprogrammedModel.from_pretrained("{facts.repo_id}")\n'
             f'processor = SeriesExtractor.from_pretrained("{facts.repo_id}")\n'
-            'batch = processor([[0.1, 0.4, 0.2, 0.9]], return_tensors="pt")  # a series of any length\n'
+            f'batch = processor([{series[0]}], return_tensors="pt")  # {series[1]}\n'
             f"model(**batch).logits{activation}  # {', '.join(facts.labels) or 'the number'}"
         )
 

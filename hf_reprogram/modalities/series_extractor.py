@@ -18,19 +18,22 @@ class SeriesExtractor(FeatureExtractionMixin):
     Args:
         length: the numbers of a series.
         standardize: whether each series gets mean 0 and deviation 1. A constant one becomes zeros.
+        latest: whether the last `length` numbers are taken as they are, as for a forecast, in place of stretching the series.
         kwargs: as for `FeatureExtractionMixin`.
 
     >>> SeriesExtractor(length=3)([[1.0, float("nan"), 3.0]], return_tensors="np")["past_values"].round(2).tolist()
     [[-1.22, 0.0, 1.22]]
+    >>> SeriesExtractor(length=2, standardize=False, latest=True)([[1.0, 2.0, 3.0]])["past_values"][0].tolist()
+    [2.0, 3.0]
     """
 
     model_input_names = ["past_values"]
 
-    def __init__(self, length: int = 1, standardize: bool = True, **kwargs: Any):
+    def __init__(self, length: int = 1, standardize: bool = True, latest: bool = False, **kwargs: Any):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         if type(length) is not int or not 0 < length <= MOST:
             raise InputError(f"length of the processor is {length!r}: give a whole number from 1 to {MOST:,}.")
-        self.length, self.standardize = length, bool(standardize)
+        self.length, self.standardize, self.latest = length, bool(standardize), bool(latest)
 
     def __call__(self, series: Any, return_tensors: str | None = None) -> BatchFeature:
         """Series as `past_values` (batch, length).
@@ -44,7 +47,13 @@ class SeriesExtractor(FeatureExtractionMixin):
 
     def one(self, row: Any) -> np.ndarray:
         """One series (length,) from one of any length (n,)."""
-        numbers = stretched(filled(np.asarray(row, np.float64)), self.length)
+        numbers = filled(np.asarray(row, np.float64))
+        if self.latest and len(numbers) < self.length:
+            raise InputError(
+                f"A series has {len(numbers)} numbers, and a forecast goes on from the last {self.length}: give a longer "
+                "series."
+            )
+        numbers = numbers[-self.length :] if self.latest else stretched(numbers, self.length)
         if self.standardize:
             deviation = numbers.std()
             numbers = (numbers - numbers.mean()) / (deviation if deviation > 1e-12 else 1.0)

@@ -213,6 +213,7 @@ def _data(results: dict[str, Any]) -> str:
     labels = " ".join(", ".join(task["labels"]).split())
     description = {
         "regression": "The label is a number.",
+        "forecast": f"The next {len(task['labels'])} steps of a series are predicted.",
         "infilling": "The model predicts hidden tokens.",
         "multi_label_classification": f"Labels, each of which is present, absent or missing: {labels}.",
         "token_classification": f"Labels per letter: {labels}.",

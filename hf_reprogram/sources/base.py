@@ -9,6 +9,7 @@ A source describes itself in `spec`. `source(inputs, reads)` computes only the o
     "tokens"    last hidden states of all tokens, zero where there is padding              (batch, tokens, width)
     "decoder"   inputs of the masked-LM head's vocabulary decoder, for all tokens          (batch, tokens, width)
     "logits"    logits of a classifier's own labels                                        (batch, labels)
+    "inputs"    input embeddings of a source of tokens: the model itself is left out       (batch, tokens, width)
 
 The "features" of an image source are the inputs of its classifier's last linear layer, or the pooled states of an encoder.
 `hf_reprogram.sources.dual` documents the outputs of a dual encoder of images and texts.
@@ -256,6 +257,17 @@ class Source(nn.Module):
     def fingerprint(self) -> dict[str, Any]:
         """The digest of the source's first weights; see the function `fingerprint`."""
         return fingerprint(self.entry)
+
+
+def without_model(inputs: dict[str, Any]) -> Tensor:
+    """The output "inputs" of a source of tokens: its input embeddings (batch, tokens, width), with zeros at padding.
+
+    >>> without_model({"inputs_embeds": torch.ones(1, 2, 1), "attention_mask": torch.tensor([[1, 0]])}).flatten()
+    tensor([1., 0.])
+    """
+    embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"]
+    kept: Tensor = embeds * mask[..., None].to(embeds.dtype)
+    return kept
 
 
 class _Checkpointed:

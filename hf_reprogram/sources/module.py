@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .base import Source, SourceSpec
+from .base import Source, SourceSpec, without_model
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily
 from .pooling import at_least_one
@@ -118,6 +118,8 @@ class ModuleSource(Source):
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
+        if reads == "inputs":
+            return without_model(inputs)
         if reads not in self.spec.widths:
             raise InputError(
                 f"{self.spec.family} cannot be read at {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..first_batch import free_values
 from ..modalities import every_modality
 from ..modalities.processors import LONGEST, open_tokenizer
-from .base import Source, SourceSpec
+from .base import Source, SourceSpec, without_model
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
 from .families import SourceFamily, architecture_in
@@ -155,6 +155,8 @@ class TextSource(Source):
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
+        if reads == "inputs":
+            return without_model(inputs)
         if reads not in self.spec.widths:
             raise InputError(
                 f"The {self.spec.kind} source cannot read {reads!r}: choose one of {', '.join(sorted(self.spec.widths))}."

@@ -26,6 +26,8 @@ def task_modality(options: TaskOptions) -> Modality | None:
     for modality in every_modality():
         if getattr(options, modality.column, None):
             return modality
+    if options.horizon is not None:
+        return MODALITIES["series"]
     known = known_task(options)
     return MODALITIES[known.modality] if known else None
 

@@ -40,6 +40,8 @@ def problem_of(options: TaskOptions) -> str:
     'multi_label_classification'
     """
     known = known_task(options)
+    if options.horizon is not None:
+        return "forecast"
     if options.problem is not None:
         return options.problem
     if options.regression is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from ..modalities import every_modality, modality_of, modality_taking
 from .catalog import KnownTask
+from .forecast import forecast_task
 from .inputs import input_columns
 from .labels import known_task, label_classes, label_columns, lists_of, named_labels, problem_of
 from .metrics import METRICS, check_metric
@@ -48,6 +49,8 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
     >>> task.labels, task.metrics, len(task.train), len(task.test)
     (['bad', 'good'], ['accuracy'], 32, 8)
     """
+    if problem_of(options) == "forecast":
+        return forecast_task(options, labels, takes)
     known = known_task(options)
     if options.streaming:
         check_streaming(options)

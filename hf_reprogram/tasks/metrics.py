@@ -87,8 +87,38 @@ def _correlation(function: Callable, predictions: np.ndarray, references: np.nda
         return float(np.nan_to_num(function(predictions, references).statistic))
 
 
+def mse(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Mean squared error of numbers (n,) or (n, steps), in the squared unit of the label; a forecast's series is standardised.
+
+    >>> mse(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
+    2.0
+    """
+    return float(np.mean((predictions - references) ** 2))
+
+
+def mase(predictions: np.ndarray, references: np.ndarray, naive: float = 1.0) -> float:
+    """Mean absolute scaled error of forecasts (n, steps): below 1 they are better than naive forecasts of the training steps.
+
+    Args:
+        predictions, references: numbers (n, steps).
+        naive: the mean absolute error of the seasonal naive forecast in the training data, in the same unit; with 1 this is
+            the plain error.
+
+    >>> mase(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]), naive=2.0)
+    0.5
+
+    Raises:
+        InputError: the naive error is 0.
+    """
+    if not naive:
+        raise InputError(
+            "MASE is undefined, as the naive forecast of the training data has no error: use the metric mae."
+        )
+    return mae(predictions, references) / naive
+
+
 def rmse(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Root mean squared error of numbers (n,), in the label's unit.
+    """Root mean squared error of numbers (n,) or (n, steps), in the label's unit.
 
     >>> rmse(np.array([1.0, 2.0]), np.array([1.0, 4.0])).__round__(3)
     1.414
@@ -97,7 +127,7 @@ def rmse(predictions: np.ndarray, references: np.ndarray) -> float:
 
 
 def mae(predictions: np.ndarray, references: np.ndarray) -> float:
-    """Mean absolute error of numbers (n,), in the label's unit.
+    """Mean absolute error of numbers (n,) or (n, steps), in the label's unit.
 
     >>> mae(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     1.0
@@ -218,8 +248,8 @@ class Metric:
 
     Attributes:
         function: a function of predictions and references that returns a number.
-        takes: the kind of predictions: "classes" (n,), "numbers" (n,), "scores" (see `roc_auc`), "bits" (see `bit_accuracy`)
-            or "positions" (see `recovery`).
+        takes: the kind of predictions: "classes" (n,), "numbers" (n,), "errors" (n,) or (n, steps), "forecasts" (n, steps),
+            "scores" (see `roc_auc`), "bits" (see `bit_accuracy`) or "positions" (see `recovery`).
         lower_is_better: whether lower values are better, as for an error. Such a metric is not a share in [0, 1].
     """
 
@@ -242,8 +272,10 @@ METRICS: dict[str, Metric] = {
     "matthews": Metric(matthews, "classes"),
     "pearson": Metric(pearson, "numbers"),
     "spearman": Metric(spearman, "numbers"),
-    "rmse": Metric(rmse, "numbers", lower_is_better=True),
-    "mae": Metric(mae, "numbers", lower_is_better=True),
+    "mse": Metric(mse, "errors", lower_is_better=True),
+    "rmse": Metric(rmse, "errors", lower_is_better=True),
+    "mae": Metric(mae, "errors", lower_is_better=True),
+    "mase": Metric(mase, "forecasts", lower_is_better=True),
     "roc_auc": Metric(roc_auc, "scores"),
     "average_precision": Metric(average_precision, "scores"),
     "bit_accuracy": Metric(bit_accuracy, "bits"),
@@ -271,13 +303,16 @@ def check_metric(name: str, takes: Sequence[str], problem_type: str) -> None:
         raise InputError(f"The metric {name!r} does not fit the problem {problem_type!r}: choose one of {fit}.")
 
 
-def score(names: Sequence[str], predictions: Any, references: Any, average: str = "binary") -> dict[str, float]:
+def score(
+    names: Sequence[str], predictions: Any, references: Any, average: str = "binary", naive: float = 1.0
+) -> dict[str, float]:
     """Compute several metrics of the same predictions.
 
     Args:
         names: keys of `METRICS`.
         predictions, references: equally many of each; the metrics say which kind (`Metric.takes`).
         average: how F1 is averaged, "binary" or "macro".
+        naive: the error in whose units MASE is.
 
     Raises:
         InputError: a metric is unknown, shapes differ, the input is empty, or predictions are not finite.
@@ -298,11 +333,11 @@ def score(names: Sequence[str], predictions: Any, references: Any, average: str 
     for name in names:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-        if METRICS[name].takes in ("classes", "numbers", "bits") and predictions.shape != references.shape:
+        if METRICS[name].takes not in ("scores", "positions") and predictions.shape != references.shape:
             raise InputError(
                 f"Predictions have the shape {predictions.shape} and references {references.shape}: give the same shape."
             )
-        extra = {"average": average} if name == "f1" else {}
+        extra: dict[str, Any] = {"average": average} if name == "f1" else {"naive": naive} if name == "mase" else {}
         scores[name] = METRICS[name].function(predictions, references, **extra)
     return scores
 
@@ -317,7 +352,7 @@ def _metric_class(name: str):
     class ReprogramMetric(evaluate.Metric):
         def _info(self):
             predicted = datasets.Value("int64" if takes in ("classes", "bits") else "float64")
-            reference = datasets.Value("float64" if takes == "numbers" else "int64")
+            reference = datasets.Value("float64" if takes in ("numbers", "errors") else "int64")
             return evaluate.MetricInfo(
                 description=function.__doc__ or name,
                 citation="",
@@ -337,20 +372,21 @@ def load_metric(name: str, **kwargs: Any):
     """An `evaluate.Metric` by name, without the Hub. It imports evaluate, which is slow.
 
     Args:
-        name: a key of `METRICS` that does not take positions.
+        name: a key of `METRICS` that takes neither positions nor forecasts.
         kwargs: arguments of the constructor of `evaluate.Metric`.
 
     Raises:
-        InputError: there is no such metric, or it takes logits at positions.
+        InputError: there is no such metric, or it takes logits at positions, or forecasts.
 
     >>> load_metric("accuracy").compute(predictions=[0, 1], references=[0, 0])
     {'accuracy': 0.5}
     """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
-    if METRICS[name].takes == "positions":
+    if METRICS[name].takes in ("positions", "forecasts"):
+        what = "logits at positions" if METRICS[name].takes == "positions" else "forecasts of several steps"
         raise InputError(
-            f"The metric {name!r} takes logits at positions, which evaluate cannot: call hf_reprogram.tasks.metrics.{name}."
+            f"The metric {name!r} takes {what}, which evaluate cannot: call hf_reprogram.tasks.metrics.{name}."
         )
     metric = _metric_class(name)(**kwargs)
     metric.info.metric_name = (

@@ -34,10 +34,16 @@ class TaskSection:
             numbers, the names may be others: one name per value, in the order of the numbers. `{value: name}` gives any
             values other names. By default the names that the data declares, or else the values that occur.
         problem: a key of `hf_reprogram.tasks.problems.PROBLEMS`. By default that of `CATALOG`; for other tasks it is
-            multi-label if `label` names several columns, a regression if `regression` is set, and single-label
-            classification otherwise.
+            multi-label if `label` names several columns, a forecast if `horizon` is set, a regression if `regression`
+            is set, and single-label classification otherwise.
         regression: whether the label is a number to predict; the same as `problem: regression`.
         scored: for token classification, a column with one 0 or 1 per text character; a character with 0 is not scored.
+        horizon: for a forecast, the number of steps to predict. The data has a row per time step and a column of numbers in
+            `series`, or a row per series and a column of lists; see `hf_reprogram.tasks.forecast`.
+        context: for a forecast, the number of steps that it goes on from; by default four horizons.
+        season: for a forecast, the steps after which the series repeats itself, such as 24 of hours; by default 1. Baselines
+            and MASE use it.
+        time: for a forecast, a column of times, by which the rows must be sorted.
         marks: for infilling, the marks whose positions are hidden and predicted.
         metrics: names from `hf_reprogram.tasks.metrics`; models are selected on the first one.
         train_split, validation_split, test_split: names of the splits. A missing test split is carved from train, and then
@@ -67,6 +73,10 @@ class TaskSection:
     problem: str | None = None
     regression: bool | None = None
     scored: str | None = None
+    horizon: int | None = None
+    context: int | None = None
+    season: int | None = None
+    time: str | None = None
     marks: str | None = None
     metrics: list[str] | None = None
     train_split: str | None = None
@@ -110,6 +120,7 @@ class TaskSection:
             raise unknown("task.split", self.split, ("seeded", "scaffold"))
         if self.problem is not None and self.problem not in PROBLEMS:
             raise unknown("task.problem", self.problem, PROBLEMS)
+        self._check_forecast()
         for key in ("max_train", "max_test", "max_length", "validation_max", "train_size"):
             value = getattr(self, key)
             if value is not None:
@@ -121,6 +132,19 @@ class TaskSection:
         for name in self.metrics or ():
             if name not in METRICS:
                 raise unknown("metric", name, METRICS)
+
+    def _check_forecast(self) -> None:
+        """Raise `InputError` unless the options of a forecast fit each other."""
+        for key in ("horizon", "context", "season"):
+            if getattr(self, key) is not None:
+                check_whole(1, " of time steps", **{f"task.{key}": getattr(self, key)})
+            elif key == "horizon" and self.problem == "forecast":
+                raise InputError("A forecast has a number of steps: give it in task.horizon.")
+        others = [key for key in ("context", "season", "time") if getattr(self, key) is not None]
+        if others and self.horizon is None:
+            raise InputError(f"task.{others[0]} is for a forecast, which has a number of steps: give task.horizon too.")
+        if self.horizon is not None and (self.problem not in (None, "forecast") or self.regression):
+            raise InputError("task.horizon makes the task a forecast: leave task.problem and task.regression out.")
 
     def _checked_labels(self) -> Any:
         """The label names: a mapping or a list of names as it is, another form as a list."""

@@ -3,6 +3,7 @@
 problem type                  logits                    labels
 single_label_classification   (n, classes)              (n,) class indices
 regression                    (n, 1) or (n,)            (n,) numbers
+forecast                      (n, steps)                (n, steps) numbers
 multi_label_classification    (n, labels)               (n, labels) with 0, 1, or NaN for a missing label
 token_classification          (n, tokens, classes)      (n, tokens) class indices, `IGNORE` for tokens that are not scored
 infilling                     (n, tokens, vocabulary)   (n, tokens) token ids, `IGNORE` for tokens that were not hidden
@@ -52,7 +53,8 @@ class Problem:
 
 PROBLEMS = {
     "single_label_classification": Problem(("accuracy",), ("classes", "scores"), stratified=True),
-    "regression": Problem(("rmse", "pearson", "spearman"), ("numbers",), config_type="regression"),
+    "regression": Problem(("rmse", "pearson", "spearman"), ("numbers", "errors"), config_type="regression"),
+    "forecast": Problem(("mse", "mae", "mase"), ("errors", "forecasts"), config_type="regression"),
     "multi_label_classification": Problem(("roc_auc",), ("scores", "bits"), config_type="multi_label_classification"),
     "token_classification": Problem(("accuracy",), ("classes",), per_token=True),
     "infilling": Problem(("recovery", "perplexity"), ("classes", "positions"), per_token=True),
@@ -112,13 +114,20 @@ def decide(logits: Any, problem_type: str) -> np.ndarray:
     logits = finite(logits)
     if problem_type == "regression":
         return logits.reshape(-1)
+    if problem_type == "forecast":
+        return logits
     if problem_type == "multi_label_classification":
         return (logits > 0).astype(np.int64)
     return logits.argmax(-1)
 
 
 def score_logits(
-    names: Sequence[str], logits: Any, labels: Any, problem_type: str, average: str = "binary"
+    names: Sequence[str],
+    logits: Any,
+    labels: Any,
+    problem_type: str,
+    average: str = "binary",
+    naive: float = 1.0,
 ) -> dict[str, float]:
     """Compute metrics of logits and labels.
 
@@ -127,6 +136,7 @@ def score_logits(
         logits, labels: equally many of each, shaped as in the module's docstring.
         problem_type: a key of `PROBLEMS`.
         average: how F1 is averaged, "binary" or "macro".
+        naive: the error in whose units MASE is.
 
     Raises:
         InputError: a metric does not fit the problem, or the numbers of logits and labels differ.
@@ -153,7 +163,7 @@ def score_logits(
         elif takes == "scores":
             scores |= score([name], _scores(logits, problem_type), labels)
         else:
-            scores |= score([name], decide(logits, problem_type), labels, average)
+            scores |= score([name], decide(logits, problem_type), labels, average, naive)
     return scores
 
 

@@ -12,13 +12,34 @@ from ..modalities import modality_of
 from ..modalities.base import Modality
 from .metrics import METRICS
 from .options import TaskOptions
-from .problems import PROBLEMS, decide, score_logits
+from .problems import PROBLEMS, decide, finite, score_logits
 from .splits import at_most, carve, draw, few_shot, scaffold_split, selected
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
     from .streaming import Stream
+
+
+@dataclass(frozen=True)
+class ForecastScale:
+    """The units in which the errors of forecasts are measured, from the training block of the series.
+
+    Attributes:
+        mean, deviation: of the training steps.
+        naive: the mean absolute error of the seasonal naive forecast of these steps, in the units of the series.
+
+    >>> ForecastScale(mean=10.0, deviation=2.0, naive=1.0).standardized([12.0]).tolist()
+    [1.0]
+    """
+
+    mean: float
+    deviation: float
+    naive: float
+
+    def standardized(self, values: Any) -> np.ndarray:
+        """Values (n, steps) of the series as multiples of the deviation, from the mean."""
+        return np.asarray((np.asarray(values, np.float64) - self.mean) / self.deviation)
 
 
 @dataclass
@@ -31,8 +52,8 @@ class Task:
         test: the test data.
         validation: the declared validation split; None if it is carved from train.
         problem_type: a key of `hf_reprogram.tasks.problems.PROBLEMS`.
-        labels: class names by class index, or one name per label of a multi-label problem; empty for regression and
-            infilling.
+        labels: class names by class index, one name per label of a multi-label problem, or one per step of a forecast; empty
+            for regression and infilling.
         metrics: names of metrics; models are selected on the first one.
         average: how F1 is averaged, "binary" or "macro".
         test_split: the name of the split that the test data come from.
@@ -40,6 +61,7 @@ class Task:
         carve_by: how validation is carved, as in `TaskOptions.split`.
         notes: sentences for the model card about the changes to the data.
         stream: the training rows of a streamed task, of which `train` is a sample; None for other tasks.
+        scale: the units of the errors of a forecast; None for other tasks.
     """
 
     options: TaskOptions
@@ -55,6 +77,7 @@ class Task:
     carve_by: str = "seeded"
     notes: list[str] = field(default_factory=list)
     stream: Stream | None = None
+    scale: ForecastScale | None = None
 
     @property
     def modality(self) -> Modality:
@@ -68,8 +91,13 @@ class Task:
 
     @property
     def regression(self) -> bool:
-        """Whether the problem is a regression."""
-        return self.problem_type == "regression"
+        """Whether numbers are predicted: one in a regression, several in a forecast."""
+        return self.loss_type == "regression"
+
+    @property
+    def loss_type(self) -> str:
+        """The problem type that decides the loss: of a forecast it is that of a regression."""
+        return "regression" if self.problem_type == "forecast" else self.problem_type
 
     @property
     def per_token(self) -> bool:
@@ -82,7 +110,11 @@ class Task:
 
     def score(self, logits: Any, labels: Any) -> dict[str, float]:
         """The task's metrics for a model's logits; see `hf_reprogram.tasks.problems.score_logits`."""
-        return score_logits(self.metrics, logits, labels, self.problem_type, self.average)
+        if self.scale is None:
+            return score_logits(self.metrics, logits, labels, self.problem_type, self.average)
+        logits, labels = self.scale.standardized(finite(logits)), self.scale.standardized(labels)
+        naive = self.scale.naive / self.scale.deviation
+        return score_logits(self.metrics, logits, labels, self.problem_type, self.average, naive)
 
     def benefit(self, scores: dict[str, float]) -> float:
         """The number that model selection maximises: the first metric, negated if lower values are better."""

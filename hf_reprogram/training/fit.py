@@ -203,7 +203,7 @@ def example_losses(task: Task, logits: Any, labels: Any) -> np.ndarray:
     logits, labels = finite(logits), np.asarray(labels)
     if task.per_token:
         logits, labels = logits[labels != IGNORE], labels[labels != IGNORE]
-    return losses(logits.reshape(len(logits), -1), labels, task.problem_type)
+    return losses(logits.reshape(len(logits), -1), labels, task.loss_type)
 
 
 def best_epoch(state: Any) -> float:

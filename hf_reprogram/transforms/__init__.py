@@ -24,6 +24,7 @@ TRANSFORMS: Registry[type[InputTransform]] = Registry(
         "dual": "hf_reprogram.transforms.dual:Dual",
         "waveform": "hf_reprogram.transforms.waveform:Waveform",
         "series_waveform": "hf_reprogram.transforms.series_waveform:SeriesWaveform",
+        "series_patches": "hf_reprogram.transforms.series_patches:SeriesPatches",
         "prompt_slots": "hf_reprogram.transforms.prompt_slots:PromptSlots",
     },
 )

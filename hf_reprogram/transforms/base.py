@@ -77,6 +77,13 @@ class InputTransform(nn.Module):
         """Fit the buffers of a transform of tables to the training rows (n, columns)."""
         raise InputError(f"The transform {type(self).__name__} does not take tables: leave features out.")
 
+    def target_scale(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """The mean and the deviation (batch, 1) in whose units the mapping predicts the numbers of each example of a batch.
+
+        None stands for those of the training targets. A forecast is made in the units of the series that it goes on from.
+        """
+        return None
+
     def penalty(self) -> Tensor | float:
         """The term that training adds to the loss, such as the paper's own weight decay."""
         return 0.0

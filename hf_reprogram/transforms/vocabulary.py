@@ -162,7 +162,7 @@ class Vocabulary(InputTransform):
 
     def dictionary(self, source: Source) -> Tensor:
         """The dictionary D (atoms, width) in float32, scaled as the source scales its embeddings."""
-        return self.atoms if self.options.num_atoms is not None else _source_table(source)
+        return self.atoms if self.options.num_atoms is not None else source_table(source)
 
     def _atoms_of_support(self, source: Source) -> Tensor:
         if self.options.num_atoms is not None:
@@ -301,7 +301,7 @@ class Vocabulary(InputTransform):
             The relative error `|V_T - target| / |target|`; 0 for a free table.
         """
         if self.offset is not None and self.scale is not None:
-            self.scale.copy_(_source_table(source).std())
+            self.scale.copy_(source_table(source).std())
             if self.options.sparsity is None:
                 self.offset.copy_(target / self.scale)
                 return 0.0
@@ -339,8 +339,12 @@ class Vocabulary(InputTransform):
             self.options.alternating, self.options.warmup_epochs, self.dense_phase = False, 0, False
 
 
-def _source_table(source: Source) -> Tensor:
-    """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings."""
+def source_table(source: Source) -> Tensor:
+    """The table V_S (N_S, width) in float32, scaled as the source scales its embeddings.
+
+    >>> source_table(text_source).shape == (text_source.spec.vocab_size, text_source.spec.embedding_width)
+    True
+    """
     ids = torch.arange(source.spec.vocab_size, device=source.device)
     return source.embed(ids).detach().float()
 

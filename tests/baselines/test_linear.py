@@ -27,6 +27,7 @@ def task(problem: str):
     metric = METRIC.get(problem, "accuracy")
     return SimpleNamespace(
         problem_type=problem,
+        loss_type=problem,
         regression=problem == "regression",
         score=lambda logits, labels: score_logits([metric], logits, labels, problem),
         benefit=lambda scores: -scores[metric] if metric == "rmse" else scores[metric],
@@ -110,6 +111,31 @@ def test_more_features_than_examples_give_the_fit_of_scikit_learn(problem):
     else:
         expected = np.stack([logistic(strength=1.0).fit(features, c).decision_function(features) for c in labels.T], 1)
     np.testing.assert_allclose(model.logits(features), expected, atol=2e-2)  # both stop at a tolerance
+
+
+@pytest.mark.parametrize("width", [5, 60])
+def test_several_numbers_are_a_ridge_regression_each_also_where_some_are_missing(width):
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(40, width)), random.normal(size=(40, 3))
+    together = LinearModel("regression", 0.5, 3).fit(features, labels)
+    assert together.trainable == 3 * (width + 1)
+    expected = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(features, labels).predict(features)
+    np.testing.assert_allclose(together.logits(features), expected, atol=1e-6)
+    labels[::4, 1] = np.nan
+    apart = LinearModel("regression", 0.5, 3).fit(features, labels)
+    known = ~np.isnan(labels[:, 1])
+    alone = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(features[known], labels[known, 1])
+    np.testing.assert_allclose(apart.logits(features)[:, 1], alone.predict(features), atol=1e-6)
+    np.testing.assert_allclose(apart.logits(features)[:, [0, 2]], expected[:, [0, 2]], atol=1e-6)
+
+
+def test_folds_of_several_numbers_are_blocks_as_their_windows_overlap():
+    """Each label stands beside its own copy: shuffled folds would find the weakest penalty best."""
+    random = np.random.default_rng(0)
+    features = np.repeat(random.normal(size=(10, 30)), 10, axis=0)
+    labels = np.repeat(random.normal(size=(10, 2)), 10, axis=0)
+    assert best_strength((features, labels), None, "regression", 2).strength == 1e-4
+    assert best_strength((features, labels[:, 0]), None, "regression", 1).strength > 1
 
 
 def test_the_best_strength_is_that_of_the_smallest_loss_on_validation():
@@ -248,7 +274,7 @@ def test_features_and_strength_are_those_that_validation_likes_best(problem):
     scores = {}
     for which in ("noise", "states"):
         for strength in strengths:
-            fitted = LinearModel(asked.problem_type, strength, 3).fit(given["train"][which], labels["train"])
+            fitted = LinearModel(asked.loss_type, strength, 3).fit(given["train"][which], labels["train"])
             found = asked.score(fitted.logits(given["validation"][which]), labels["validation"])
             scores[which, strength] = asked.benefit(found)
     assert chosen["features"] == "states"

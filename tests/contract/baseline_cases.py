@@ -24,6 +24,8 @@ BASELINE_CASES: dict[str, Beside] = {
     "fine_tuning": Beside("images", _RATE),
     "prompt_tuning": Beside("texts", _RATE, refused="images"),
     "source_labels": Beside("images", {"label_mapping": ["frequency"], "labels_per_class": [1]}, refused="numbers"),
+    "seasonal_naive": Beside("steps", refused="texts"),
+    "linear_forecast": Beside("steps", {"strengths": [1.0]}, refused="images"),
     "raw_linear": Beside("images", {"side": 8, "strengths": [1.0]}, refused="texts"),
     "lp_ft": Beside("images", {**_RATE, "strengths": [1.0]}, refused="texts"),
     "l2_sp": Beside("images", {**_RATE, "strength": [1.0]}, refused="texts"),

@@ -144,6 +144,9 @@ def _toy_shift(source: Source, tokenizer: Any, reads: str) -> Start:
     return Start(options, start.processor, lambda model: model.mapping.reset())
 
 
+_SMALL = {"patch": 8, "stride": 4, "prototypes": 20, "sparsity": 4, "heads": 2, "d_ff": 8, "prompt": False}
+
+
 def _dual(source: Source, tokenizer: Any, reads: str) -> Start:
     compared = reads in ("pair", "residual")  # only then does a program of the texts decide anything
     return _of_method("reprogrammer", source, tokenizer, reads, text_program="low_rank" if compared else "none")
@@ -165,6 +168,7 @@ TRANSFORMS: dict[str, Callable[[Source, Any, str], Start]] = {
     "series_waveform": lambda source, own, reads: _of_method(
         "voice2series", source, own, reads, features=SERIES, mapping="dense", copies=4
     ),
+    "series_patches": lambda source, own, reads: _of_method("time_llm", source, own, reads, features=SERIES, **_SMALL),
 }
 
 # ------------------------------------------------------------------------------------------------------------ mappings
@@ -184,6 +188,7 @@ MAPPINGS: dict[str, Reading] = {
     "toy_cosine": Reading(VECTORS, lambda spec, reads: {"reads": reads}),
     "positions": Reading(("tokens",), lambda spec, reads: {"max_tokens": 16}),
     "window": Reading(("tokens",), lambda spec, reads: {"window": 2}),
+    "last_states": Reading(("tokens",), lambda spec, reads: {"states": 3, "kept": 8}),
     "token_map": Reading(("decoder",), lambda spec, reads: {"vocab_size": spec.vocab_size}),
     "label_map": Reading(("logits",), lambda spec, reads: {"how": "frequency"}),
     "rvp": Reading(("logits",), lambda spec, reads: {"how": "frequency", "labels_per_class": 2}),
@@ -272,6 +277,13 @@ METHOD_CASES: dict[str, list[Chosen]] = {
     "fpt_numbers": [
         Chosen("gpt2", {"standardize": False}),
         Chosen("bert-encoder", {"patch": 2, "tune": ["positions"], "start": "none"}),
+    ],
+    "time_llm": [
+        Chosen("gpt2", _SMALL),
+        Chosen("llama", {**_SMALL, "prototype_codes": "dense", "start": "none"}),
+        Chosen("bert-encoder", {**_SMALL, "use_source": False, "dropout": 0.1}),
+        Chosen("lstm", {**_SMALL, "use_source": False}),
+        Chosen("albert", {**_SMALL, "labels": None, "problem_type": "regression"}),
     ],
     "fraud": [Chosen("vit"), Chosen("convnext", {"mapping": "dense"})],
     "reprogrammer": [

@@ -26,13 +26,16 @@ REFUSED = [(name, case.refused) for name, case in BASELINE_CASES.items() if case
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory):
-    """The keys of a tiny recipe by name: texts, numbers and letters of texts, images, and images of a dual encoder."""
+    """The keys of a tiny recipe by name: texts, numbers and letters of texts, images, time steps, and images of pairs."""
     folder = tmp_path_factory.mktemp("baselines")
     texts = runs.write_csv(folder / "films.csv", 60, score=[0.5] * 60, marks=["ab"] * 60)
     images, labels = tiny_vision.images(60)
     columns = {"image": images, "half": [("above", "below")[label] for label in labels]}
     kinds = Features({"image": Image(), "half": Value("string")})
     Dataset.from_dict(columns, features=kinds).to_parquet(folder / "halves.parquet")
+    steps = [10 + (step % 6) + 0.1 * (step % 7) for step in range(120)]
+    Dataset.from_dict({"load": steps}).to_parquet(folder / "steps.parquet")
+    small = {"patch": 4, "stride": 4, "prototypes": 10, "sparsity": 2, "heads": 2, "d_ff": 4, "prompt": False}
     films = {"dataset": str(texts), "text": ["sentence"], "label": "kind"}
     halves = {"dataset": str(folder / "halves.parquet"), "image": "image", "label": "half"}
     warp = {"name": "warp", "num_prompts": 2}
@@ -47,6 +50,11 @@ def recipes(tmp_path_factory):
             "task": {**films, "label": "marks", "problem": "token_classification"},
         },
         "images": {"source": "vit", "method": program, "task": halves},
+        "steps": {
+            "source": "bert-encoder",
+            "method": {"name": "time_llm", **small},
+            "task": {"dataset": str(folder / "steps.parquet"), "series": "load", "horizon": 3, "context": 12},
+        },
         "pairs": {"source": "clip", "method": "reprogrammer", "task": halves},
     }
 

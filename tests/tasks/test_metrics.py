@@ -58,7 +58,8 @@ numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30))
 def test_errors_equal_scikit_learns(pairs):
     predictions, references = (np.array(side) for side in zip(*pairs, strict=True))
-    found = score(["rmse", "mae"], predictions, references)
+    found = score(["mse", "rmse", "mae"], predictions, references)
+    assert found["mse"] == pytest.approx(sklearn.mean_squared_error(references, predictions), abs=1e-9)
     assert found["rmse"] == pytest.approx(sklearn.root_mean_squared_error(references, predictions), abs=1e-9)
     assert found["mae"] == pytest.approx(sklearn.mean_absolute_error(references, predictions), abs=1e-9)
 
@@ -69,7 +70,7 @@ def test_errors_are_in_the_labels_unit():
 
 def test_selection_takes_the_largest_benefit_which_is_the_smallest_error():
     better = {name: metric.benefit(0.1) > metric.benefit(0.9) for name, metric in METRICS.items()}
-    assert {name for name, lower in better.items() if lower} == {"rmse", "mae", "perplexity"}
+    assert {name for name, lower in better.items() if lower} == {"mse", "rmse", "mae", "mase", "perplexity"}
 
 
 AREAS = {
@@ -183,7 +184,7 @@ def test_what_cannot_be_scored_is_refused(names, predictions, references, senten
     assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.takes != "positions"])
+@pytest.mark.parametrize("name", sorted({*METRICS} - {"recovery", "perplexity", "mase"}))
 def test_evaluate_modules_give_the_functions_values(name):
     predictions, references = [0, 1, 1, 0, 1], [0, 1, 0, 0, 0]
     metric = load_metric(name)
@@ -194,8 +195,8 @@ def test_evaluate_modules_give_the_functions_values(name):
     assert metric.name == name
 
 
-@pytest.mark.parametrize("name", ["recovery", "perplexity"])
-def test_metrics_at_positions_have_no_evaluate_module(name):
+@pytest.mark.parametrize("name", ["recovery", "perplexity", "mase"])
+def test_metrics_of_several_positions_or_steps_have_no_evaluate_module(name):
     with pytest.raises(InputError, match=f"call hf_reprogram.tasks.metrics.{name}"):
         load_metric(name)
 

@@ -15,6 +15,7 @@ from hf_reprogram.tasks.problems import IGNORE, PROBLEMS, Diverged, decide, scor
 EXAMPLES = {  # logits, labels and what is decided
     "single_label_classification": ([[0.1, 0.2, -1.0], [3.0, -1.0, 2.9]], [1, 2], [1, 0]),
     "regression": ([[0.5], [-2.0]], [0.4, -1.0], [0.5, -2.0]),
+    "forecast": ([[0.5, 1.5], [-2.0, 0.0]], [[0.4, 1.0], [-1.0, 0.5]], [[0.5, 1.5], [-2.0, 0.0]]),
     "multi_label_classification": ([[0.1, -0.1], [-5.0, 2.0]], [[1.0, 0.0], [0.0, np.nan]], [[1, 0], [0, 1]]),
     "token_classification": ([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 2.0], [9.0, 0.0]]], [[0, 1], [IGNORE, 1]], [[0, 1], [1, 0]]),
     "infilling": ([[[1.0, 0.0, 0.5], [0.0, 0.0, 1.0], [0.0, 1.0, 0.5]]], [[IGNORE, 2, 0]], [[0, 2, 1]]),
@@ -71,7 +72,8 @@ def test_the_default_metrics_fit_and_every_metric_that_fits_gives_a_number(probl
     ("problem", "name", "others"),
     [
         ("single_label_classification", "rmse", "accuracy, average_precision, f1, matthews, roc_auc"),
-        ("regression", "accuracy", "mae, pearson, rmse, spearman"),
+        ("regression", "accuracy", "mae, mse, pearson, rmse, spearman"),
+        ("forecast", "pearson", "mae, mase, mse, rmse"),
         ("multi_label_classification", "accuracy", "average_precision, bit_accuracy, roc_auc"),
         ("token_classification", "roc_auc", "accuracy, f1, matthews"),
         ("infilling", "pearson", "accuracy, f1, matthews, perplexity, recovery"),
