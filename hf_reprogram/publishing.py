@@ -72,7 +72,7 @@ def _part_in_words(part: Any) -> str:
         return f"the last {part['last_layers']} layers"
     targets = part["lora"]["target_modules"]
     where = "all linear layers" if targets == "all-linear" else ", ".join(targets)
-    return f"LoRA of rank {part['lora']['r']} on {where}"
+    return f"LoRA of rank {part['lora'].get('r', 8)} on {where}"
 
 
 def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:

@@ -42,7 +42,7 @@ class LoraOptions:
         target_modules: names of linear layers, or the ends of their names, such as ["query", "value"]; or "all-linear".
         r: the rank of the change.
         lora_alpha: the change is multiplied by lora_alpha / r.
-        layers_to_transform: the numbers of the layers that are changed, from 0; None for all.
+        layers_to_transform: the numbers of the layers that are changed, from 0 (the first number in a name); None for all.
         use_rslora: multiply by lora_alpha / sqrt(r) instead.
 
     >>> LoraOptions(["query", "value"]).r
@@ -188,6 +188,12 @@ def inject(source: Source, options: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: as for `lora_targets`.
+
+    >>> from hf_reprogram.sources.tuning import for_adapter
+    >>> copy = for_adapter(text_source, ["norms"])
+    >>> inject(copy, {"target_modules": ["query"], "r": 2, "lora_alpha": 4})
+    >>> sum(weight.requires_grad for weight in copy.parameters())  # A and B of two layers
+    4
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
@@ -232,6 +238,6 @@ def _of_bitsandbytes(module: nn.Module) -> bool:
 
 
 def _number(name: str) -> int | None:
-    """The number of the layer that a module is in, as peft counts: the first number in its name."""
-    found = re.match(r".*?\.[^.]*\.(\d+)\.", name)
-    return None if found is None else int(found[1])
+    """The number of the layer that a module is in: the first number in its name."""
+    found = re.search(r"(^|\.)(\d+)(\.|$)", name)
+    return None if found is None else int(found[2])

@@ -224,7 +224,9 @@ def test_a_run_counts_ships_and_describes_the_tuned_weights(source_folder, csv_f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tune", [["norms", "positions"], "all"], ids=str)
+@pytest.mark.parametrize(
+    "tune", [["norms", "positions"], "all", [{"lora": {"r": 2, "target_modules": ["query"]}}]], ids=str
+)
 def test_two_processes_tune_as_one_does(tune, source_folder, csv_file, tmp_path):
     values = {
         "source": source_folder("bert"),
