@@ -59,9 +59,20 @@ def in_words(tune: list[Any]) -> str:
 
     >>> in_words(["norms", {"last_layers": 2}])
     'norms and the last 2 layers'
+    >>> in_words([{"lora": {"target_modules": ["query", "value"], "r": 8, "lora_alpha": 16}}])
+    'LoRA of rank 8 on query, value'
     """
-    words = [entry if isinstance(entry, str) else f"the last {entry['last_layers']} layers" for entry in tune]
-    return " and ".join("all weights" if word == "all" else word for word in words)
+    return " and ".join(map(_part_in_words, tune))
+
+
+def _part_in_words(part: Any) -> str:
+    if isinstance(part, str):
+        return "all weights" if part == "all" else part
+    if "lora" not in part:
+        return f"the last {part['last_layers']} layers"
+    targets = part["lora"]["target_modules"]
+    where = "all linear layers" if targets == "all-linear" else ", ".join(targets)
+    return f"LoRA of rank {part['lora'].get('r', 8)} on {where}"
 
 
 def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:

@@ -93,6 +93,9 @@ CASES = {
     "dual, context": lambda folder: dual(folder, text_program="context", size=3),
     "dual, table": lambda folder: dual(folder, text_program="table"),
     "text, mask, tuned": lambda folder: text(folder, "bert", num_prompts=2, tune=["norms", "positions"]),
+    "text, lora": lambda folder: text(
+        folder, "bert", num_prompts=2, tune=[{"lora": {"r": 2, "target_modules": ["value"]}}]
+    ),
     "dual, tuned": lambda folder: dual(folder, text_program="none", image_program="full", tune=["norms"]),
     "patches of numbers": numbers,
     "patches of images": lambda folder: images(

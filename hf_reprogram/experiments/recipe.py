@@ -59,8 +59,8 @@ class Recipe:
             output folder.
         ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
         init_from: an adapter to start from (two-stage training).
-        tune: the parts of the source that are trained too: a list of norms, positions and {last_layers: n}, or all
-            (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
+        tune: the parts of the source that are trained too: a list of norms, positions, {last_layers: n} and {lora: {...}}, or
+            all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
             `training.source_learning_rate`, by default `training.learning_rate`.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from ..config import ReprogramConfig
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..label_names import label_list
 from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
 from ..sources.base import same_fingerprint
 from ..sources.loading import load_source
+from ..sources.peft_tuning import is_lora
 from ..sources.tuning import available, check_precision, read_tune
 from ..trust import file_arguments
 from . import METHODS
@@ -66,9 +67,10 @@ def reprogram(
         init_from: the folder or Hub id of a trained adapter on the same source. The new model starts from its theta, and from
             its omega for labels of the same name. This is the two-stage training of WARP, for example MNLI before RTE. If the
             adapter tunes its source, the new model must tune the same weights, and starts from theirs.
-        tune: the parts of the source that are trained too: a list of "norms", "positions" and {"last_layers": n}, or "all"
-            (`hf_reprogram.sources.tuning`). The source itself is not changed: the model gets a private copy of what is tuned,
-            and the adapter holds the new values. There is no dropout. By default the method decides; most tune nothing.
+        tune: the parts of the source that are trained too: a list of "norms", "positions", {"last_layers": n} and LoRA, as
+            {"lora": {...}} or a `peft.LoraConfig`; or "all" (`hf_reprogram.sources.tuning`). The source itself is not changed:
+            the model gets a private copy of what is tuned, and the adapter holds the new values. There is no dropout. By
+            default the method decides; most tune nothing.
         options: the method's own options; see its `Options`.
 
     Returns:
@@ -175,6 +177,12 @@ def start_from(model: ReprogrammedModel, adapter: str | os.PathLike[str], proces
             f"init_from={os.fspath(adapter)!r} tunes {len(missing)} weights of the source that this model leaves frozen: use "
             f"the same tune, {config.tune}."
         )
+    for entry in filter(is_lora, config.tune or []):
+        if entry not in (model.config.tune or []):  # of another rank the shapes differ, with another alpha the outputs
+            raise InputError(
+                f"init_from={os.fspath(adapter)!r} has LoRA of other options than this model: use the same, "
+                f"{shown(entry['lora'])}."
+            )
     model.transform.start_from(other.transform)
     for name in other.source.pretrained:
         model.source.get_parameter(name).copy_(other.source.get_parameter(name))

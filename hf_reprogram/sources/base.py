@@ -100,8 +100,8 @@ class Source(nn.Module):
     Attributes:
         spec: the properties of the source.
         settings: the arguments of the source besides the model, which an adapter records; None if there are none.
-        pretrained: the values before training of the weights that an adapter tunes in its own copy, by their names; empty for
-            a source that is frozen as a whole.
+        pretrained: the values before training of the weights that an adapter tunes in its own copy, by their names there, those
+            of LoRA included; empty for a source that is frozen as a whole.
         random: the seed of a source with random weights (`hf_reprogram.sources.fresh`); None for pretrained ones.
 
     >>> inputs = {"inputs_embeds": text_source.embed(torch.tensor([[2, 64, 65, 3]])), "attention_mask": torch.ones(1, 4)}

@@ -5,6 +5,7 @@
     {last_layers: n}   the last n layers, as transformers divides the model into layers (stages in Swin); of each tower of a
                        text-image encoder
     all                every weight
+    {lora: {...}}      low-rank changes of linear layers, in new weights (`hf_reprogram.sources.peft_tuning`)
 
 A source may serve several adapters, so it is never written to. An adapter that tunes gets a private copy of it, in which the
 tuned weights are new tensors and all others share their memory with the original. Weights that are tied stay tied within the
@@ -28,12 +29,14 @@ from torch import Tensor, nn
 from ..errors import InputError, shown
 from ..options import check_whole
 from .base import Source
+from .peft_tuning import inject, is_lora, is_peft, lora_targets, read_lora, remove
 from .quantized import quantization_of
 from .reading import PATCHING
 from .sharding import is_sharded, layers_in
 
 _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _POSITIONS = re.compile(r"(^|\.)(position(al)?_embeddings?|pos_embed(ding)?s?|embed_positions|wpe)(\.weight)?$")
+_PARTS = "norms, positions, {last_layers: N}, {lora: {...}} or all"
 _COPIES: WeakSet[nn.Module] = WeakSet()  # the models in private copies
 
 
@@ -41,26 +44,34 @@ def read_tune(tune: Any) -> list[Any]:
     """The parts that `tune` names as plain data, checked.
 
     Args:
-        tune: a list of parts, or one part.
+        tune: a list of parts, or one part. A `peft.LoraConfig` stands for {lora: {...}}.
 
     Raises:
-        InputError: there is no such part.
+        InputError: there is no such part, or LoRA cannot have such options.
 
     >>> read_tune("all"), read_tune(["norms", {"last_layers": 2}])
     (['all'], ['norms', {'last_layers': 2}])
     >>> read_tune(["norm"])
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: tune names 'norm': give norms, positions, {last_layers: N} or all.
+    hf_reprogram.errors.InputError: tune names 'norm': give norms, positions, {last_layers: N}, {lora: {...}} or all.
     """
-    entries = [tune] if isinstance(tune, str | Mapping) else tune
+    entries = [tune] if isinstance(tune, str | Mapping) or is_peft(tune) else tune
     if not isinstance(entries, list | tuple):
-        raise InputError(f"tune is {shown(tune)}: give a list of norms, positions, {{last_layers: N}} or all.")
+        raise InputError(f"tune is {shown(tune)}: give a list of {_PARTS}.")
+    read: list[Any] = []
     for entry in entries:
-        if isinstance(entry, Mapping) and [*entry] == ["last_layers"]:
+        if is_lora(entry) or is_peft(entry):
+            read.append(read_lora(entry))
+        elif isinstance(entry, Mapping) and [*entry] == ["last_layers"]:
             check_whole(**{"last_layers of tune": entry["last_layers"]})
-        elif not isinstance(entry, str) or entry not in _SELECTED:
-            raise InputError(f"tune names {shown(entry)}: give norms, positions, {{last_layers: N}} or all.")
-    return [dict(entry) if isinstance(entry, Mapping) else entry for entry in entries]
+            read.append(dict(entry))
+        elif isinstance(entry, str) and entry in _SELECTED:
+            read.append(entry)
+        else:
+            raise InputError(f"tune names {shown(entry)}: give {_PARTS}.")
+    if sum(map(is_lora, read)) > 1:
+        raise InputError("tune names lora twice: give all of its target_modules in one.")
+    return read
 
 
 def available(source: Source, tune: Iterable[str]) -> list[str]:
@@ -73,7 +84,7 @@ def available(source: Source, tune: Iterable[str]) -> list[str]:
 
 
 def tuned_names(source: Source, tune: list[Any]) -> list[str]:
-    """The names of the weights that `tune` selects, in the order of `source.named_parameters()`.
+    """The names of the source's own weights that `tune` selects, in the order of `source.named_parameters()`.
 
     Args:
         source: the source.
@@ -98,6 +109,9 @@ def tuned_names(source: Source, tune: list[Any]) -> list[str]:
         )
     chosen: set[int] = set()
     for entry in tune:
+        if is_lora(entry):
+            lora_targets(source, entry["lora"])
+            continue
         weights = list(
             _last_layers(source, entry["last_layers"]) if isinstance(entry, dict) else _SELECTED[entry](source)
         )
@@ -152,15 +166,24 @@ def for_adapter(source: Source, tune: list[Any]) -> Source:
     if not tune:
         return source
     weights = dict(source.named_parameters())
-    names = tuned_names(source, tune)
-    made = _copy(source, {weights[name]: nn.Parameter(weights[name].detach().clone()) for name in names})
-    made.pretrained = {name: weights[name].detach() for name in names}
+    chosen = [weights[name] for name in tuned_names(source, tune)]
+    fresh = {weight: nn.Parameter(weight.detach().clone()) for weight in chosen}
+    made = _copy(source, fresh)
+    for entry in filter(is_lora, tune):
+        inject(made, entry["lora"])
+    before = {id(value): weight.detach() for weight, value in fresh.items()}
+    for value in fresh.values():
+        value.requires_grad_(True)
+    tuned = ((name, value) for name, value in made.named_parameters() if value.requires_grad)
+    made.pretrained = {name: before.get(id(value), value.detach().clone()) for name, value in tuned}
     _COPIES.add(made.model)
     return made
 
 
 def untuned(source: Source) -> Source:
     """The pretrained source of an adapter's private copy, which shares the memory of all frozen weights; else `source` itself.
+
+    LoRA is taken out of it.
 
     >>> untuned(text_source) is text_source
     True
@@ -174,6 +197,7 @@ def untuned(source: Source) -> Source:
     }
     made = _copy(source, before)
     made.pretrained = {}
+    remove(made)
     return made
 
 

@@ -216,6 +216,7 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("gpt2", {"num_prompts": 3}),
         Chosen("bert", {"num_prompts": 3, "tune": ["norms", "positions"]}),
         Chosen("llama", {"num_prompts": 3, "tune": "norms"}),
+        Chosen("bert", {"num_prompts": 3, "tune": [{"lora": {"r": 2, "target_modules": ["query", "value"]}}]}),
     ],
     "r2dl": [
         Chosen("bert", {**_LETTERS, **_PER_TOKEN, "sparsity": None}),

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_reprogram import ReprogrammedModel
 from hf_reprogram.training.encode import collator
-from tests.contract.matrix import Case, batch_of, rows
+from tests.contract.matrix import Case, batch_of, loaded, rows
 from tests.support.frozen import Watch, bytes_of
 
 
@@ -68,7 +68,7 @@ def trained(case: Case, folder: Path) -> SimpleNamespace:
     """An adapter after three steps, saved, with what was seen on the way."""
     torch.manual_seed(0)
     model, processor = case.make()
-    before = bytes_of(model.source)
+    before = bytes_of(loaded(case.source).source)
     start = {name: p.detach().clone() for name, p in model.trainable().items()}
     trainer, watch = trainer_for(model, processor, folder / "trainer"), Watch()
     trainer.add_callback(watch)
