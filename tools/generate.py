@@ -19,6 +19,7 @@ from typing import Any
 
 import pages
 import yaml
+from series_tables import plot_ranks, rank_table, series_table
 from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
 
 from hf_reprogram.methods import METHODS
@@ -137,6 +138,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ood": ood,
     "regime": lambda: scores(ROOT / "results" / "regime"),
     "pairs": lambda: scores(ROOT / "results" / "pairs"),
+    "series": lambda: series_table(ROOT / "results" / "series"),
+    "series ranks": lambda: rank_table(ROOT / "results" / "series"),
     "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,
 }
@@ -187,6 +190,7 @@ def main() -> None:
     plot(ROOT / "results" / "efficiency", plots_folder)
     for name, swept in swept_alphas(ROOT / "results" / "ood").items():
         plot_alphas(swept, plots_folder / f"alpha_{name}.png")
+    plot_ranks(ROOT / "results" / "series", plots_folder / "series_ranks.png")
     for path in stale:
         if path in files:
             path.parent.mkdir(parents=True, exist_ok=True)
