@@ -139,7 +139,7 @@ SPOTTER = "keyword-spotter"
 AUDIO = {
     "": [],
     "_paper": ["method.preset=paper", "baselines=[majority]"],
-    "_both": ["method.tune=[all]", "baselines=[majority]"],
+    "_both": ["tune=[all]", "baselines=[majority]"],
 }
 
 # Sets of the UCR archive, the quickest first; with `_random` the spotter has random weights.

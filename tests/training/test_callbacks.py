@@ -151,6 +151,7 @@ def test_the_reader_draws_the_same_numbers_every_time():
     model = torch.nn.Module()
     model.source, model.transform = Through(), torch.nn.Module()
     model.transform.forward = lambda inputs, source: inputs
+    model.mapping = SimpleNamespace(target=None)
     loader = SimpleNamespace(dataset=list(range(6)), collate_fn=noisy, num_workers=0)
     first, _ = reader(model, loader, 4)("logits")
     torch.randn(3)
@@ -278,7 +279,8 @@ def test_with_a_label_a_token_the_reader_gives_states_and_labels_of_whole_texts(
         def __call__(self, inputs, reads):
             return states
 
-    model = SimpleNamespace(source=Source(), transform=lambda inputs, source: inputs, training=True)
+    mapping = SimpleNamespace(target=None)
+    model = SimpleNamespace(source=Source(), transform=lambda inputs, source: inputs, mapping=mapping, training=True)
     model.eval = model.train = lambda *_: None
     rows = [{"x": 0, "labels": torch.tensor([1, -100, 0])}, {"x": 1, "labels": torch.tensor([-100, -100, 1])}]
     values, labels = reader(model, DataLoader(rows, batch_size=2), 2)("tokens")
