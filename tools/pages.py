@@ -89,7 +89,7 @@ def results() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every kept result with its name."""
     for path in sorted((ROOT / "results").glob("**/*.json")):
         name = path.relative_to(ROOT / "results").with_suffix("").as_posix()
-        if not name.startswith(("history/", "untrained/")):
+        if not name.startswith(("history/", "peers/", "untrained/")):
             yield name, json.loads(path.read_text(encoding="utf-8"))
 
 

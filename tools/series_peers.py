@@ -1,7 +1,7 @@
 """The peers of Voice2Series on sets of the UCR archive, by aeon and scikit-learn, on the official splits.
 
     pip install aeon
-    python tools/series_peers.py results/series/peers.json --data UCR --sets ECG200 Coffee
+    python tools/series_peers.py results/peers/series.json --data UCR --sets ECG200 Coffee
 
 UCR holds a folder per set with train.parquet and test.parquet of columns `series`, `label`. Each row is an accuracy on test:
 

@@ -1,7 +1,7 @@
 """The tables and the plot of time series: Voice2Series beside its peers on UCR sets, and mean ranks over the sets.
 
-Reads `SET.json` and `SET_random.json`, which `tools/measure.py` writes, and `peers.json` of `tools/series_peers.py`. Only sets
-that have all three are shown.
+Reads `SET.json` and `SET_random.json`, which `tools/measure.py` writes, and `peers/series.json` of `tools/series_peers.py`. Only
+sets that have all three are shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEVEL = 0.05  # of the test behind the critical difference
 
 def series(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, float]]]:
     """Per set the result, the result with random weights, and the peers' accuracies."""
-    peers = json.loads((folder / "peers.json").read_text(encoding="utf-8"))
+    peers = json.loads((folder.parent / "peers" / "series.json").read_text(encoding="utf-8"))
     found = {}
     for name, rows in sorted(peers.items()):
         paths = folder / f"{name}.json", folder / f"{name}_random.json"
