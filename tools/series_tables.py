@@ -1,7 +1,7 @@
 """The tables and the plot of time series: Voice2Series beside its peers on UCR sets, and mean ranks over the sets.
 
-Reads `SET.json` and `SET_random.json`, which `tools/measure.py` writes, and `peers/series.json` of `tools/series_peers.py`. Only
-sets that have all three are shown.
+Reads `SET.json` and `SET_random.json`, which `tools/measure.py` writes, and `peers/series.json` of `tools/series_peers.py`.
+Only sets that have all three are shown.
 """
 
 from __future__ import annotations
