@@ -140,6 +140,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pairs": lambda: scores(ROOT / "results" / "pairs"),
     "series": lambda: series_table(ROOT / "results" / "series"),
     "series ranks": lambda: rank_table(ROOT / "results" / "series"),
+    "audio": lambda: scores(ROOT / "results" / "audio"),
     "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,
 }
