@@ -8,21 +8,19 @@ test examples. Nothing is trained. The test scores serve this comparison alone.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from recipe_arguments import recipe_and_output
 
 from hf_reprogram.errors import InputError
 from hf_reprogram.experiments import choices
 from hf_reprogram.experiments.job import Job
 from hf_reprogram.experiments.memory import Memory
-from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.files import write_json
-from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.tasks.load import load_task
 
 RULES = {"validation": 0, "folds": sys.maxsize}  # by the number of validation examples below which folds decide
@@ -30,13 +28,7 @@ RULES = {"validation": 0, "folds": sys.maxsize}  # by the number of validation e
 
 def main() -> None:
     """Choose by both rules."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a recipe")
-    parser.add_argument("output", type=Path, help="the JSON to write")
-    parser.add_argument("--set", action="append", default=[], help="an override, as of hf-reprogram train")
-    arguments = parser.parse_args()
-    quiet_libraries(quiet=True)
-    recipe = load_recipe(arguments.recipe, arguments.set)
+    recipe, output = recipe_and_output(__doc__)
     recipe = recipe.with_values(recipe.grid()[0])
     task, memory = load_task(recipe.task_options), Memory()
     splits = task.splits(recipe.seeds[0])
@@ -62,7 +54,7 @@ def main() -> None:
         "chosen": chosen,
         "tried": rows,
     }
-    write_json(arguments.output, record)
+    write_json(output, record)
     for rule, row in chosen.items():
         print(f"{rule}: {row['test']} by {row['options']}")
 

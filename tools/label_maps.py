@@ -8,18 +8,14 @@ Writes the mean and sample deviation over the recipe's seeds for every map and n
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
+from recipe_arguments import recipe_and_output
 
 from hf_reprogram.baselines.linear_probe import extract
-from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.experiments.run import untrained_model
 from hf_reprogram.files import write_json
 from hf_reprogram.mappings.label_map import LabelMap
 from hf_reprogram.mappings.label_map_options import LabelMapOptions
-from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import markdown, plus_minus, summarize
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import encode, labels_of
@@ -31,13 +27,7 @@ WEIGHTS = {how: {"how": how} for how in ("blm", "blm_plus")}
 
 def main() -> None:
     """Score every map."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a recipe of images with a label map")
-    parser.add_argument("output", type=Path, help="the JSON to write")
-    parser.add_argument("--set", action="append", default=[], help="an override, as of hf-reprogram train")
-    arguments = parser.parse_args()
-    quiet_libraries(quiet=True)
-    recipe = load_recipe(arguments.recipe, arguments.set)
+    recipe, output = recipe_and_output(__doc__)
     task = load_task(recipe.task_options)
     scores: dict[str, list[dict[str, float]]] = {}
     for seed in recipe.seeds:
@@ -57,7 +47,7 @@ def main() -> None:
             logits = mapping(outputs["test"], source).numpy()
             scores.setdefault(name, []).append(task.score(logits, labels["test"]))
     summary = {name: summarize(found) for name, found in scores.items()}
-    write_json(arguments.output, {"task": {"title": task.title, "metrics": list(task.metrics)}, "test": summary})
+    write_json(output, {"task": {"title": task.title, "metrics": list(task.metrics)}, "test": summary})
     metric = task.metrics[0]
     print(markdown([{"label map": name, metric: plus_minus(found[metric], metric)} for name, found in summary.items()]))
 

@@ -8,18 +8,15 @@ metric, and the loss among equals. The test scores serve this comparison alone.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from pathlib import Path
 from typing import Any
 
+from recipe_arguments import recipe_and_output
 from transformers import TrainerCallback
 
-from hf_reprogram.experiments.recipe import load_recipe
 from hf_reprogram.experiments.seed_runs import untrained_model
 from hf_reprogram.files import write_json
 from hf_reprogram.mappings.linear_fit import mean_loss
-from hf_reprogram.progress import quiet_libraries
 from hf_reprogram.reports.results import summarize
 from hf_reprogram.tasks.load import load_task
 from hf_reprogram.training.encode import encode, labels_of
@@ -57,13 +54,7 @@ class Epochs(TrainerCallback):
 
 def main() -> None:
     """Train, and compare the two rules."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a recipe of a classification or a regression")
-    parser.add_argument("output", type=Path, help="the JSON to write")
-    parser.add_argument("--set", action="append", default=[], help="an override, as of hf-reprogram train")
-    arguments = parser.parse_args()
-    quiet_libraries(quiet=True)
-    recipe = load_recipe(arguments.recipe, arguments.set)
+    recipe, output = recipe_and_output(__doc__)
     recipe = recipe.with_values(recipe.grid()[0])
     task = load_task(recipe.task_options)
     curves: dict[int, list[dict[str, float]]] = {}
@@ -86,7 +77,7 @@ def main() -> None:
         {"test": loss["test"] - metric["test"]} for loss, metric in zip(chosen["loss"], chosen["metric"], strict=True)
     ]
     write_json(
-        arguments.output,
+        output,
         {
             "task": {"title": task.title, "metrics": list(task.metrics), "sizes": sizes},
             "chosen_by": {rule: summarize(scores)["test"] for rule, scores in chosen.items()},
