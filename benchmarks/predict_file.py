@@ -7,12 +7,14 @@
 
 The model is loaded in each way. Texts are random words, 4 to 40 of them. The source has MiniLM's shape (6 layers x 384).
 
-Equality: the scores of the pipeline and of the file.
+Equality: the scores of the pipeline and of the file, for the first 256 texts.
+With more than 1,000 texts nothing is run once before it is timed.
 """
 
 from __future__ import annotations
 
 import random
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, BertTokenizer, pipeline
 from hf_reprogram import reprogram
 from hf_reprogram.experiments.predictions import iter_predictions, predict_file
 
-PROMPTS, BATCH = 8, 64
+PROMPTS, BATCH, CHECKED = 8, 64, 256
 
 
 def main() -> None:
@@ -54,11 +56,11 @@ def main() -> None:
             "pipeline": lambda: piped(adapter, texts),
             "file": file,
         }
-        cpu, wall = alternate(paths, options.rounds)
-        records = list(iter_predictions(adapter, folder / "texts.txt", quiet=True))
+        cpu, wall = alternate(paths, options.rounds, warmup=int(options.texts <= 1000))
+        records = islice(iter_predictions(adapter, folder / "texts.txt", quiet=True), CHECKED)
         error = max(
             abs(record["score"] - answer["score"]) if record["label"] == answer["label"] else 1 - record["score"]
-            for record, answer in zip(records, piped(adapter, texts), strict=True)
+            for record, answer in zip(records, piped(adapter, texts[:CHECKED]), strict=True)
         )
     report(
         "predict_file",
@@ -70,7 +72,7 @@ def main() -> None:
             "a file, against the plain encoder": ("plain", "file"),
             "a file, against a pipeline in the order of the file": ("pipeline", "file"),
         },
-        {"difference in the score of any text (absolute)": (error, 1e-5)},
+        {"difference in the score of a text (absolute)": (error, 1e-5)},
     )
 
 

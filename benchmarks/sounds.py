@@ -9,6 +9,11 @@ folder in its place. A step is forward and backward, through the frozen source t
 
 Predictions are without gradients, in batches of 64: `plain` calls the source on clips, `program` the adapter on the same.
 
+With `--source` a model of spectrograms, such as Whisper, two steps of a program on that of one second are timed instead:
+
+    computed         hf_reprogram: the spectrogram of each clip is computed in every step
+    kept             it was computed before, as if it were kept from epoch to epoch: all that a cache could save
+
 Equality: the logits of a program of zeros and of the source alone; the gradient of the wave and the sum of the clips' own.
 """
 
@@ -31,6 +36,9 @@ def audio_source(options: argparse.Namespace) -> AudioSource:
     if options.source:
         source, _ = load_source(options.source)
         assert isinstance(source, AudioSource)
+        if source.spec.spectrogram and source.spec.samples > source.spec.sampling_rate:
+            source, _ = load_source(options.source, samples=source.spec.sampling_rate)
+            assert isinstance(source, AudioSource)
         return source
     torch.manual_seed(0)
     config = KeywordSpotterConfig(num_labels=36, hidden_size=options.width)
@@ -44,6 +52,9 @@ def main() -> None:
     arguments.add_argument("--clips", type=int, default=1000, help="clips to predict (default: %(default)s)")
     options = start(arguments)
     source = audio_source(options)
+    if source.spec.spectrogram:
+        spectrograms(source, options)
+        return
     samples, rate = source.spec.samples, source.spec.sampling_rate
     generator = torch.Generator().manual_seed(1)
     clips = 0.1 * torch.randn(options.batch, samples, generator=generator)
@@ -96,6 +107,44 @@ def main() -> None:
             "series in clips, against the source alone": ("series", "source alone"),
             "1,000 clips, against the source alone": ("program", "plain"),
         },
+        checks,
+    )
+
+
+def spectrograms(source: AudioSource, options: argparse.Namespace) -> None:
+    """What keeping the spectrograms of clips would save in a step of a program that is added to them."""
+    samples, rate, size = source.spec.samples, source.spec.sampling_rate, source.spec.spectrogram
+    clips = 0.1 * torch.randn(options.batch, samples, generator=torch.Generator().manual_seed(1))
+    program = Waveform(
+        WaveformOptions(samples=samples, sampling_rate=rate, domain="spectrogram", spectrogram=list(size or ()))
+    )
+    with torch.no_grad():
+        known = source.spectrogram(clips)
+
+    def step(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        program.weight.grad = None
+        source(inputs, min(source.spec.widths)).square().mean().backward()
+        assert program.weight.grad is not None
+        return program.weight.grad.clone()
+
+    paths = {
+        "computed": lambda: step(program({"input_values": clips}, source)),
+        "kept": lambda: step({"spectrogram": known + program.program()}),
+    }
+    checks = {
+        "difference of theta's gradient (float32, relative)": (
+            differences(*([run()] for run in paths.values()))[1],
+            1e-5,
+        )
+    }
+    cpu, wall = alternate(paths, options.rounds)
+    report(
+        "sounds",
+        f"clips of {samples:,} samples, batch {options.batch}, forward and backward to the spectrogram",
+        options,
+        cpu,
+        wall,
+        {"a step, against one with kept spectrograms": ("computed", "kept")},
         checks,
     )
 

@@ -4,14 +4,15 @@
 
 `--source` is a folder with a BERT-like encoder, such as all-MiniLM-L6-v2, and `--data` one with train.parquet and
 validation.parquet, which have the columns `sentence` and `label`. Both ways are the plain Trainer with dynamic padding, 20
-prompts in float32, batches of 32 and a learning rate of 1e-2, each in a process of its own; validation (872 sentences) is
-scored every 15 steps, and before the first one, since WARP starts as a probe.
+prompts in float32 and batches of 32, each in a process of its own; validation (872 sentences) is scored every 15 steps, and
+before the first one, since WARP starts as a probe. WARP learns at 1e-2 and PEFT at `--peft-rate`, which is to be tuned.
 
     peft        `PromptTuningConfig` on AutoModelForSequenceClassification
     warp        `reprogram(source, "warp", num_prompts=20)`
 
 The accuracy to reach is the best of PEFT's in its epochs. Printed are the CPU seconds until a score reaches it, those of
-imports and of loading left out, and the peak memory of the process.
+imports, of loading the source and of scoring left out, and the peak memory of the process. WARP's start, a probe that
+`reprogram` does not fit but the Trainer does before its first step, counts.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -41,18 +41,27 @@ from transformers import (
 from hf_reprogram import reprogram
 from hf_reprogram.files import write_json
 
-PROMPTS, BATCH, RATE, EVERY = 20, 32, 1e-2, 15
+PROMPTS, BATCH, RATE, EVERY = 20, 32, 1e-2, 15  # the rate is WARP's
 
 
-class Clock(TrainerCallback):
-    """The score and the CPU seconds at every evaluation."""
+class TimedTrainer(Trainer):
+    """A Trainer that notes every validation score with the CPU seconds before it, those of scoring left out.
 
-    def __init__(self) -> None:
-        self.begun, self.rows = time.process_time(), []
+    Attributes:
+        curve: pairs of seconds and accuracy.
+    """
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        """Note one."""
-        self.rows.append((time.process_time() - self.begun, metrics["eval_accuracy"]))
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.begun, self.curve = time.process_time(), []
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score, and stop the clock meanwhile."""
+        stopped = time.process_time()
+        metrics = super().evaluate(*args, **kwargs)
+        self.curve.append((stopped - self.begun, metrics["eval_accuracy"]))
+        self.begun += time.process_time() - stopped
+        return metrics
 
 
 def model_of(way: str, source: str) -> tuple[Any, Any]:
@@ -70,18 +79,17 @@ def worker(way: str, options: Any) -> None:
     """Train one way, and print what it took."""
     set_seed(options.seed)
     model, tokenizer = model_of(way, options.source)
-    clock = Clock()
     files = {split: str(Path(options.data, f"{split}.parquet")) for split in ("train", "validation")}
     rows = load_dataset("parquet", data_files=files)
     rows["train"] = rows["train"].shuffle(seed=options.seed).select(range(options.train))
     kept = [name for name in rows["train"].column_names if name != "label"]
     rows = rows.map(lambda batch: tokenizer(batch["sentence"], truncation=True), batched=True, remove_columns=kept)
     with TemporaryDirectory() as folder:
-        trainer = Trainer(
+        trainer = TimedTrainer(
             model,
             TrainingArguments(
                 folder,
-                learning_rate=RATE,
+                learning_rate=options.peft_rate if way == "peft" else RATE,
                 per_device_train_batch_size=BATCH,
                 per_device_eval_batch_size=64,
                 num_train_epochs=options.epochs,
@@ -99,11 +107,10 @@ def worker(way: str, options: Any) -> None:
             processing_class=tokenizer,
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=lambda found: {"accuracy": float((np.argmax(found[0], -1) == found[1]).mean())},
-            callbacks=[clock],
         )
         trainer.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"curve": clock.rows, "peak_mib": round(peak)}))
+    print(json.dumps({"curve": trainer.curve, "peak_mib": round(peak)}))
 
 
 def main() -> None:
@@ -112,6 +119,7 @@ def main() -> None:
     arguments.add_argument("--data", required=True, help="folder of SST-2")
     arguments.add_argument("--train", type=int, default=3000, help="training sentences (default: %(default)s)")
     arguments.add_argument("--epochs", type=float, default=1, help="epochs of both (default: %(default)s)")
+    arguments.add_argument("--peft-rate", type=float, default=RATE, help="learning rate of PEFT (default: %(default)s)")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--worker", choices=["peft", "warp"], help="for the processes that this starts")
     options = start(arguments)

@@ -20,7 +20,7 @@ from typing import Any
 import pages
 import yaml
 from series_tables import plot_ranks, rank_table, series_table
-from tables import ablation, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
+from tables import ablation, fpt, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
 
 from hf_reprogram.methods import METHODS
 from hf_reprogram.reports.card import render_card
@@ -141,6 +141,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "series": lambda: series_table(ROOT / "results" / "series"),
     "series ranks": lambda: rank_table(ROOT / "results" / "series"),
     "audio": lambda: scores(ROOT / "results" / "audio"),
+    "forecasts": lambda: scores(ROOT / "results" / "forecast"),
+    "fpt": lambda: fpt(ROOT / "results" / "fpt"),
     "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,
 }

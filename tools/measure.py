@@ -142,6 +142,25 @@ AUDIO = {
     "_both": ["tune=[all]", "baselines=[majority]"],
 }
 
+# Patches of other data through a text model: its norms and positions tuned, none of it, all of it, and with random weights.
+FPT_SOURCES = {"bert_tiny": "bert-tiny-splade", "minilm": MINILM, "smollm2": "smollm2-135m"}
+FPT_TASKS = {
+    "xor": ("fpt/xor", []),
+    "memory": ("fpt/memory", []),
+    "mnist": ("fpt/mnist", []),
+    "cifar10": ("fpt/mnist", ["task.name=cifar10", "method.channels=3"]),
+}
+FPT = {"": [], "_random": ["source.random=0"], "_untuned": ["tune=[]"], "_all": ["tune=[all]"]}
+
+# The next two weeks of a daily series, beside the same without the language model and with random weights.
+FORECASTS = {
+    "": [],
+    "_no_source": ["method.use_source=false"],
+    "_random": ["source.random=0"],
+    "_prompt": ["method.prompt=true"],
+    "_dense": ["method.prototype_codes=dense"],
+}
+
 # Sets of the UCR archive, the quickest first; with `_random` the spotter has random weights.
 UCR = [
     "Coffee",
@@ -258,6 +277,15 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
     for language in ("lithuanian", "arabic"):
         for name, overrides in AUDIO.items():
             yield f"audio/{language}{name}", f"audio/{language}_commands", SPOTTER, overrides
+    for name, overrides in FORECASTS.items():
+        beside = [] if not name else ["baselines=[majority]"]
+        yield f"forecast/weather{name}", "series/weather", MINILM, [*overrides, *beside]
+    for short, source in FPT_SOURCES.items():
+        seeds = "seeds=[0]" if short == "smollm2" else "seeds=[0, 1, 2]"
+        for task, (recipe, more) in FPT_TASKS.items():
+            for name, overrides in FPT.items():
+                beside = [] if not name else ["baselines=[majority]"]
+                yield f"fpt/{short}_{task}{name}", recipe, source, [seeds, *more, *overrides, *beside]
     for name in UCR:
         yield f"series/{name}", "series/ucr", SPOTTER, [f"task.name={name}"]
         random = ["source.random=0", "baselines=[majority, untrained_probe]"]

@@ -106,6 +106,36 @@ def scores(folder: Path) -> str:
     return markdown(rows) if rows else ""
 
 
+FPT_COLUMNS = {
+    "_untuned": "nothing of the source",
+    "": "its norms and positions",
+    "_all": "all of it",
+    "_random": "norms and positions, random source",
+}
+
+
+def fpt(folder: Path) -> str:
+    """A row per source and task of FPT, and a column per part of the source that is trained; trained numbers of the default."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        found = {name: folder / f"{path.stem}{name}.json" for name in FPT_COLUMNS}
+        if path.stem.endswith(tuple(filter(None, FPT_COLUMNS))) or not any(map(Path.exists, found.values())):
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        metric, beside = result["task"]["metrics"][0], result["baselines"]
+        row = {"source": result["source"]["name"], "task": f"{path.stem.rpartition('_')[2]} ({metric})"}
+        row |= {"train": f"{result['task']['sizes']['train']:,}"}
+        for name in ("majority", "small_network"):
+            title = {"majority": "majority", "small_network": "small network"}[name]
+            row[title] = plus_minus(beside[name]["test"][metric], metric) if name in beside else ""
+        for name, title in FPT_COLUMNS.items():
+            there = found[name].exists()
+            entry = json.loads(found[name].read_text(encoding="utf-8"))["test"][metric] if there else None
+            row[title] = plus_minus(entry, metric) if entry else ""
+        rows.append({**row, "trained": f"{result['trainable']:,}"})
+    return markdown(rows) if rows else ""
+
+
 def overview(folder: Path) -> str:
     """A row a method, each on one task, beside what needs no reprogramming."""
     rows = []

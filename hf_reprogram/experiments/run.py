@@ -215,7 +215,18 @@ def _results(
 
 def _record(result: dict[str, Any]) -> dict[str, Any]:
     """The entry of one seed in `results.json`."""
-    kept = ("validation", "test", "start", "start_test", "best_epoch", "confusion", "history", "seconds", "warning")
+    kept = (
+        "validation",
+        "test",
+        "start",
+        "start_test",
+        "best_epoch",
+        "confusion",
+        "forecasts",
+        "history",
+        "seconds",
+        "warning",
+    )
     return {key: result[key] for key in kept if result.get(key) is not None}
 
 

@@ -236,6 +236,10 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
             predictions = task.decide(logits)[scored]
             counts = confusion_matrix(labels[scored], predictions, labels=range(len(task.labels)))
             record["confusion"] = counts.tolist()
+        if task.problem_type == "forecast":
+            from ..tasks.forecast import shown_forecasts
+
+            record["forecasts"] = shown_forecasts(task.test, logits, task.options.season)
         if process.is_main_process:
             write_json(path, record)
     process.wait_for_everyone()

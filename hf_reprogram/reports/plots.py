@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..baselines.forecasts import repeated
 from ..figures import cut, drawable, save
 
 
 def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
-    """Write `learning_curve.png` and, for a classification, `confusion_matrix.png`.
+    """Write `learning_curve.png` and, for a classification, `confusion_matrix.png`, or, for a forecast, `forecasts.png`.
 
     Args:
         results: the content of `results.json`.
@@ -41,6 +42,8 @@ def plot_run(results: dict[str, Any], folder: str | Path) -> list[Path]:
     best = results["seeds"][str(results["best_seed"])]
     if "confusion" in best:
         written.append(_confusion_matrix(results, best["confusion"], folder / "confusion_matrix.png"))
+    if "forecasts" in best:
+        written.append(_forecasts(results, best["forecasts"], folder / "forecasts.png"))
     return written
 
 
@@ -112,6 +115,38 @@ def _confusion_matrix(results: dict[str, Any], counts: list[list[int]], path: Pa
     axis.set_yticks(named, names, fontsize=size)
     axis.set(xlabel="predicted", ylabel="true")
     figure.colorbar(image, ax=axis, shrink=0.8, label="share of the true class")
+    figure.suptitle(f"{_title(results)}, test, seed {results['best_seed']}", fontsize=10)
+    return save(figure, path)
+
+
+def _forecasts(results: dict[str, Any], shown: dict[str, Any], path: Path) -> Path:
+    """Plot windows of test of the best seed with what followed and its forecast, and the error by step."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    windows, season = shown["windows"], shown["season"]
+    figure, axes = plt.subplots(2, 2, figsize=(10, 5.6), layout="constrained")
+    for axis, window in zip(axes.flat, windows, strict=False):
+        past, truth = window["context"], window["truth"]
+        steps = np.arange(1, len(truth) + 1)
+        axis.plot(np.arange(1 - len(past), 1), past, color="0.6", label="context")
+        axis.plot(steps, truth, color="black", label="truth")
+        axis.plot(steps, window["forecast"], color="C0", label="forecast")
+        naive = repeated(np.array([past]), season, len(truth))[0]
+        axis.plot(steps, naive, ":", color="C1", label="the last season again")
+        axis.axvline(0.5, color="0.8", linewidth=1)
+        axis.set(xlabel="step, from the first that is forecast", ylabel="value")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend(fontsize=7)
+    for axis in axes.flat[len(windows) : 3]:
+        axis.set_axis_off()
+    errors = shown["mae_by_step"]
+    last = axes.flat[3]
+    last.plot(np.arange(1, len(errors) + 1), errors, marker="." if len(errors) < 50 else "", color="C0")
+    last.set(xlabel="step ahead", ylabel="mean absolute error on test", ylim=(0, None))
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
+    last.grid(alpha=0.3)
     figure.suptitle(f"{_title(results)}, test, seed {results['best_seed']}", fontsize=10)
     return save(figure, path)
 

@@ -317,6 +317,43 @@ def _note(options: TaskOptions, context: int) -> str:
     )
 
 
+def shown_forecasts(windows: Any, forecasts: np.ndarray, season: int | None = None) -> dict[str, Any]:
+    """What a plot of forecasts shows: the first, the middle and the last window of a split, and the error by step.
+
+    Args:
+        windows: a split of a task, with the columns `series` and `label`.
+        forecasts: (n, horizon) for its n windows.
+        season: after how many steps the series repeats itself, if that is known.
+
+    Returns:
+        `season` is this number or 1, `windows` has a dictionary of `context`, `truth` and `forecast` per window, and
+        `mae_by_step` the mean absolute error of each step over all windows. Values are in the units of the series.
+
+    >>> windows = {"series": [[1.0, 2.0], [2.0, 3.0]], "label": [[3.0], [4.0]]}
+    >>> shown = shown_forecasts(windows, np.array([[2.5], [4.5]]))
+    >>> len(shown["windows"]), shown["windows"][0], shown["mae_by_step"]
+    (2, {'context': [1.0, 2.0], 'truth': [3.0], 'forecast': [2.5]}, [0.5])
+    """
+    truth = np.asarray(windows["label"][:], np.float64)
+    rows = sorted({0, len(truth) // 2, len(truth) - 1})
+
+    def rounded(values: Any) -> list[float]:
+        return [float(f"{value:.6g}") for value in values]
+
+    return {
+        "windows": [
+            {
+                "context": rounded(windows["series"][row]),
+                "truth": rounded(truth[row]),
+                "forecast": rounded(forecasts[row]),
+            }
+            for row in rows
+        ],
+        "season": season or 1,
+        "mae_by_step": rounded(np.abs(truth - forecasts).mean(0)),
+    }
+
+
 def latest_series(file: str, task: dict[str, Any]) -> Iterator[list[float]]:
     """The last context of every series of a file, from which an adapter goes on.
 

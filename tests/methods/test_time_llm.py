@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from sklearn.linear_model import Ridge
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer
@@ -161,6 +162,21 @@ def test_a_recipe_learns_and_its_baselines_are_scored(finished):
     card = (folder / "run" / "README.md").read_text()
     assert "The next 4 steps of a series are predicted." in card
     assert "processor.length" in card
+
+
+def test_the_plot_shows_windows_of_test_and_the_error_by_step(finished):
+    results, folder = finished
+    best = results["seeds"][str(results["best_seed"])]
+    shown = best["forecasts"]
+    rows = np.loadtxt(folder / "hours.csv", delimiter=",", skiprows=1)[:, 1]
+    assert shown["season"] == 8
+    first, _, last = shown["windows"]
+    assert first["context"] == pytest.approx(rows[320 - 24 : 320], rel=1e-4)
+    assert last["truth"] == pytest.approx(rows[-4:], rel=1e-4)
+    assert len(shown["mae_by_step"]) == len(last["forecast"]) == 4
+    deviation = rows[: results["task"]["sizes"]["train"] + 24 + 3].std()
+    assert np.mean(shown["mae_by_step"]) == pytest.approx(best["test"]["mae"] * deviation, rel=1e-3)
+    assert imread(folder / "run" / "forecasts.png").std() > 0.05  # not a blank page
 
 
 def test_an_adapter_forecasts_the_end_of_a_file_in_its_own_units(finished, tmp_path):
