@@ -23,6 +23,7 @@ from .families import SourceFamily, every_family, family_of, kind_of
 from .fresh import random_model, seed_of
 from .module import ModuleFamily
 from .quantized import quantization_of
+from .remote import is_address, remote_source
 from .sharding import is_sharded, shard_source, shards
 from .tuning import check_pretrained, untuned
 from .wrapped import tuner_digest, unwrapped
@@ -70,10 +71,11 @@ def load_source(
     """A frozen source, and the plain data (`SourceReference`) that an adapter records of it.
 
     Args:
-        source: a Hub id, a folder, a loaded `transformers` model, any module from token ids to states or logits
-            (`hf_reprogram.sources.module`), or a `Source`; of one that an adapter tunes, the pretrained source is taken. A
-            module of images is passed as a `VisionSource`. A folder of a LoRA adapter is loaded with its base model. Of a
-            wrapped model (see `hf_reprogram.sources.wrapped`), the model inside is the source.
+        source: a Hub id, a folder, the address of a server (`hf_reprogram.sources.remote`), a loaded `transformers` model, any
+            module from token ids to states or logits (`hf_reprogram.sources.module`), or a `Source`; of one that an adapter
+            tunes, the pretrained source is taken. A module of images is passed as a `VisionSource`. A folder of a LoRA adapter
+            is loaded with its base model. Of a wrapped model (see `hf_reprogram.sources.wrapped`), the model inside is the
+            source.
         kind: as in `SourceSpec`; by default the checkpoint's architecture decides.
         source_kwargs: arguments of the model's `from_pretrained`, such as dtype, revision or device_map, and options of the
             source's family, such as `image_size`, `mean` and `std` of an image model. The default of these options is the
@@ -101,12 +103,17 @@ def load_source(
         made, name = _from_module(source, kind, source_kwargs)
     else:
         name = os.fspath(source)
-        made = _from_name(name, kind, source_kwargs)
+        if is_address(name):
+            made = remote_source(name, kind, source_kwargs)
+            name = _name(made.model.config)
+        else:
+            made = _from_name(name, kind, source_kwargs)
+    weight = next(made.parameters(), None)
     reference = SourceReference(
         name=os.path.abspath(name) if name and os.path.isdir(name) else name,  # another working directory finds it too
         kind=made.spec.kind,
         revision=getattr(getattr(made.model, "config", None), "_commit_hash", None) or source_kwargs.get("revision"),
-        dtype=str(next(made.parameters()).dtype).removeprefix("torch."),
+        dtype=str(made.entry.dtype if weight is None else weight.dtype).removeprefix("torch."),
         fingerprint=made.fingerprint(),
         settings=made.settings,
         files=repository_files(source_kwargs) or None,
@@ -145,6 +152,11 @@ def restore_source(
         if not reference.name:
             raise InputError(
                 "This adapter was trained on a model without a name: pass the model with from_pretrained(..., source=model)."
+            )
+        if is_address(reference.name):  # nothing in a folder opens a connection by itself
+            raise InputError(
+                f"This adapter was trained on the source at {reference.name}: to connect to it, or to use a copy of that "
+                "source, give it with source=... (--source on the command line)."
             )
         source = reference.name
         source_kwargs = {"revision": reference.revision, **(reference.files or {}), **source_kwargs}
