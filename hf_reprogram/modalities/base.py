@@ -208,6 +208,16 @@ class Modality(ABC):
             InputError: a line is no example of this modality.
         """
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """A prepared row, as `parse` gives it, of one example in memory. A text is read as a line of the command line.
+
+        Raises:
+            InputError: it is no example of this modality.
+        """
+        if isinstance(value, str):
+            return self.parse([value])[0]
+        raise InputError(f"The input is of type {type(value).__name__}, and this adapter takes {self.noun}.")
+
     def as_split(self, rows: list[dict[str, Any]]) -> Any:
         """Rows of `parse` as a prepared split."""
         from datasets import Dataset

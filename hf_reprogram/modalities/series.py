@@ -113,6 +113,14 @@ class Series(Modality):
         """A series per line, of numbers separated by commas; a field may be empty. See `Modality.parse`."""
         return [{"series": _numbers(line, repr(line))} for line in lines]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: the numbers of a series, in their order; None is a gap."""
+        if isinstance(value, str):
+            return super().row_of(value)
+        if not isinstance(value, Sequence | np.ndarray):
+            raise InputError("The input is no series of numbers, which this adapter takes.")
+        return {"series": _checked(value, "The input").tolist()}
+
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A series (1, length); see `Modality.example`."""
         numbers = _numbers(text, f"The example {text!r}")

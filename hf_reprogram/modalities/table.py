@@ -151,6 +151,19 @@ class Table(Modality):
                 )
         return [{"features": row} for row in rows]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: the numbers of a row.
+
+        >>> TABLE.row_of([1, 2.5])
+        {'features': [1.0, 2.5]}
+        """
+        if isinstance(value, str):
+            return super().row_of(value)
+        try:
+            return {"features": [float(number) for number in value]}
+        except (TypeError, ValueError) as error:
+            raise InputError("The input is no row of numbers, which this adapter takes.") from error
+
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A row (1, columns); see `Modality.example`."""
         import torch

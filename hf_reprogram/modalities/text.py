@@ -157,6 +157,22 @@ class Text(Modality):
             )
         return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: a text, a pair (text, pair), or a mapping with `text` and `text_pair`.
+
+        >>> TEXT.row_of(("A film.", "It is good."))
+        {'text': 'A film.', 'text_pair': 'It is good.'}
+        """
+        names = ("text", "text_pair")
+        if isinstance(value, Mapping):
+            found = dict(value)
+        else:
+            parts = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+            found = dict(enumerate(parts)) if len(parts) > 2 else dict(zip(names, parts, strict=False))
+        if "text" not in found or not {*found} <= {*names} or not all(isinstance(part, str) for part in found.values()):
+            raise InputError("The input is neither a text nor a pair of texts, one of which this adapter takes.")
+        return found
+
     def as_split(self, rows: list[dict[str, Any]]) -> Columns:
         """Rows of `parse` as a prepared split, without the library datasets, whose import takes longer than a prediction."""
         return Columns({name: [row[name] for row in rows] for name in rows[0]})

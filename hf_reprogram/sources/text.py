@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -152,6 +153,12 @@ class TextSource(Source):
     def forget(self) -> None:
         """See `Source.forget`."""
         self.text_cache = None
+
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """See `Source.mixes_as`: texts of any length; prompts before every layer need a call of their own."""
+        if "layer_prompts" in inputs:
+            return None
+        return str(inputs["inputs_embeds"].dtype)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
