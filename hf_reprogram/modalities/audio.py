@@ -162,6 +162,15 @@ class Audio(Modality):
         """See `Modality.processor_note`."""
         return " and the feature extractor that brings sounds to their rate and length"
 
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        peak = " Divide by the largest amplitude of the clip." if processor.peak else ""
+        return (
+            "`input_values` (clips, samples), float32 from -1 to 1: Average the channels. Resample to "
+            f"{processor.sampling_rate:,} samples per second (scipy.signal.resample_poly). Take the middle "
+            f"{processor.samples:,} samples, or put zeros behind a shorter sound.{peak}"
+        )
+
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
         return (

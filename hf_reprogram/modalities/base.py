@@ -238,6 +238,14 @@ class Modality(ABC):
         """What lies in an adapter's folder beside the trained numbers, as the end of a sentence; empty for nothing."""
         return ""
 
+    def processor_steps(self, processor: Any) -> str:
+        """What an adapter's processor makes of an example, in sentences for those who do it without this package.
+
+        Args:
+            processor: the adapter's; None where examples need none.
+        """
+        return f"`{self.takes}`: the numbers of an example, float32."
+
     @abstractmethod
     def card_example(self, facts: CardFacts) -> str:
         """Python that applies an adapter to one example."""

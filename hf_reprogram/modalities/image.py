@@ -164,6 +164,19 @@ class Picture(Modality):
         """See `Modality.processor_note`."""
         return " and the image processor that brings images to their size"
 
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        size, cut = dict(processor.size), dict(processor.crop_size or {})
+        resized = (
+            f"Resize the shorter side to {size['shortest_edge']} pixels and cut out the middle {cut['height']} x {cut['width']}"
+            if processor.do_center_crop
+            else f"Resize to {size['height']} x {size['width']}"
+        )
+        return (
+            "`pixel_values` (images, 3, height, width), float32: Turn the image as its EXIF data say, make it 8-bit RGB, with "
+            f"white behind what is transparent. {resized} with Pillow's filter {int(processor.resample)}. Divide by 255."
+        )
+
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
         several = f", top_k={len(facts.labels)}" if facts.problem == "multi_label_classification" else ""

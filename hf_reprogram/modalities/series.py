@@ -131,6 +131,18 @@ class Series(Modality):
         """See `Modality.processor_note`."""
         return " and the processor that brings series to their length"
 
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        length = (
+            f"Take the last {processor.length:,} numbers."
+            if processor.latest
+            else f"Stretch the series to {processor.length:,} numbers by linear interpolation between its ends."
+        )
+        scale = " Bring it to mean 0 and deviation 1." if processor.standardize else ""
+        return (
+            "`past_values` (series, length), float32: Fill gaps on the line between their neighbours. " + length + scale
+        )
+
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
         plain = {"regression": "", "forecast": "", "multi_label_classification": ".sigmoid()"}

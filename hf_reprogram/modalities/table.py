@@ -171,6 +171,10 @@ class Table(Modality):
         numbers = _numbers(text, f"The example {text!r}")
         return torch.tensor([numbers]), f"a row of {len(numbers)} numbers"
 
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        return "`table_values` (rows, columns), float32: the numbers of a row in the order of the columns in training."
+
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
         names: Sequence[str] = facts.columns

@@ -188,6 +188,13 @@ class Text(Modality):
         """See `Modality.processor_note`."""
         return f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}"
 
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        return (
+            "`input_ids` and `attention_mask` (texts, tokens), int64: what the tokenizer of this folder makes of texts, padded "
+            f"on the right and cut at {processor.model_max_length:,} tokens. transformers or tokenizers read it."
+        )
+
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""
         imports = "import hf_reprogram\nfrom transformers import pipeline\n\n"

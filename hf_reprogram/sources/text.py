@@ -252,7 +252,8 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     if free_values(mask) and bool((mask[:, 0] != 0).all()):
         return inputs, None  # elsewhere, asking for the values takes longer than moving the tokens
     place, padding = torch.arange(mask.shape[1], device=mask.device), (mask != 0).long().argmax(1, keepdim=True)
-    order, back = (place + padding) % mask.shape[1], (place - padding) % mask.shape[1]
+    tokens = place[-1] + 1  # a tensor, since a graph of ONNX divides by no other
+    order, back = (place + padding) % tokens, (place - padding) % tokens
     moved: dict[str, Any] = {
         name: _reorder(inputs[name], order)
         for name in ("inputs_embeds", "attention_mask", "mean_mask", "text_ids")
