@@ -1,4 +1,4 @@
-"""The command line: `hf-reprogram methods | recipes | init | train | evaluate | ood | predict | inspect | push | export`."""
+"""The command line: `hf-reprogram methods | recipes | init | train | evaluate | ood | predict | inspect | push | ...`."""
 
 from __future__ import annotations
 

@@ -192,7 +192,14 @@ class Programs:
         Raises:
             InputError: there is no such adapter, or the example is none that it takes.
         """
-        program = self[name]
+        return self.prepare_for(self[name], example)
+
+    def prepare_for(self, program: Program, example: Any) -> Request:
+        """The same for an adapter that may have been removed since.
+
+        Raises:
+            InputError: the example is none that the adapter takes.
+        """
         modality = program.modality
         try:
             data = encode({"input": modality.as_split([modality.row_of(example)])}, program.processor)["input"]

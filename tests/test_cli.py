@@ -82,7 +82,7 @@ def test_methods_lists_every_method_with_its_paper(cli):
 def test_help_names_every_command(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("methods", "train", "evaluate", "ood", "predict", "inspect", "push", "export"):
+    for command in ("methods", "train", "evaluate", "ood", "predict", "inspect", "push", "export", "serve"):
         assert command in out
 
 
@@ -370,7 +370,11 @@ def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- export
+# ----------------------------------------------------------------------------------------------------- export, serve
+
+
+def test_serve_wants_a_name_for_each_adapter(cli, finished):
+    assert_refused(cli("serve", finished.folder, "--adapter", finished.folder), "has no name: write NAME=DIR")
 
 
 def test_export_says_what_it_wrote_and_overwrites_nothing(cli, finished, tmp_path):

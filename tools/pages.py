@@ -257,6 +257,7 @@ ROOMS = {
     "reports": "tables, cards and plots of results",
     "experiments": "recipes and runs",
     "export": "adapters as plain models of transformers and as ONNX",
+    "serving": "a server of adapters over one source",
     "hub": "pushing to the Hub",
 }
 

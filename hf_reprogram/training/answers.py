@@ -56,11 +56,20 @@ def scores_of(model: Any, logits: np.ndarray) -> np.ndarray:
     return shares
 
 
+def special_ids(processor: Any) -> set[int]:
+    """The ids of a tokenizer's special tokens, which have no label.
+
+    >>> sorted(special_ids(tokenizer))[:3]
+    [0, 1, 2]
+    """
+    return {index for index, token in processor.added_tokens_decoder.items() if token.special}
+
+
 def _per_token(
     model: Any, processor: Any, logits: Sequence[np.ndarray], ids: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
     names = model.label_names
-    special = {index for index, token in processor.added_tokens_decoder.items() if token.special}
+    special = special_ids(processor)
     answers = []
     for row, values in zip(ids, logits, strict=True):
         kept = [place for place, index in enumerate(row) if index not in special]
