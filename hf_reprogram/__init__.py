@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ReprogramConfig": "config",
     "ReprogrammedModel": "model",
+    "Programs": "programs",
     "reprogram": "methods.reprogramming",
     "InputError": "errors",
 }
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .methods.option_types import Reprogram
     from .methods.reprogramming import reprogram as _reprogram
     from .model import ReprogrammedModel as ReprogrammedModel
+    from .programs import Programs as Programs
 
     reprogram: Reprogram = _reprogram  # the same function, with the options of each method
 

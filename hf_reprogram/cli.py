@@ -1,4 +1,4 @@
-"""The command line: `hf-reprogram methods | recipes | init | train | evaluate | ood | predict | inspect | push`."""
+"""The command line: `hf-reprogram methods | recipes | init | train | evaluate | ood | predict | inspect | push | ...`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 import typer.core
 
 from . import __version__
+from .cli_arguments import Adapter, Quiet, Source, Trust
+from .cli_serving import add_commands
 from .errors import InputError, sentence_of
 
 app = typer.Typer(
@@ -59,18 +61,6 @@ def _options(
 RecipeName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a recipe, as listed.", autocompletion=_known_recipes)
 ]
-Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
-Source = Annotated[
-    Optional[str], typer.Option(help="Name or folder of the source, if it is not where the adapter recorded it.")
-]
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code",
-        help="Run Python code that lies beside the source, and read its weights from a pickle: for a source you trust.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no messages.")]
 
 
 @app.command()
@@ -385,6 +375,9 @@ def push(
             adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message, source=source
         )
     )
+
+
+add_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -164,15 +164,30 @@ class ReprogrammedModel(PreTrainedModel):
                 f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
             )
         inputs = self.transform(batch, self.source)
-        logits = self.mapping(self.source(inputs, self.mapping.reads), self.source)
-        if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
-            logits = target.standardized(own[0] + own[1] * logits)
+        logits = self._mapped(self.source(inputs, self.mapping.reads), batch)
         loss = None if labels is None else self._loss(logits, labels)
-        if target is not None:
+        if (target := self.mapping.target) is not None:
             logits = target.restored(logits)
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output
+
+    def read_out(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        """The logits of a batch, from what the source made of the transform's inputs.
+
+        Args:
+            outputs: the output of the source that the mapping reads.
+            batch: what the transform took.
+        """
+        logits = self._mapped(outputs, batch)
+        return logits if self.mapping.target is None else self.mapping.target.restored(logits)
+
+    def _mapped(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        """The logits of a batch; those of a regression are on the scale of the standardized target."""
+        logits: Tensor = self.mapping(outputs, self.source)
+        if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
+            logits = target.standardized(own[0] + own[1] * logits)
+        return logits
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch, with the transform's penalty in training."""

@@ -82,7 +82,7 @@ def test_methods_lists_every_method_with_its_paper(cli):
 def test_help_names_every_command(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("methods", "train", "evaluate", "ood", "predict", "inspect", "push"):
+    for command in ("methods", "train", "evaluate", "ood", "predict", "inspect", "push", "export", "serve"):
         assert command in out
 
 
@@ -368,3 +368,17 @@ def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(
         "hf-reprogram: The disk that holds 'runs/films' is full; what was complete"
     )
+
+
+# ----------------------------------------------------------------------------------------------------- export, serve
+
+
+def test_serve_wants_a_name_for_each_adapter(cli, finished):
+    assert_refused(cli("serve", finished.folder, "--adapter", finished.folder), "has no name: write NAME=DIR")
+
+
+def test_export_says_what_it_wrote_and_overwrites_nothing(cli, finished, tmp_path):
+    code, out, _ = cli("export", finished.folder, tmp_path / "out")
+    assert code == 0
+    assert "a plain model of transformers, with the same logits" in out
+    assert_refused(cli("export", finished.folder, tmp_path / "out"), "exists already")

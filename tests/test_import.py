@@ -61,7 +61,7 @@ def test_registering_again_is_harmless():
 
 
 def test_the_public_names_are_there_and_no_others():
-    assert hf_reprogram.__all__ == ["InputError", "ReprogramConfig", "ReprogrammedModel", "reprogram"]
+    assert hf_reprogram.__all__ == ["InputError", "Programs", "ReprogramConfig", "ReprogrammedModel", "reprogram"]
     assert set(hf_reprogram.__all__) <= set(dir(hf_reprogram))
     assert all(getattr(hf_reprogram, name).__module__.startswith("hf_reprogram.") for name in hf_reprogram.__all__)
     with pytest.raises(AttributeError, match="no attribute 'reprogramm'"):

@@ -85,6 +85,7 @@ COMMANDS = {
     "inspect": [["ADAPTER", "--json"], ["ADAPTER", "--top", "2", "--example", "the film"]],
     "ood": [["ADAPTER", "--id", "CSV", "--semantic", "a=CSV", "--output", "NEW", "--quiet"]],
     "push": [["ADAPTER", "me/adapter", "--source", "owner/name"]],
+    "export": [["ADAPTER", "NEW"], ["ADAPTER", "NEW", "--form", "plain"]],
 }
 FLAGS = [
     "--set",

@@ -256,6 +256,8 @@ ROOMS = {
     "inspection": "descriptions and pictures of an adapter",
     "reports": "tables, cards and plots of results",
     "experiments": "recipes and runs",
+    "export": "adapters as plain models of transformers and as ONNX",
+    "serving": "a server of adapters over one source",
     "hub": "pushing to the Hub",
 }
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import __version__
@@ -28,6 +27,7 @@ from ..errors import InputError
 from ..modalities import modality_taking
 from ..progress import Tenths, in_terminal, quiet_libraries
 from ..training.adapter import load_adapter
+from ..training.answers import answers_of
 from ..training.encode import encode
 from ..training.infilling import infill
 from ..training.predict import batches_by_length, predict_each, tokens_on
@@ -170,7 +170,7 @@ class Predictor:
                 self._said.add(kind)
                 warnings.warn(one.message, stacklevel=2)
         logits = predict_each(model, processor, data, done)
-        answers = self._per_token(data["input_ids"], logits) if logits[0].ndim == 2 else self._per_example(logits)
+        answers = answers_of(model, processor, logits, data["input_ids"] if logits[0].ndim == 2 else None)
         return [{**record, **answer} for record, answer in zip(records, answers, strict=True)]
 
     def digest(self) -> str:
@@ -201,28 +201,6 @@ class Predictor:
             count += len(rows)
             done(count)
         return [{column: text, "filled": whole} for text, whole in zip(masked, filled, strict=True)]
-
-    def _per_example(self, logits: list[np.ndarray]) -> list[dict[str, Any]]:
-        values, names = np.stack(logits).astype(np.float64), self.model.label_names
-        if self.model.config.problem_type == "regression":
-            if len(names) > 1:  # the steps of a forecast
-                return [{"values": row} for row in values.tolist()]
-            return [{"value": value} for value in values[:, 0].tolist()]
-        if self.model.config.problem_type == "multi_label_classification":
-            return [{"scores": dict(zip(names, row, strict=True))} for row in (1 / (1 + np.exp(-values))).tolist()]
-        shares = np.exp(values - values.max(1, keepdims=True))
-        best = (shares.max(1) / shares.sum(1)).tolist()
-        return [{"label": names[i], "score": score} for i, score in zip(values.argmax(1), best, strict=True)]
-
-    def _per_token(self, ids: list[list[int]], logits: list[np.ndarray]) -> list[dict[str, Any]]:
-        names = self.model.label_names
-        special = {index for index, token in self.processor.added_tokens_decoder.items() if token.special}
-        answers = []
-        for row, values in zip(ids, logits, strict=True):
-            kept = [place for place, index in enumerate(row) if index not in special]
-            tokens = self.processor.convert_ids_to_tokens([row[place] for place in kept])
-            answers.append({"tokens": tokens, "labels": [names[int(values[place].argmax())] for place in kept]})
-        return answers
 
 
 def _parts(

@@ -151,6 +151,10 @@ class OutputMapping(nn.Module):
             source: the frozen source.
         """
 
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """W (labels, width) and b (labels,), if the logits are `W x + b` of the output x; None if they are not."""
+        return None
+
     def inspect(self, probe: Probe) -> dict[str, Any]:
         """Describe this mapping as plain data that JSON can hold; empty by default."""
         return {}

@@ -82,6 +82,10 @@ class Dense(LayerMapping):
     starts = ("probe", "map", "none")
     options: DenseOptions
 
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """See `OutputMapping.affine`; a soft-max is not affine."""
+        return None if self.options.probabilities else self.affine_of_inputs()
+
     def inputs(self, outputs: Tensor) -> Tensor:
         """The source's output, or its soft-max."""
         return outputs.softmax(-1) if self.options.probabilities else outputs

@@ -201,6 +201,13 @@ class LabelMap(OutputMapping):
         weights = self.weights()
         return (weights > 0).float() if self.options.aggregate == "sum_probability" else weights
 
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """See `OutputMapping.affine`: the mean of logits alone is affine in them."""
+        if self.options.aggregate != "mean_logit":
+            return None
+        matrix = self.matrix()
+        return matrix, matrix.new_zeros(len(matrix))
+
     def table(
         self, source_labels: Sequence[str], target_labels: Sequence[str], most: int = 10
     ) -> list[tuple[str, str, float]]:

@@ -94,6 +94,16 @@ class LinearMapping(OutputMapping):
             values = (values - self.mean) / self.deviation
         return F.linear(self.drop(values), weight, bias)
 
+    @torch.no_grad()
+    def affine_of_inputs(self) -> tuple[Tensor, Tensor]:
+        """W and b for which the logits are `W x + b`, without the unit and the standardization."""
+        weight, bias = self.layer()
+        weight = weight * self.options.unit
+        if self.options.standardize:
+            weight = weight / self.deviation
+            bias = bias - weight @ self.mean
+        return weight, bias
+
     def drop(self, values: Tensor) -> Tensor:
         """Drop a share of z in training; by default nothing."""
         return values

@@ -84,6 +84,10 @@ class Verbalizer(LinearMapping):
         """See `LinearMapping.layer`."""
         return self.weight, self.bias
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """See `OutputMapping.affine`."""
+        return self.affine_of_inputs()
+
     def inspect(self, probe: Probe) -> dict[str, Any]:
         """`classes`: the source tokens nearest to each class vector, if its width is that of the decoder's rows."""
         if probe.source.spec.kind not in ("masked_lm", "causal_lm") or self.reads not in ("mask", "last"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .base import CardFacts, Modality
-from .examples import KEEP, Examples, labels_in
+from .examples import KEEP, Columns, Examples, labels_in
 from .first_recipe import FirstRecipe, Guess, holds_files, plain_values
 from .media_folders import read_media
 from .processors import open_feature_extractor
@@ -132,12 +132,21 @@ class Audio(Modality):
                 raise InputError(f"There is no sound file {path!r}: this adapter takes the paths of sounds.")
         return [{"audio": path} for path in paths]
 
-    def as_split(self, rows: list[dict[str, Any]]) -> Any:
-        """Rows with paths as a prepared split."""
-        from datasets import Dataset, Features
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: a path, an encoded sound as bytes, or a pair (samples, samples per second)."""
+        if isinstance(value, os.PathLike):
+            return super().row_of(os.fspath(value))
+        if isinstance(value, bytes):
+            return {"audio": {"bytes": value, "path": None}}
+        if isinstance(value, tuple) and len(value) == 2:
+            return dict(zip(("audio", RATE), read_clip({"array": value[0], RATE: value[1]}), strict=True))
+        return super().row_of(value)
 
-        sounds = [{"audio": _at_path(row["audio"])} for row in rows]
-        return Dataset.from_list(sounds, features=Features({"audio": _kind()}))
+    def as_split(self, rows: list[dict[str, Any]]) -> Any:
+        """Rows with paths, bytes or samples as a prepared split."""
+        sounds = [_at_path(row["audio"]) if isinstance(row["audio"], str) else row["audio"] for row in rows]
+        rates = {RATE: [row[RATE] for row in rows]} if RATE in rows[0] else {}
+        return Columns({"audio": sounds, **rates})
 
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A clip (1, samples) of the sound in a file; see `Modality.example`."""
@@ -152,6 +161,15 @@ class Audio(Modality):
     def processor_note(self, transform: str) -> str:
         """See `Modality.processor_note`."""
         return " and the feature extractor that brings sounds to their rate and length"
+
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        peak = " Divide by the largest amplitude of the clip." if processor.peak else ""
+        return (
+            "`input_values` (clips, samples), float32 from -1 to 1: Average the channels. Resample to "
+            f"{processor.sampling_rate:,} samples per second (scipy.signal.resample_poly). Take the middle "
+            f"{processor.samples:,} samples, or put zeros behind a shorter sound.{peak}"
+        )
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""

@@ -208,6 +208,16 @@ class Modality(ABC):
             InputError: a line is no example of this modality.
         """
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """A prepared row, as `parse` gives it, of one example in memory. A text is read as a line of the command line.
+
+        Raises:
+            InputError: it is no example of this modality.
+        """
+        if isinstance(value, str):
+            return self.parse([value])[0]
+        raise InputError(f"The input is of type {type(value).__name__}, and this adapter takes {self.noun}.")
+
     def as_split(self, rows: list[dict[str, Any]]) -> Any:
         """Rows of `parse` as a prepared split."""
         from datasets import Dataset
@@ -227,6 +237,14 @@ class Modality(ABC):
     def processor_note(self, transform: str) -> str:
         """What lies in an adapter's folder beside the trained numbers, as the end of a sentence; empty for nothing."""
         return ""
+
+    def processor_steps(self, processor: Any) -> str:
+        """What an adapter's processor makes of an example, in sentences for those who do it without this package.
+
+        Args:
+            processor: the adapter's; None where examples need none.
+        """
+        return f"`{self.takes}`: the numbers of an example, float32."
 
     @abstractmethod
     def card_example(self, facts: CardFacts) -> str:

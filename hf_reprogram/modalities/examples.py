@@ -128,7 +128,11 @@ class Columns:
     >>> rows = Columns({"text": ["a film", "a plot"]})
     >>> rows.map(lambda batch: {"size": [len(text) for text in batch["text"]]})["size"]
     [6, 6]
+    >>> rows[[1]]
+    {'text': ['a plot']}
     """
+
+    _fingerprint = None  # nothing of them is kept
 
     def __init__(self, columns: Mapping[str, list[Any]]):
         self.columns = dict(columns)
@@ -141,8 +145,14 @@ class Columns:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def __getitem__(self, name: str) -> list[Any]:
-        return self.columns[name]
+    def __getitem__(self, chosen: Any) -> Any:
+        if isinstance(chosen, str):
+            return self.columns[chosen]
+        return {name: [values[row] for row in chosen] for name, values in self.columns.items()}
+
+    def cast_column(self, name: str, kind: Any) -> Columns:
+        """The same rows: their values are encoded as they are."""
+        return self
 
     def map(self, function: Callable[..., Any], fn_kwargs: Mapping[str, Any] | None = None, **_: Any) -> Columns:
         """The columns that a function makes of all rows at once."""

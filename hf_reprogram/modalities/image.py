@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .base import CardFacts, Modality
-from .examples import image_examples
+from .examples import Columns, image_examples
 from .first_recipe import FirstRecipe, Guess, holds_files, plain_values
 from .media_folders import read_media
-from .pixels import image_processor, to_rgb
+from .pixels import encoded, image_processor, to_rgb
 from .processors import open_image_processor
 
 if TYPE_CHECKING:
@@ -134,11 +134,20 @@ class Picture(Modality):
                 raise InputError(f"There is no image file {path!r}: this adapter takes the paths of images.")
         return [{"image": path} for path in paths]
 
-    def as_split(self, rows: list[dict[str, Any]]) -> Any:
-        """Rows with paths as a prepared split."""
-        from datasets import Image
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: a path, an encoded image as bytes, or an image of Pillow."""
+        from PIL import Image
 
-        return super().as_split(rows).cast_column("image", Image())
+        if isinstance(value, os.PathLike):
+            return super().row_of(os.fspath(value))
+        if isinstance(value, Image.Image):
+            value = encoded(value)
+        return {"image": {"bytes": bytes(value), "path": None}} if isinstance(value, bytes) else super().row_of(value)
+
+    def as_split(self, rows: list[dict[str, Any]]) -> Any:
+        """Rows with paths or bytes as a prepared split."""
+        values = (row["image"] for row in rows)
+        return Columns({"image": [{"bytes": None, "path": one} if isinstance(one, str) else one for one in values]})
 
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """Pixels (1, 3, height, width) of the image in a file; see `Modality.example`."""
@@ -154,6 +163,19 @@ class Picture(Modality):
     def processor_note(self, transform: str) -> str:
         """See `Modality.processor_note`."""
         return " and the image processor that brings images to their size"
+
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        size, cut = dict(processor.size), dict(processor.crop_size or {})
+        resized = (
+            f"Resize the shorter side to {size['shortest_edge']} pixels and cut out the middle {cut['height']} x {cut['width']}"
+            if processor.do_center_crop
+            else f"Resize to {size['height']} x {size['width']}"
+        )
+        return (
+            "`pixel_values` (images, 3, height, width), float32: Turn the image as its EXIF data say, make it 8-bit RGB, with "
+            f"white behind what is transparent. {resized} with Pillow's filter {int(processor.resample)}. Divide by 255."
+        )
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""

@@ -37,6 +37,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def encoded(image: Image.Image) -> bytes:
+    """An image in RGB as a file in memory that holds its pixels exactly.
+
+    >>> encoded(Image.new("L", (2, 2)))[:2]
+    b'BM'
+    """
+    file = io.BytesIO()
+    to_rgb(image).save(file, "bmp")
+    return file.getvalue()
+
+
 def open_image(value: Any, row: int, split: str) -> Image.Image:
     """An image of which only the header has been read.
 

@@ -113,6 +113,14 @@ class Series(Modality):
         """A series per line, of numbers separated by commas; a field may be empty. See `Modality.parse`."""
         return [{"series": _numbers(line, repr(line))} for line in lines]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: the numbers of a series, in their order; None is a gap."""
+        if isinstance(value, str):
+            return super().row_of(value)
+        if not isinstance(value, Sequence | np.ndarray):
+            raise InputError("The input is no series of numbers, which this adapter takes.")
+        return {"series": _checked(value, "The input").tolist()}
+
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A series (1, length); see `Modality.example`."""
         numbers = _numbers(text, f"The example {text!r}")
@@ -122,6 +130,18 @@ class Series(Modality):
     def processor_note(self, transform: str) -> str:
         """See `Modality.processor_note`."""
         return " and the processor that brings series to their length"
+
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        length = (
+            f"Take the last {processor.length:,} numbers."
+            if processor.latest
+            else f"Stretch the series to {processor.length:,} numbers by linear interpolation between its ends."
+        )
+        scale = " Bring it to mean 0 and deviation 1." if processor.standardize else ""
+        return (
+            "`past_values` (series, length), float32: Fill gaps on the line between their neighbours. " + length + scale
+        )
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""

@@ -151,12 +151,29 @@ class Table(Modality):
                 )
         return [{"features": row} for row in rows]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: the numbers of a row.
+
+        >>> TABLE.row_of([1, 2.5])
+        {'features': [1.0, 2.5]}
+        """
+        if isinstance(value, str):
+            return super().row_of(value)
+        try:
+            return {"features": [float(number) for number in value]}
+        except (TypeError, ValueError) as error:
+            raise InputError("The input is no row of numbers, which this adapter takes.") from error
+
     def example(self, text: str, processor: Any) -> tuple[Tensor, str]:
         """A row (1, columns); see `Modality.example`."""
         import torch
 
         numbers = _numbers(text, f"The example {text!r}")
         return torch.tensor([numbers]), f"a row of {len(numbers)} numbers"
+
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        return "`table_values` (rows, columns), float32: the numbers of a row in the order of the columns in training."
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""

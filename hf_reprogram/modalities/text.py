@@ -157,6 +157,22 @@ class Text(Modality):
             )
         return [dict(zip(("text", "text_pair"), part, strict=False)) for part in parts]
 
+    def row_of(self, value: Any) -> dict[str, Any]:
+        """See `Modality.row_of`: a text, a pair (text, pair), or a mapping with `text` and `text_pair`.
+
+        >>> TEXT.row_of(("A film.", "It is good."))
+        {'text': 'A film.', 'text_pair': 'It is good.'}
+        """
+        names = ("text", "text_pair")
+        if isinstance(value, Mapping):
+            found = dict(value)
+        else:
+            parts = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+            found = dict(enumerate(parts)) if len(parts) > 2 else dict(zip(names, parts, strict=False))
+        if "text" not in found or not {*found} <= {*names} or not all(isinstance(part, str) for part in found.values()):
+            raise InputError("The input is neither a text nor a pair of texts, one of which this adapter takes.")
+        return found
+
     def as_split(self, rows: list[dict[str, Any]]) -> Columns:
         """Rows of `parse` as a prepared split, without the library datasets, whose import takes longer than a prediction."""
         return Columns({name: [row[name] for row in rows] for name in rows[0]})
@@ -171,6 +187,13 @@ class Text(Modality):
     def processor_note(self, transform: str) -> str:
         """See `Modality.processor_note`."""
         return f" and {_TOKENIZERS.get(transform, 'the tokenizer that reads its texts')}"
+
+    def processor_steps(self, processor: Any) -> str:
+        """See `Modality.processor_steps`."""
+        return (
+            "`input_ids` and `attention_mask` (texts, tokens), int64: what the tokenizer of this folder makes of texts, padded "
+            f"on the right and cut at {processor.model_max_length:,} tokens. transformers or tokenizers read it."
+        )
 
     def card_example(self, facts: CardFacts) -> str:
         """See `Modality.card_example`."""

@@ -11,7 +11,7 @@ positions, and the computation of the others is saved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from .base import Source, SourceSpec, fingerprint
 from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .heads import last_linear
+from .mixing import form_of
 from .quantized import plain
 from .reading import PATCHING, input_of, with_part
 from .spectrogram import front_end_of, make_front_end
@@ -195,6 +196,10 @@ class AudioSource(Source):
             raise InputError(f"{self._family} takes waveforms and has no spectrogram of its own: change the waveform.")
         made: Tensor = self.front_end(self._checked(waveform).float())
         return made
+
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """See `Source.mixes_as`: waveforms with waveforms, and spectrograms with spectrograms."""
+        return form_of(inputs)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""

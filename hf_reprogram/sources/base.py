@@ -22,6 +22,7 @@ tunes some weights does so in a copy of its own (`hf_reprogram.sources.tuning`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, shown
+from .mixing import outputs_together
 from .quantized import plain, prepare_quantized
 
 
@@ -250,6 +252,24 @@ class Source(nn.Module):
         """
         weights = (attrgetter(name)(self) for name in self.pretrained)  # also of a replica, which has no parameters
         return tuple((weight.data_ptr(), weight._version) for weight in weights)
+
+    def together(self, parts: Sequence[dict[str, Any]], reads: str) -> list[Any]:
+        """One output of `f` for each of several inputs, such as those of several adapters.
+
+        Those that `mixes_as` gives the same key go through the model as one batch. The others have a call each.
+
+        Args:
+            parts: inputs as for `forward`, with any number of rows each.
+            reads: the name of the output.
+        """
+        return outputs_together(self, parts, reads)
+
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """A key that is the same for inputs which can be rows of one batch; None for inputs that need a call of their own."""
+        return None
+
+    def make_room(self, adapters: int) -> None:
+        """Keep what stays the same from one call to the next for so many adapters that take turns."""
 
     def forget(self) -> None:
         """Drop all outputs that are kept from one call to the next, as for a copy with other weights."""

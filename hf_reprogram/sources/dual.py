@@ -138,6 +138,7 @@ class DualSource(VisionSource):
         # for compiled models; in a list, since it is no part of the source
         self._with_embeds = [with_part(model, self.embedding, self._given)]
         self._cache: list[tuple[Any, Texts, Tensor]] = []
+        self._kept = 2
 
     def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
         """The text tower's tokenizer; see `Source.load_processor`."""
@@ -229,7 +230,7 @@ class DualSource(VisionSource):
                 return features
         with constant():
             features = self._encode(texts, CHUNK)
-        self._cache = [*self._cache[-1:], (key, texts, features)]
+        self._cache = [*self._cache[1 - self._kept :], (key, texts, features)]
         return features
 
     def _encode(self, texts: Texts, most: int | None = None) -> Tensor:
@@ -266,16 +267,38 @@ class DualSource(VisionSource):
         """The output "features" as a tensor (batch, width), or "pair" and "residual" as a `Pair`."""
         if reads not in ("pair", "residual"):
             return super().forward(inputs, reads)
-        pixels, text = inputs["pixels"], self.text_features(inputs["texts"])
+        pixels, plain = inputs["pixels"], inputs.get("plain")
         image = super().forward(inputs, "features") if pixels.dim() == 4 else pixels
-        if reads == "pair":
-            return Pair(image, text, self.scale)
-        plain = inputs["plain"]
         if plain is pixels:
             plain = image
-        elif plain.dim() == 4:
+        elif reads == "residual" and plain is not None and plain.dim() == 4:
             with torch.no_grad():
                 plain = super().forward({"pixels": plain}, "features")
+        return self._pair(image, plain, inputs, reads)
+
+    def together(self, parts: Sequence[dict[str, Any]], reads: str) -> list[Any]:
+        """See `Source.together`: all images are one batch, and class texts are those of their adapter."""
+        if reads not in ("pair", "residual"):
+            return super().together(parts, reads)
+        names = ("pixels", "plain") if reads == "residual" else ("pixels",)
+        drawn = {id(part[name]): part[name] for part in parts for name in names if part[name].dim() == 4}
+        read = super().together([{"pixels": pixels} for pixels in drawn.values()], "features")
+        features = dict(zip(drawn, read, strict=True))
+
+        def known(images: Any) -> Any:
+            return features.get(id(images), images)
+
+        return [self._pair(known(part["pixels"]), known(part.get("plain")), part, reads) for part in parts]
+
+    def make_room(self, adapters: int) -> None:
+        """See `Source.make_room`: the features of the class texts of so many adapters are kept."""
+        self._kept = 2 * max(1, adapters)  # with a program and without
+
+    def _pair(self, image: Tensor, plain: Any, inputs: dict[str, Any], reads: str) -> Pair:
+        """The output for the features of images, and for those of the untouched ones with "residual"."""
+        text = self.text_features(inputs["texts"])
+        if reads == "pair":
+            return Pair(image, text, self.scale)
         return Pair(image, text, self.scale, plain, self.text_features(inputs["plain_texts"]))
 
 

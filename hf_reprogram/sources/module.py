@@ -10,7 +10,7 @@ of a row does not depend on the others. All token ids of a call are the same, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from typing import Any
 
@@ -115,6 +115,10 @@ class ModuleSource(Source):
             )
         output = output[0] if isinstance(output, tuple | list) else output
         return getattr(output, "last_hidden_state", getattr(output, "logits", output))
+
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """See `Source.mixes_as`: texts of any length."""
+        return str(inputs["inputs_embeds"].dtype)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -153,6 +154,12 @@ class TextSource(Source):
         """See `Source.forget`."""
         self.text_cache = None
 
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """See `Source.mixes_as`: texts of any length; prompts before every layer need a call of their own."""
+        if "layer_prompts" in inputs:
+            return None
+        return str(inputs["inputs_embeds"].dtype)
+
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""
         if reads == "inputs":
@@ -245,7 +252,8 @@ def _pad_right(inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
     if free_values(mask) and bool((mask[:, 0] != 0).all()):
         return inputs, None  # elsewhere, asking for the values takes longer than moving the tokens
     place, padding = torch.arange(mask.shape[1], device=mask.device), (mask != 0).long().argmax(1, keepdim=True)
-    order, back = (place + padding) % mask.shape[1], (place - padding) % mask.shape[1]
+    tokens = place[-1] + 1  # a tensor, since a graph of ONNX divides by no other
+    order, back = (place + padding) % tokens, (place - padding) % tokens
     moved: dict[str, Any] = {
         name: _reorder(inputs[name], order)
         for name in ("inputs_embeds", "attention_mask", "mean_mask", "text_ids")

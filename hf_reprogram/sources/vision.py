@@ -9,7 +9,7 @@ numbers are the same, and no image is built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from .checks import check_independent, check_repeatable
 from .families import SourceFamily, architecture_in
 from .heads import last_linear
 from .image_settings import image_settings
+from .mixing import form_of
 from .quantized import plain
 from .reading import PATCHING, input_of, instead_of, takes_argument, with_part
 
@@ -270,6 +271,10 @@ class VisionSource(Source):
         if hidden.dim() == 4:
             return hidden.mean((2, 3))
         return hidden[:, 0] if self._class_token else hidden.mean(1)
+
+    def mixes_as(self, inputs: dict[str, Any], reads: str) -> Hashable | None:
+        """See `Source.mixes_as`: pixels with pixels, and patches with patches."""
+        return form_of(inputs)
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
         """See `hf_reprogram.sources.base` for `reads` and the shapes."""

@@ -13,7 +13,7 @@ from ..model import ReprogrammedModel, to_accelerator
 
 def load_adapter(
     adapter: str | os.PathLike,
-    source: str | None = None,
+    source: Any = None,
     source_kwargs: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
@@ -21,7 +21,7 @@ def load_adapter(
 
     Args:
         adapter: a folder or a Hub id.
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or the loaded source.
         source_kwargs: arguments of the source's `from_pretrained`.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 

@@ -84,6 +84,13 @@ class InputTransform(nn.Module):
         """
         return None
 
+    def token_rows(self, source: Source) -> Tensor | None:
+        """The vector (ids, width) of each id of the adapter's tokenizer, if it depends on the id alone; else None.
+
+        With such rows in its embedding table, the source takes the adapter's tokens by itself.
+        """
+        return None
+
     def penalty(self) -> Tensor | float:
         """The term that training adds to the loss, such as the paper's own weight decay."""
         return 0.0

@@ -105,6 +105,18 @@ class PromptSlots(InputTransform):
                 "belongs to another source."
             )
 
+    @torch.no_grad()
+    def token_rows(self, source: Source) -> Tensor | None:
+        """See `InputTransform.token_rows`: the source's own rows, with the prompts at the ids of the slots."""
+        if self.options.layers:
+            return None
+        own = source.embed(torch.arange(source.spec.vocab_size, device=source.device)).float()
+        first, end = self.options.first_slot_id, self.options.first_slot_id + self.num_prompts
+        rows = torch.cat([own, own.new_zeros(max(0, end - len(own)), own.shape[1])])
+        if self.num_prompts:
+            rows[first:end] = self.prompts.to(rows.dtype)
+        return rows
+
     def _is_mask(self, ids: Tensor) -> Tensor:
         assert self.options.mask_token_id is not None  # the options refuse a template with a mask and without its id
         return ids.eq(self.options.mask_token_id)

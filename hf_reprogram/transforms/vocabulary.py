@@ -199,6 +199,11 @@ class Vocabulary(InputTransform):
         key = [*((value.data_ptr(), value._version, value.device) for value in state), *source.versions()]
         return self._folded.get(self, key, lambda: self._whole_table(source))
 
+    @torch.no_grad()
+    def token_rows(self, source: Source) -> Tensor | None:
+        """See `InputTransform.token_rows`; a window of several letters has no row for each id."""
+        return self.folded(source) if self.options.window == 1 else None
+
     def check_batch(self, batch: dict[str, Tensor]) -> None:
         """See `hf_reprogram.transforms.target_ids.check_target_ids`."""
         options = self.options

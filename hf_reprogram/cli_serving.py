@@ -1,0 +1,68 @@
+"""The commands that hand adapters to others: `hf-reprogram export | serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .cli_arguments import Adapter, Quiet, Source, Trust
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this file to the command line."""
+    app.command()(export)
+    app.command()(serve)
+
+
+def export(
+    adapter: Adapter,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.")],
+    form: Annotated[
+        Optional[str],
+        typer.Option(
+            help="plain, a model of transformers, or onnx; by default plain where the adapter can be folded into its source."
+        ),
+    ] = None,
+    source: Source = None,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Write an adapter with its source as a model of transformers or as ONNX, which needs no hf_reprogram."""
+    from .export import export_adapter
+
+    written = export_adapter(adapter, out, form=form, source=source, trust_remote_code=trust_remote_code)
+    what = "a plain model of transformers" if written == "plain" else "a graph of ONNX"
+    typer.echo(f"{out} holds {what}, with the same logits as the adapter. Its README.md says how it is called.")
+
+
+def serve(
+    source: Annotated[str, typer.Argument(help="Folder or Hub id of the source.")],
+    adapter: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME=DIR", help="An adapter of the source, and the name under which it is served; repeatable."
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all of them.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    latency: Annotated[float, typer.Option(min=0, help="Milliseconds that a request waits for others.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Inputs that go through the source together, at most.")] = 64,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request, at most.")] = 10 * 2**20,
+    trust_remote_code: Trust = False,
+    quiet: Quiet = False,
+) -> None:
+    """Serve adapters of one source over HTTP, as the Hugging Face inference API does."""
+    from .serving.run import serve as run
+
+    run(
+        source,
+        adapter or [],
+        host=host,
+        port=port,
+        latency=latency / 1000,
+        batch=batch,
+        body=max_bytes,
+        quiet=quiet,
+        trust_remote_code=trust_remote_code,
+    )
