@@ -37,6 +37,7 @@ ORDER = (
     "canvas",
     "sounds",
     "sounds_spectrogram",
+    "serving",
     "label_maps",
     "dual_encoder",
     "ood_metrics",

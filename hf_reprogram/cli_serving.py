@@ -49,6 +49,13 @@ def serve(
     latency: Annotated[float, typer.Option(min=0, help="Milliseconds that a request waits for others.")] = 5.0,
     batch: Annotated[int, typer.Option(min=1, help="Inputs that go through the source together, at most.")] = 64,
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request, at most.")] = 10 * 2**20,
+    split: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="gradients|answers",
+            help="Let others train programs through the source: with the gradients of its inputs, or with its answers alone.",
+        ),
+    ] = None,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,6 +70,7 @@ def serve(
         latency=latency / 1000,
         batch=batch,
         body=max_bytes,
+        split=split,
         quiet=quiet,
         trust_remote_code=trust_remote_code,
     )

@@ -6,6 +6,7 @@
     PUT    /adapters/{name}      {"path": folder}: add an adapter while the server runs (with the token)
     DELETE /adapters/{name}      remove it (with the token)
     GET    /health, /metrics, /docs, /openapi.json, /
+    /split                       training programs through the source, if that is allowed (`hf_reprogram.serving.split`)
 
 The requests and answers of the first two are those of the Hugging Face inference API, so that
 `huggingface_hub.InferenceClient(model=URL)` classifies texts, images and sounds.
@@ -24,7 +25,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel
 
@@ -34,6 +35,8 @@ from ..programs import Program, Programs
 from ..programs import Request as Prepared
 from .batching import Batcher, Full
 from .payloads import SCHEMA, Limits, TooLarge, check_pixels, elements, read_question
+from .split import Split
+from .split_routes import split_routes
 
 TOKEN = "HF_REPROGRAM_TOKEN"  # the variable of the environment that holds the token
 TASKS = {"text": "text-classification", "image": "image-classification", "audio": "audio-classification"}
@@ -52,12 +55,13 @@ class Place(BaseModel):
     path: str
 
 
-def make_app(programs: Programs, limits: Limits | None = None) -> FastAPI:
+def make_app(programs: Programs, limits: Limits | None = None, split: Split | None = None) -> FastAPI:
     """The application.
 
     Args:
         programs: the adapters, which may be added and removed while it runs.
         limits: of requests.
+        split: lets others train programs through the source; None if they cannot.
 
     Adapters are added and removed by callers that send the token of the environment variable `HF_REPROGRAM_TOKEN` as
     `Authorization: Bearer TOKEN`. If the variable is not set, nobody can. If it is set, requests for answers need it too.
@@ -91,6 +95,12 @@ def make_app(programs: Programs, limits: Limits | None = None) -> FastAPI:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     app.add_middleware(_Counted, statuses=server.statuses)
+    if split is not None:
+
+        def with_token(request: Request) -> None:
+            server.check_token(request, needed=False)
+
+        app.include_router(split_routes(split), dependencies=[Depends(with_token)])
 
     @app.post("/adapters/{name}", openapi_extra=SCHEMA)
     async def classify(name: str, request: Request) -> Any:

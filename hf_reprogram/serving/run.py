@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, unknown
 from ..programs import Programs
 from ..progress import quiet_libraries
 
+SPLITS = ("gradients", "answers")
 DRAIN = 30  # seconds for requests that are being answered when the server is told to stop
 
 
@@ -18,6 +19,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    split: str | None = None,
     quiet: bool = False,
     trust_remote_code: bool = False,
     **limits: Any,
@@ -28,6 +30,8 @@ def serve(
         source: a folder or a Hub id. The first adapter says how it is loaded: its kind, dtype and settings.
         adapters: adapters as "NAME=DIR".
         host, port: where it listens; port 0 takes a free one.
+        split: "gradients" or "answers" to let others train programs through the source (`hf_reprogram.sources.remote`), with
+            the gradients of its inputs or without; None to let nobody.
         quiet: write no line per request.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
         limits: of requests (`hf_reprogram.serving.app.Limits`).
@@ -40,10 +44,13 @@ def serve(
     hf_reprogram.errors.InputError: The adapter 'films' has no name: write NAME=DIR.
     """
     pairs = [named(adapter) for adapter in adapters]
+    if split not in (None, *SPLITS):
+        raise unknown("split", split, SPLITS)
     try:
         import uvicorn
 
         from .app import Limits, make_app
+        from .split import Split
     except ImportError as error:
         raise InputError("The server needs fastapi and uvicorn: run pip install 'hf_reprogram[serve]'.") from error
     quiet_libraries()
@@ -51,8 +58,9 @@ def serve(
     programs = Programs.recorded_by(pairs[0][1], source, **arguments) if pairs else Programs(source, **arguments)
     for name, folder in pairs:
         programs.add(name, folder)
+    trained = None if split is None else Split(programs.source, programs.record, white_box=split == "gradients")
     uvicorn.run(
-        make_app(programs, Limits(**limits)),
+        make_app(programs, Limits(**limits), trained),
         host=host,
         port=port,
         log_level="warning" if quiet else "info",

@@ -7,20 +7,19 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from ..errors import InputError
 from ..sources.remote import GRAPH
+from .payloads import TooLarge
 from .split import Split
 
 LIMIT = 256 * 2**20  # bytes of a body
 MEDIA = "application/octet-stream"
 
 
-def split_routes(split: Split, limit: int = LIMIT) -> APIRouter:
-    """The routes of a source, as an `APIRouter` of FastAPI.
+def split_routes(split: Split) -> APIRouter:
+    """The routes of a source, as an `APIRouter` of FastAPI. The application answers an `InputError` with 400.
 
     Args:
         split: the source.
-        limit: the largest number of bytes of a body.
     """
     routes = APIRouter(prefix="/split", tags=["split training"])
 
@@ -28,8 +27,8 @@ def split_routes(split: Split, limit: int = LIMIT) -> APIRouter:
         parts, size = [], 0
         async for part in request.stream():
             size += len(part)
-            if size > limit:
-                raise HTTPException(413, f"The body has more than {limit:,} bytes: send fewer rows at once.")
+            if size > LIMIT:
+                raise TooLarge(f"The body has more than {LIMIT:,} bytes: send fewer rows at once.")
             parts.append(part)
         return b"".join(parts)
 
@@ -42,10 +41,7 @@ def split_routes(split: Split, limit: int = LIMIT) -> APIRouter:
     async def forward(request: Request, reads: str, keep: bool = False) -> Response:
         """An output of the source for inputs, both as safetensors."""
         body = await body_of(request)
-        try:
-            output, graph = await run_in_threadpool(split.forward, body, reads, keep)
-        except InputError as error:
-            raise HTTPException(400, str(error)) from error
+        output, graph = await run_in_threadpool(split.forward, body, reads, keep)
         return Response(output, media_type=MEDIA, headers={GRAPH: graph} if graph else None)
 
     @routes.post("/vjp")
@@ -54,8 +50,6 @@ def split_routes(split: Split, limit: int = LIMIT) -> APIRouter:
         body = await body_of(request)
         try:
             found = await run_in_threadpool(split.vjp, body, graph, reads)
-        except InputError as error:
-            raise HTTPException(400, str(error)) from error
         except KeyError as error:
             raise HTTPException(410, "This graph was dropped: send the inputs with the gradient.") from error
         return Response(found, media_type=MEDIA)

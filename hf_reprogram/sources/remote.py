@@ -34,15 +34,15 @@ TOKEN = "HF_REPROGRAM_TOKEN"  # the environment variable with the server's token
 GRAPH = "x-graph"  # the header that names what the server keeps for a gradient
 SPECS: dict[str, type[SourceSpec]] = {"pixel_values": SourceSpec, "input_values": AudioSpec}
 AGAIN = (502, 503, 504)
-ATTEMPTS = 4
+ATTEMPTS, WAIT = 4, 0.1  # seconds before the second; each later wait is twice as long
 
 
 class RemoteSource(Source):
     """A frozen source of images or sounds at another place, through which gradients flow.
 
     Args:
-        address: of the server, such as `http://host:8000`; `hf-reprogram serve SOURCE --split` starts one. Its token is read
-            from the environment variable `HF_REPROGRAM_TOKEN`.
+        address: of the server, such as `http://host:8000`; `hf-reprogram serve SOURCE --split gradients` starts one. Its token
+            is read from the environment variable `HF_REPROGRAM_TOKEN`.
         timeout: seconds to wait for an answer.
 
     Attributes:
@@ -54,6 +54,10 @@ class RemoteSource(Source):
     Raises:
         InputError: the server gives no answer, speaks another protocol, or has a source of texts, whose programs stand among
             embeddings and so would need its weights.
+
+    >>> RemoteSource("http://127.0.0.1:9")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectError): see whether it runs.
     """
 
     _place: Tensor
@@ -168,7 +172,7 @@ class RemoteSource(Source):
             protocol, takes = about["protocol"], about["spec"]["takes"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.address} has no source to train on: start it with `hf-reprogram serve SOURCE --split`."
+                f"{self.address} has no source to train on: start it with `hf-reprogram serve SOURCE --split gradients`."
             ) from error
         if protocol != PROTOCOL:
             raise InputError(
@@ -229,7 +233,7 @@ class RemoteSource(Source):
                 if answer.status_code not in AGAIN:
                     raise InputError(f"{self.address} refused the request: {_said(answer)}")
             if attempt + 1 < ATTEMPTS:
-                time.sleep(0.25 * 2**attempt)
+                time.sleep(WAIT * 2**attempt)
         raise InputError(f"{self.address} gave no answer after {ATTEMPTS} attempts ({reason}): see whether it runs.")
 
 
@@ -254,7 +258,7 @@ class _Through(torch.autograd.Function):
 def _said(answer: Any) -> str:
     """The server's own sentence, or its status."""
     try:
-        said = answer.json()["detail"]
+        said = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
         said = None
     return said if isinstance(said, str) else f"status {answer.status_code}."
@@ -270,7 +274,7 @@ def is_address(name: str) -> bool:
 
 
 def remote_source(address: str, kind: str | None, source_kwargs: dict[str, Any]) -> RemoteSource:
-    """The source at an address.
+    """The source at an address, if it is the one that is asked for.
 
     Args:
         address: as for `RemoteSource`.

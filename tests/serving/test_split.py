@@ -12,16 +12,16 @@ import pytest
 import torch
 import uvicorn
 from datasets import Dataset, Features, Image, Value
-from fastapi import FastAPI
 from safetensors.torch import load, save
 
-from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram import InputError, Programs, ReprogrammedModel, reprogram
 from hf_reprogram.experiments.evaluate import predict_lines
 from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from hf_reprogram.serving import split as split_module
+from hf_reprogram.serving import split_routes
+from hf_reprogram.serving.app import TOKEN, make_app
 from hf_reprogram.serving.split import Split
-from hf_reprogram.serving.split_routes import split_routes
 from hf_reprogram.sources import AudioSource, load_source
 from hf_reprogram.sources.remote import RemoteSource
 from tests.support import tiny_vision
@@ -30,10 +30,9 @@ from tests.support.training import losses_of
 
 
 @contextmanager
-def served(split, **limits):
+def served(split):
     """The address of a server for a source."""
-    app = FastAPI()
-    app.include_router(split_routes(split, **limits))
+    app = make_app(Programs(split.source), split=split)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -170,7 +169,17 @@ def test_a_server_that_only_answers_gives_no_gradient(local, folder):
             remote.gradients("", torch.ones_like(answer), {"pixels": pixels}, "logits")
 
 
-def test_what_cannot_work_is_told(text_source_folder, folder, address):
+def test_a_token_is_asked_for(folder, monkeypatch):
+    monkeypatch.setenv(TOKEN, "secret")
+    with served(Split(*load_source(folder))) as address:
+        assert RemoteSource(address).differentiable
+        monkeypatch.setenv(TOKEN, "guessed")
+        with pytest.raises(InputError, match="refused the request: The token is missing or wrong") as caught:
+            RemoteSource(address)
+        assert "guessed" not in str(caught.value)
+
+
+def test_what_cannot_work_is_told(text_source_folder, folder, address, monkeypatch):
     with pytest.raises(InputError, match=r"of kind 'masked_lm': training at a distance is for images and sounds"):
         Split(*load_source(text_source_folder))
     with pytest.raises(InputError, match=r"gave no answer after 4 attempts \(ConnectError\)"):
@@ -184,11 +193,9 @@ def test_what_cannot_work_is_told(text_source_folder, folder, address):
         remote.label_embeddings()
     with pytest.raises(InputError, match=r"kind is 'image_encoder', and the source at .* has 'image_classifier'"):
         load_source(address, kind="image_encoder")
-    with (
-        served(Split(*load_source(folder)), limit=1000) as small,
-        pytest.raises(InputError, match=r"more than 1,000 bytes: send fewer rows at once"),
-    ):
-        RemoteSource(small)({"pixels": batch()["pixel_values"]}, "logits")
+    monkeypatch.setattr(split_routes, "LIMIT", 1000)
+    with pytest.raises(InputError, match=r"more than 1,000 bytes: send fewer rows at once"):
+        remote({"pixels": batch()["pixel_values"]}, "logits")
 
 
 @pytest.fixture(scope="module")
