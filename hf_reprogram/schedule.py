@@ -237,6 +237,12 @@ class Schedule(TrainerCallback):
                 f"{kind} would shard theta and omega with the source: leave fsdp and deepspeed out of the training arguments, "
                 "shard the frozen source with reprogram(..., source_kwargs={'shard': True}), and make no Accelerator before."
             )
+        for each in _models(model):
+            if each.estimated is not None and (args.bf16 or args.fp16):
+                raise InputError(
+                    f"Gradients are estimated from small differences of losses, which {'bf16' if args.bf16 else 'fp16'} rounds "
+                    "away: leave it out of the training arguments."
+                )
         if args.push_to_hub:
             for each in _models(model):
                 check_public(each.config.source.get("name", ""))
@@ -280,6 +286,12 @@ class Schedule(TrainerCallback):
         for each in _models(model) if self._acts(state) else ():
             quiet = args.disable_tqdm or _epoch(state) > 0  # a map that is fitted every epoch would fill the log
             begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet, soften=soften)
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        """Tell an estimate of the gradient its step, on which its random directions depend."""
+        for each in _models(model):
+            if each.estimated is not None:
+                each.estimated.begin_step(args.seed, state.global_step + 1)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
         """Call `end_epoch`, before the Trainer validates and saves."""

@@ -24,6 +24,7 @@ class CommonOptions(TypedDict, total=False):
     source_kwargs: dict[str, Any] | None
     init_from: str | os.PathLike[str] | None
     tune: Any
+    gradients: Any
 
 
 class ARSCROptions(CommonOptions, total=False):
