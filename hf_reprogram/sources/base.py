@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from operator import attrgetter
 from typing import Any
 
@@ -184,6 +185,11 @@ class Source(nn.Module):
     def device(self) -> torch.device:
         """The device of the source's inputs."""
         return self.entry.device
+
+    @property
+    def left(self) -> float:
+        """The number of samples that may still be asked for; infinity unless the source has a budget."""
+        return inf
 
     @property
     def pads_fully(self) -> bool:

@@ -102,11 +102,12 @@ def load_source(
     else:
         name = os.fspath(source)
         made = _from_name(name, kind, source_kwargs)
+    weight = next(made.parameters(), None)
     reference = SourceReference(
         name=os.path.abspath(name) if name and os.path.isdir(name) else name,  # another working directory finds it too
         kind=made.spec.kind,
         revision=getattr(getattr(made.model, "config", None), "_commit_hash", None) or source_kwargs.get("revision"),
-        dtype=str(next(made.parameters()).dtype).removeprefix("torch."),
+        dtype=str(made.entry.dtype if weight is None else weight.dtype).removeprefix("torch."),
         fingerprint=made.fingerprint(),
         settings=made.settings,
         files=repository_files(source_kwargs) or None,
