@@ -219,7 +219,9 @@ class Estimated:
         sizes = [parameter.numel() for parameter in theta.values()]
         random = np.random.default_rng([self.seed, self.step])
         start = torch.cat([parameter.detach().flatten() for parameter in theta.values()]) if theta else None
-        offsets = None if start is None else self.estimator.offsets(len(start), random, self.step).to(start.device)
+        offsets = None if start is None else self.estimator.offsets(len(start), random, self.step)
+        if start is not None and offsets is not None:
+            offsets = offsets.to(start.device, non_blocking=True)
         thetas: list[dict[str, Tensor]] = [{}]
         if start is not None and offsets is not None:
             thetas += [_divided(start + offset, theta) for offset in offsets]

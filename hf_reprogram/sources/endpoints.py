@@ -92,6 +92,10 @@ class Endpoint(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Endpoint:
+        """The endpoint itself, which holds connections and no state."""
+        return self
+
     @abstractmethod
     def encode(self, row: np.ndarray, sampling_rate: int | None) -> bytes:
         """What is sent for one sample. Samples with the same bytes have the same answer.

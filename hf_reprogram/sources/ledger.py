@@ -69,6 +69,10 @@ class Ledger:
         except sqlite3.Error as error:
             raise InputError(f"The ledger {os.fspath(path or '')!r} cannot be used: {error}.") from error
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ledger:
+        """The ledger itself: copies of a source share its answers and its budget."""
+        return self
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction that no other thread or process writes beside."""

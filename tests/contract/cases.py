@@ -247,6 +247,12 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("vit", {**_SURROUND, "mapping": "rvp", "labels_per_class": 3}),
         Chosen("clip", {**_SURROUND, "mapping": "dense"}),
     ],
+    "bar": [
+        Chosen("image_black_box"),
+        Chosen("vit", {"image_size": 16, "cell": 5, "gradients": "exact"}),
+        Chosen("resnet", {"mapping": "dense", "gradients": {"rgf": {"q": 3}}}),
+    ],
+    "spsa_gc": [Chosen("image_black_box", {"cell": 1}), Chosen("vit", {"mapping": "rvp"})],
     "blm": [Chosen("dinov2", _SURROUND), Chosen("vit", {**_SURROUND, "label_mapping": "blm"})],
     "ilm_vp": [
         Chosen("vit", {**_SURROUND, "learn_scale": True}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import subprocess
 import sys
@@ -112,6 +113,12 @@ def test_the_budget_holds_under_concurrency_and_retries(endpoint, server, tmp_pa
     assert server.samples <= FIXED + 20
     assert source.usage()["sent"] == server.samples
     assert source.left == 0
+
+
+def test_a_copy_shares_the_endpoint_and_the_budget(server):
+    source = of_images(json_endpoint(server.url), budget=FIXED + 3)
+    asked(copy.deepcopy(source), images(2))
+    assert source.usage()["left"] == 1
 
 
 def test_no_more_requests_at_once_than_allowed(server):
