@@ -40,7 +40,7 @@ class BAR(CanvasMethod):
     >>> from hf_reprogram import reprogram
     >>> model, processor = reprogram(image_source, "bar", ["cat", "dog"], gradients={"rgf": {"q": 10}})
     >>> model.config.gradients, model.num_trainable()
-    ({'rgf': {'q': 10, 'mu': 0.1}}, 780)
+    ({'rgf': {'q': 10, 'mu': 0.1}}, 180)
     """
 
     info = MethodInfo(

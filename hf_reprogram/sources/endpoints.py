@@ -37,6 +37,9 @@ class Failed(Exception):
         reason: for a message.
         again: whether another attempt may succeed.
         wait: the seconds that the server asks to wait, or None.
+
+    >>> Failed("status 503", again=True, wait=2.0).wait
+    2.0
     """
 
     def __init__(self, reason: str, again: bool, wait: float | None = None) -> None:
@@ -45,7 +48,11 @@ class Failed(Exception):
 
 
 class Stopped(Exception):
-    """No further attempt was made, since another request of the same call has failed."""
+    """No further attempt was made, since another request of the same call has failed.
+
+    >>> isinstance(Stopped(), InputError)
+    False
+    """
 
 
 class Endpoint(ABC):
@@ -61,6 +68,10 @@ class Endpoint(ABC):
 
     Raises:
         InputError: a number is out of its range, the variable is not set, or the URL holds a password or a query.
+
+    >>> InferenceEndpoint("http://127.0.0.1:9/classify?key=1", "image-classification")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The address at 127.0.0.1 holds a password or a query, which logs would show: ...
     """
 
     def __init__(
