@@ -18,6 +18,7 @@ _FIELDS: dict[str, Any] = {  # what an adapter's file may say
     "mapping": dict,
     "method": dict,
     "tune": list | None,
+    "gradients": dict | None,
     "problem_type": Literal["single_label_classification", "regression", "multi_label_classification", None],
     "id2label": dict | None,
     "label2id": dict | None,
@@ -44,6 +45,7 @@ class ReprogramConfig(PreTrainedConfig):
         method: the name and the options of the method that chose the two. It is a record: loading does not read it.
         tune: the parts of the source that are trained too (`hf_reprogram.sources.tuning`), whose new values are among the
             adapter's weights; empty if all of it is frozen.
+        gradients: how theta's gradient is estimated, `{name: options}` (`hf_reprogram.gradients`); empty if it is exact.
         problem_type: "single_label_classification", "regression" or "multi_label_classification".
         id2label, label2id, num_labels: as in every transformers classifier.
 
@@ -59,6 +61,7 @@ class ReprogramConfig(PreTrainedConfig):
     mapping: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
     tune: list[Any] = field(default_factory=list)
+    gradients: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

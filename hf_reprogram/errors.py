@@ -21,6 +21,10 @@ class InputError(ValueError):
     """
 
 
+class BudgetSpent(InputError):
+    """A call was refused, since it would exceed the budget of a source that is paid for by the sample."""
+
+
 def shown(value: object, most: int = 100) -> str:
     """A value as Python writes it, on one line and of at most `most` letters.
 

@@ -51,6 +51,23 @@ def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Ten
     return F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum") / classes.shape[0]
 
 
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """The mean of `-(1 - p)^gamma log p`, where p is the probability of an example's class; a missing label counts as zero.
+
+    Args:
+        logits: (batch, labels).
+        labels: (batch,) class indices.
+        gamma: how much less an example counts that is right already; 0 gives the cross-entropy.
+
+    >>> round(float(focal_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), gamma=2.0)), 4)  # 0.6931 / 4
+    0.1733
+    """
+    classes = labels.long().reshape(-1)
+    known = classes != IGNORE
+    surprise = -logits.float().log_softmax(-1).gather(-1, classes.clamp(min=0)[:, None])[:, 0]
+    return (torch.where(known, surprise, 0.0) * (1 - (-surprise).exp()) ** gamma).mean()
+
+
 def check_labels(labels: Tensor, num_labels: int, problem_type: str | None) -> None:
     """Raise `InputError` unless the labels of a batch are what `target_loss` takes.
 

@@ -18,6 +18,7 @@ from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
 from .first_batch import FirstBatch
+from .gradients import estimated
 from .hub_arguments import access_arguments, hub_arguments
 from .losses import check_labels
 from .mappings import MAPPINGS
@@ -57,8 +58,12 @@ class ReprogrammedModel(PreTrainedModel):
         config: the names and options of the transform and the mapping, and the record of the source.
         source: the frozen source, which is never written to.
 
+    Attributes:
+        estimated: computes the loss in training with an estimated gradient of theta, as the config's `gradients` says; None for
+            the exact gradient.
+
     Raises:
-        InputError: the transform, the mapping or `tune` does not fit the source.
+        InputError: the transform, the mapping, `tune` or `gradients` does not fit the source.
 
     >>> from hf_reprogram import reprogram
     >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)
@@ -96,6 +101,7 @@ class ReprogrammedModel(PreTrainedModel):
         every = (f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each)
         self._ddp_params_and_buffers_to_ignore = [name for name in every if is_frozen(self, name)]
         self._first = FirstBatch()
+        self.estimated = estimated(config, source.differentiable)
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
     def forward(
@@ -163,41 +169,38 @@ class ReprogrammedModel(PreTrainedModel):
                 f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
                 f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
             )
-        inputs = self.transform(batch, self.source)
-        logits = self._mapped(self.source(inputs, self.mapping.reads), batch)
-        loss = None if labels is None else self._loss(logits, labels)
-        if (target := self.mapping.target) is not None:
-            logits = target.restored(logits)
+        if labels is not None and self.training and torch.is_grad_enabled() and self.estimated is not None:
+            loss, logits = self.estimated(self, batch, labels)
+        else:
+            outputs = self.source(self.transform(batch, self.source), self.mapping.reads)
+            logits, loss = self.logits_and_loss(outputs, batch, labels)
+            if loss is not None and self.training:
+                loss = loss + self.transform.penalty()
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output
 
-    def read_out(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        """The logits of a batch, from what the source made of the transform's inputs.
+    def logits_and_loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> tuple[Tensor, Any]:
+        """The logits, and their loss without the transform's penalty; None without labels.
 
         Args:
-            outputs: the output of the source that the mapping reads.
-            batch: what the transform took.
+            outputs: what the mapping reads, from the source.
+            batch, labels: as for `forward`.
         """
-        logits = self._mapped(outputs, batch)
-        return logits if self.mapping.target is None else self.mapping.target.restored(logits)
-
-    def _mapped(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        """The logits of a batch; those of a regression are on the scale of the standardized target."""
-        logits: Tensor = self.mapping(outputs, self.source)
+        logits = self.mapping(outputs, self.source)
         if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
             logits = target.standardized(own[0] + own[1] * logits)
-        return logits
+        loss = None if labels is None else self._loss(logits, labels)
+        return logits if target is None else target.restored(logits), loss
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch, with the transform's penalty in training."""
+        """The loss of a batch without the transform's penalty."""
         kind, target = self.config.problem_type, self.mapping.target
         if self._first.due(self, labels):
             check_labels(labels, logits.shape[-1], kind)
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             check_schedule(self.transform, self.mapping, self.in_schedule)
-        loss = self.mapping.loss(logits, labels if target is None else target.standardized(labels), kind)
-        return loss + self.transform.penalty() if self.training else loss
+        return self.mapping.loss(logits, labels if target is None else target.standardized(labels), kind)
 
     @property
     def label_names(self) -> list[str]:

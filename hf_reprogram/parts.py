@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .config import ReprogramConfig
 from .errors import InputError
+from .gradients import read_gradients
 from .mappings import MAPPINGS
 from .options import from_dict
 from .registry import Registry, plugins
@@ -37,6 +38,7 @@ def check_config(config: ReprogramConfig, consent: bool = False) -> None:
     """
     read_reference(config.source)
     read_tune(config.tune or [])
+    read_gradients(config.gradients or {})
     for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
         with plugins(consent):
             part = _part(registry, options, kind)

@@ -285,7 +285,7 @@ def _mixed(requests: Sequence[Request]) -> list[np.ndarray]:
     for (_, reads), parts in calls.items():
         outputs = parts[0].model.source.together([part.inputs for part in parts], reads)
         for part, output in zip(parts, outputs, strict=True):
-            logits = part.model.read_out(output, part.batch).float().cpu().numpy()
+            logits = part.model.logits_and_loss(output, part.batch, None)[0].float().cpu().numpy()
             for place, values in zip(part.places, logits, strict=True):
                 per_token = values.ndim == 2
                 found[place] = values[: len(requests[place].inputs["input_ids"])] if per_token else values

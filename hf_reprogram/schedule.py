@@ -237,6 +237,9 @@ class Schedule(TrainerCallback):
                 f"{kind} would shard theta and omega with the source: leave fsdp and deepspeed out of the training arguments, "
                 "shard the frozen source with reprogram(..., source_kwargs={'shard': True}), and make no Accelerator before."
             )
+        for each in _models(model):
+            if each.estimated is not None:
+                _check_estimated(each, args)
         if args.push_to_hub:
             for each in _models(model):
                 check_public(each.config.source.get("name", ""))
@@ -281,10 +284,40 @@ class Schedule(TrainerCallback):
             quiet = args.disable_tqdm or _epoch(state) > 0  # a map that is fitted every epoch would fill the log
             begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet, soften=soften)
 
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        """Call `end_epoch`, before the Trainer validates and saves."""
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        """Tell an estimate of the gradient its step, on which its random directions depend."""
+        for each in _models(model):
+            if each.estimated is not None:
+                each.estimated.begin_step(args.seed, state.global_step + 1)
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Leave theta and omega as they are in a step that the source's budget has cut short."""
+        for each in _models(model):
+            if each.estimated is not None and each.estimated.spent:
+                for parameter in each.trainable().values():
+                    parameter.grad = None
+
+    def on_step_end(self, args, state, control, model=None, eval_dataloader=None, **kwargs):
+        """Stop where the source's budget allows no further step and validation after it; what was learned is validated."""
+        validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
+        for each in _models(model):
+            if each.estimated is None:
+                continue
+            if each.estimated.spent or each.source.left < each.estimated.asked + validation:
+                control.should_training_stop = True
+                control.should_evaluate |= args.eval_strategy == "steps"
+                control.should_save |= args.save_strategy == "steps"
+            control.should_evaluate &= each.source.left >= validation
+
+    def on_epoch_end(self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs):
+        """Call `end_epoch`, before the Trainer validates and saves; leave out a validation that the budget does not allow."""
         for each in _models(model) if self._acts(state) else ():
             end_epoch(each)
+            validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
+            control.should_evaluate &= each.source.left >= validation
+            again = _rows(train_dataloader) if each.mapping.scheduled() else 0  # of a map that is fitted every epoch
+            if each.source.left < validation + again:
+                control.should_training_stop = True
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Call `end_training`, after the Trainer loaded the best checkpoint."""
@@ -294,6 +327,26 @@ class Schedule(TrainerCallback):
     def _acts(self, state: Any) -> bool:
         """Whether this is the first `Schedule` of this training: a second one, added by hand, does nothing."""
         return vars(state).setdefault("_schedule", self) is self
+
+
+def _check_estimated(model: ReprogrammedModel, args: Any) -> None:
+    """Refuse a training in which gradients cannot be estimated."""
+    if args.bf16 or args.fp16:
+        raise InputError(
+            f"Gradients are estimated from small differences of losses, which {'bf16' if args.bf16 else 'fp16'} rounds away: "
+            "leave it out of the training arguments."
+        )
+    if args.n_gpu > 1 or (args.world_size > 1 and not model.source.differentiable):
+        raise InputError(
+            f"Gradients of {model.source.spec.family} are estimated in one process on one device, and this training has "
+            f"{max(args.n_gpu, args.world_size)}: start a single process that sees one device."
+        )
+
+
+def _rows(loader: Any) -> int:
+    """The number of examples of a data loader; 0 if it is not known."""
+    data: Any = getattr(loader, "dataset", None)
+    return len(data) if hasattr(data, "__len__") else 0
 
 
 def own_push(push: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from hf_reprogram import InputError
-from hf_reprogram.losses import IGNORE, check_labels, target_loss
+from hf_reprogram.losses import IGNORE, check_labels, focal_loss, target_loss
 
 KINDS = ["single_label_classification", "regression", "multi_label_classification", "token_classification"]
 
@@ -164,3 +164,12 @@ def test_labels_that_are_none_of_the_problem_are_refused(kind, labels, sentence)
 )
 def test_labels_of_the_problem_are_taken_in_every_dtype(kind, labels):
     check_labels(torch.tensor(labels), 3, kind)
+
+
+def test_focal_loss_by_hand_and_without_a_label():
+    logits = torch.tensor([[0.0, 0.0], [3.0, 1.0], [5.0, -5.0]])
+    p = 1 / (1 + torch.tensor(2.0).exp())
+    expected = (0.25 * torch.tensor(2.0).log() - (1 - p) ** 2 * p.log()) / 3
+    labels = torch.tensor([0, 1, IGNORE])
+    torch.testing.assert_close(focal_loss(logits, labels, 2.0), expected)
+    torch.testing.assert_close(focal_loss(logits, labels, 0.0), target_loss(logits, labels, None))

@@ -6,6 +6,7 @@
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
     seeds: [0, 1, 2]
     tune: [norms, {last_layers: 2}]                       # parts of the source that are trained too; most methods have none
+    gradients: {rgf: {q: 25}}                             # theta's gradient is estimated; by default it is exact
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..gradients import read_gradients
 from ..modalities import modality_taking
 from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
@@ -62,6 +64,8 @@ class Recipe:
         tune: the parts of the source that are trained too: a list of norms, positions, {last_layers: n} and {lora: {...}}, or
             all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
             `training.source_learning_rate`, by default `training.learning_rate`.
+        gradients: how theta's gradient is estimated, as exact, rgf, spsa or {name: {option: value}} (`hf_reprogram.gradients`);
+            by default that of the method, of which most have none.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -82,6 +86,7 @@ class Recipe:
     ood: dict[str, Any] | None = None
     init_from: str | None = None
     tune: Any = None
+    gradients: Any = None
     cache_text: float | None = None
     output: str | None = None
 
@@ -121,6 +126,7 @@ class Recipe:
             check_task(modality, problem_of(self.task_options))
         check_training(self.training)
         self._check_tune()
+        self._check_gradients()
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
@@ -174,6 +180,23 @@ class Recipe:
         if self.source.get("shard"):
             raise InputError(
                 "source.shard is for a frozen source, and tune trains parts of it: leave one of the two out."
+            )
+
+    def _check_gradients(self) -> None:
+        """Refuse what gradients that are estimated cannot be together with."""
+        if self.gradients is None:
+            return
+        if self.searches:
+            raise InputError("method: auto trains with exact gradients: leave gradients out, or name the method.")
+        if not read_gradients(self.gradients):
+            return
+        if half := next((name for name in ("bf16", "fp16") if self.training.get(name)), None):
+            raise InputError(
+                f"gradients are estimated from small differences of losses, which training.{half} rounds away: leave it out."
+            )
+        if self.tune:
+            raise InputError(
+                "gradients are estimated for theta alone, and tune trains the source: leave one of them out."
             )
 
     @property

@@ -183,6 +183,7 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
         source_kwargs=recipe.source_kwargs,
         init_from=recipe.init_from,
         tune=recipe.tune,
+        gradients=recipe.gradients,
         **task.modality.for_method(splits["train"]),
         **recipe.method_options,
     )

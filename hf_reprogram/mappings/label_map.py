@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, unknown
+from ..losses import focal_loss
 from ..options import check_indices
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe
@@ -181,6 +182,12 @@ class LabelMap(OutputMapping):
             if self.options.how in WEIGHTS:
                 return mix(outputs.float(), self.weight.float(), aggregate, self._most)
             return pool(outputs.float(), self.sets, aggregate)
+
+    def loss(self, logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+        """See `OutputMapping.loss`; the focal loss if the options have its gamma."""
+        if self.options.focal:
+            return focal_loss(logits, labels, self.options.focal)
+        return super().loss(logits, labels, problem_type)
 
     def weights(self) -> Tensor:
         """The weight of each source label in each class (classes, source labels); rows sum to one."""

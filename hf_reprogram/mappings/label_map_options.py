@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from ..errors import InputError, unknown
 from ..options import check_whole
@@ -87,12 +88,14 @@ class LabelMapOptions(SetOptions):
             default is that of the paper: "mean_logit" for BLM, "sum_probability" for a similarity, else "mean_probability".
         refit_every: the number of epochs from one fit to the next; by default 1 for "iterative" and BLM, and a single fit for
             the others.
+        focal: gamma of the focal loss (`hf_reprogram.losses.focal_loss`); 0 for the cross-entropy.
         share: BLM+ counts the max(1, share * num_labels) most probable source labels of each example.
     """
 
     aggregate: str | None = None
     refit_every: int | None = None
     share: float = 0.15
+    focal: float = 0.0
 
     def __post_init__(self) -> None:
         aggregates = AGGREGATES if self.how in SETS else ("mean_probability", "mean_logit")
@@ -107,6 +110,8 @@ class LabelMapOptions(SetOptions):
             raise InputError(f"refit_every is for maps that are fitted, not for how={self.how!r}: leave it out.")
         if self.refit_every is not None:
             check_whole(1, " of epochs", refit_every=self.refit_every)
+        if not 0 <= self.focal < inf:
+            raise InputError(f"focal is {self.focal!r}: give 0 or more.")
         if not 0 < self.share <= 1:
             raise InputError(f"share is {self.share!r}: give more than 0 and at most 1.")
         super().__post_init__()

@@ -14,6 +14,7 @@ METHODS: Registry[type[Method]] = Registry(
     "methods",
     {
         "ar_scr": "hf_reprogram.methods.ar_scr:ARSCR",
+        "bar": "hf_reprogram.methods.bar:BAR",
         "blm": "hf_reprogram.methods.blm:BLM",
         "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",
         "elsayed": "hf_reprogram.methods.elsayed:Elsayed",
@@ -27,6 +28,7 @@ METHODS: Registry[type[Method]] = Registry(
         "reprogbert": "hf_reprogram.methods.reprogbert:ReprogBERT",
         "r2dl": "hf_reprogram.methods.r2dl:R2DL",
         "smm": "hf_reprogram.methods.smm:SMM",
+        "spsa_gc": "hf_reprogram.methods.spsa_gc:SPSAGC",
         "time_llm": "hf_reprogram.methods.time_llm:TimeLLM",
         "voice2series": "hf_reprogram.methods.voice2series:Voice2Series",
         "warp": "hf_reprogram.methods.warp:Warp",

@@ -127,6 +127,7 @@ class Method(ABC):
         soft_start: whether omega's start as a probe is made soft before training. That helps an input transform of many numbers
             and a classification of few labels (`hf_reprogram.mappings.linear_fit.softness`).
         tune: the parts of the source that the method trains too, where the source has them (`hf_reprogram.sources.tuning`).
+        gradients: how theta's gradient is estimated (`hf_reprogram.gradients`); by default it is exact where it can be.
         searched: values of options that a recipe with `method: auto` tries, the default first.
 
     >>> from hf_reprogram.methods.warp import Warp
@@ -144,6 +145,7 @@ class Method(ABC):
     paper: ClassVar[dict[str, Any]] = {}
     soft_start: ClassVar[bool] = False
     tune: ClassVar[tuple[str, ...]] = ()
+    gradients: ClassVar[dict[str, dict[str, Any]]] = {}
     searched: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(self, options: Any):

@@ -152,6 +152,8 @@ class CanvasProgramOptions(OutputOptions):
         amplitude: a, the factor of the squashed program; pixels go from 0 to 1.
         background: the value of the canvas outside of the image, from 0 (black) to 1 (white).
         l2: the weight of the squared program in the loss.
+        cell: the side in pixels of squares in each of which the program has one value; by default 1, and the width of the frame
+            where gradients are estimated, which need programs of few numbers.
     """
 
     image_size: int | list[int] | None = None
@@ -164,6 +166,7 @@ class CanvasProgramOptions(OutputOptions):
     amplitude: float = 1.0
     background: float = 0.0
     l2: float = 0.0
+    cell: int | None = None
     papers_squash: ClassVar[str] = "tanh"
 
     def acting(self, canvas: tuple[int, int]) -> dict[str, Any]:
@@ -310,6 +313,8 @@ class CanvasMethod(ImageMethod):
         height, width = source.spec.canvas()
         sizes = {"height": height, "width": width, "image_height": size[0], "image_width": size[1]}
         made = {"type": "canvas", **sizes, **{name: getattr(self.options, name) for name in _PROGRAM}}
+        frame = max(1, round(min(height, width) * FRAME))
+        made["cell"] = self.options.cell or (frame if self.gradients else 1)
         made |= self.options.acting((height, width))
         if made["mask"] in MASKS[:-1]:
             return made

@@ -24,6 +24,7 @@ class CommonOptions(TypedDict, total=False):
     source_kwargs: dict[str, Any] | None
     init_from: str | os.PathLike[str] | None
     tune: Any
+    gradients: Any
 
 
 class ARSCROptions(CommonOptions, total=False):
@@ -41,6 +42,31 @@ class ARSCROptions(CommonOptions, total=False):
     dropout: float
     l2: float
     peak: bool
+
+
+class BAROptions(CommonOptions, total=False):
+    """The options of the method `bar`."""
+
+    preset: str | None
+    start: str | None
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str | None
+    border: int | None
+    squash: str | None
+    amplitude: float
+    background: float
+    l2: float
+    cell: int | None
+    focal: float
 
 
 class BLMOptions(CommonOptions, total=False):
@@ -64,6 +90,7 @@ class BLMOptions(CommonOptions, total=False):
     amplitude: float
     background: float
     l2: float
+    cell: int | None
 
 
 class CrossModalOptions(CommonOptions, total=False):
@@ -109,6 +136,7 @@ class ElsayedOptions(CommonOptions, total=False):
     amplitude: float
     background: float
     l2: float
+    cell: int | None
 
 
 class FPTOptions(CommonOptions, total=False):
@@ -170,6 +198,7 @@ class ILMVPOptions(CommonOptions, total=False):
     amplitude: float
     background: float
     l2: float
+    cell: int | None
 
 
 class KloberdanzOptions(CommonOptions, total=False):
@@ -193,6 +222,7 @@ class KloberdanzOptions(CommonOptions, total=False):
     amplitude: float
     background: float
     l2: float
+    cell: int | None
 
 
 class NeekharaOptions(CommonOptions, total=False):
@@ -285,6 +315,30 @@ class SMMOptions(CommonOptions, total=False):
     l2: float
 
 
+class SPSAGCOptions(CommonOptions, total=False):
+    """The options of the method `spsa_gc`."""
+
+    preset: str | None
+    start: str | None
+    mapping: str
+    label_mapping: str
+    assignment: list[list[int | str]] | None
+    labels_per_class: int | None
+    aggregate: str | None
+    reads: str
+    image_size: int | list[int] | None
+    place: str | list[int]
+    copies: int
+    learn_scale: bool
+    mask: str | None
+    border: int | None
+    squash: str | None
+    amplitude: float
+    background: float
+    l2: float
+    cell: int | None
+
+
 class TimeLLMOptions(CommonOptions, total=False):
     """The options of the method `time_llm`."""
 
@@ -355,6 +409,15 @@ class Reprogram(Protocol):
         method: Literal["ar_scr"],
         labels: Any = None,
         **options: Unpack[ARSCROptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["bar"],
+        labels: Any = None,
+        **options: Unpack[BAROptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload
@@ -472,6 +535,15 @@ class Reprogram(Protocol):
         method: Literal["smm"],
         labels: Any = None,
         **options: Unpack[SMMOptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["spsa_gc"],
+        labels: Any = None,
+        **options: Unpack[SPSAGCOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config import ReprogramConfig
 from ..errors import InputError, shown
+from ..gradients import read_gradients
 from ..label_names import label_list
 from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
@@ -46,6 +47,7 @@ def reprogram(
     source_kwargs: dict[str, Any] | None = None,
     init_from: str | os.PathLike[str] | None = None,
     tune: Any = None,
+    gradients: Any = None,
     **options: Any,
 ) -> tuple[ReprogrammedModel, Any]:
     """Wrap a frozen source for a new task.
@@ -71,6 +73,8 @@ def reprogram(
             {"lora": {...}} or a `peft.LoraConfig`; or "all" (`hf_reprogram.sources.tuning`). The source itself is not changed:
             the model gets a private copy of what is tuned, and the adapter holds the new values. There is no dropout. By
             default the method decides; most tune nothing.
+        gradients: how theta's gradient is estimated in training, such as "rgf" or {"spsa": {"q": 10}}, or "exact"
+            (`hf_reprogram.gradients`). By default the method decides, and a source that cannot be differentiated has "rgf".
         options: the method's own options; see its `Options`.
 
     Returns:
@@ -94,9 +98,15 @@ def reprogram(
     names = _label_names(labels, problem_type)
     values = chosen.read_options(options, f"option of {method}")
     parts_to_tune = None if tune is None else read_tune(tune)
+    estimator = read_gradients(chosen.gradients if gradients is None else gradients)
     texts = None if texts is None else _texts(texts)
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))
+    if gradients is not None and not estimator and not frozen.differentiable:
+        raise InputError(
+            f"gradients is {shown(gradients)}, but the {frozen.spec.kind} source cannot be differentiated: leave it out, or "
+            "name an estimator."
+        )
     if parts_to_tune is None:
         parts_to_tune = available(frozen, chosen.tune)
     check_precision(frozen, parts_to_tune)
@@ -112,6 +122,7 @@ def reprogram(
         mapping=recipe.started(parts.mapping),
         method={"name": method, **asdict(values)},
         tune=parts_to_tune,
+        gradients=estimator,
         problem_type=_CONFIG_TYPES.get(problem_type, problem_type),
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},

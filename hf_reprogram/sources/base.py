@@ -25,6 +25,7 @@ import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from operator import attrgetter
 from typing import Any
 
@@ -105,6 +106,7 @@ class Source(nn.Module):
         pretrained: the values before training of the weights that an adapter tunes in its own copy, by their names there, those
             of LoRA included; empty for a source that is frozen as a whole.
         random: the seed of a source with random weights (`hf_reprogram.sources.fresh`); None for pretrained ones.
+        differentiable: whether gradients flow through it; else those of theta are estimated (`hf_reprogram.gradients`).
 
     >>> inputs = {"inputs_embeds": text_source.embed(torch.tensor([[2, 64, 65, 3]])), "attention_mask": torch.ones(1, 4)}
     >>> text_source(inputs, "features").shape
@@ -115,6 +117,7 @@ class Source(nn.Module):
     model: Any
     settings: dict[str, Any] | None = None
     random: int | None = None
+    differentiable: bool = True
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -184,6 +187,11 @@ class Source(nn.Module):
     def device(self) -> torch.device:
         """The device of the source's inputs."""
         return self.entry.device
+
+    @property
+    def left(self) -> float:
+        """The number of samples that may still be asked for; infinity unless the source has a budget."""
+        return inf
 
     @property
     def pads_fully(self) -> bool:
@@ -314,6 +322,7 @@ class Fingerprint:
     Attributes:
         dtype, shape, sha256, sample: as in the function `fingerprint`.
         tuner: the digest of the source's LoRA layers (`hf_reprogram.sources.wrapped.tuner_digest`); None without any.
+        answers: the probabilities by which a `BlackBox` is recognised, in place of its weights; None for any other source.
 
     >>> Fingerprint(**fingerprint(torch.ones(2, 3))).shape
     [2, 3]
@@ -324,6 +333,7 @@ class Fingerprint:
     sha256: str
     sample: list[float]
     tuner: str | None = None
+    answers: list[float] | None = None
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)
@@ -375,7 +385,9 @@ def same_fingerprint(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
     """
     if recorded["shape"] != other["shape"] or len(recorded["sample"]) != len(other["sample"]):
         return False
-    if ("tuner" in recorded) != ("tuner" in other):
+    if any((name in recorded) != (name in other) for name in ("tuner", "answers")):
+        return False
+    if any(abs(a - b) > 1e-3 for a, b in zip(recorded.get("answers", ()), other.get("answers", ()), strict=True)):
         return False
     if recorded["dtype"] == other["dtype"]:
         return all(recorded.get(name) == other.get(name) for name in ("sha256", "tuner"))

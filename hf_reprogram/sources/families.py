@@ -23,6 +23,8 @@ SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
         "text": "hf_reprogram.sources.text:TextFamily",
         "vision_module": "hf_reprogram.sources.vision:VisionModuleFamily",
         "audio_module": "hf_reprogram.sources.audio:AudioModuleFamily",
+        "image_black_box": "hf_reprogram.sources.black_box:ImageBlackBoxFamily",
+        "audio_black_box": "hf_reprogram.sources.black_box:AudioBlackBoxFamily",
         "module": "hf_reprogram.sources.module:ModuleFamily",
     },
     whole=True,

@@ -57,6 +57,7 @@ class CanvasOptions:
         background: the value of the empty canvas, from 0 (black) to 1 (white).
         l2: lambda in the penalty `lambda * sum (u W)^2`.
         unit: u, the factor of W. Below 1 the steps of the program are smaller than the learning rate by this factor.
+        cell: the side of the squares of the canvas in each of which all pixels of the program have one value.
     """
 
     height: int
@@ -74,6 +75,7 @@ class CanvasOptions:
     background: float = 0.0
     l2: float = 0.0
     unit: float = 1.0
+    cell: int = 1
 
     def __post_init__(self) -> None:
         check_whole(
@@ -83,6 +85,7 @@ class CanvasOptions:
             image_width=self.image_width,
             copies=self.copies,
         )
+        check_whole(1, " of pixels", min(self.canvas), cell=self.cell)
         if self.mask not in MASKS:
             raise unknown("mask", self.mask, MASKS)
         self._check_place()
@@ -214,7 +217,8 @@ class Canvas(ProgramTransform):
     def __init__(self, options: CanvasOptions) -> None:
         super().__init__(options)
         mask = mask_of(options)
-        self.program = Program(mask, options.squash, options.amplitude, options.background, options.l2, options.unit)
+        drawn = (options.squash, options.amplitude, options.background, options.l2, options.unit, options.cell)
+        self.program = Program(mask, *drawn)
         self._covers = any(bool(mask[spot].any()) for spot in options.spots)
         if options.learn_scale:
             self.log_scale = nn.Parameter(torch.zeros(()))

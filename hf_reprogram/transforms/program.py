@@ -4,7 +4,8 @@
 
     squash     "tanh"     "sigmoid"     "clamp" (to [-1, 1], outside of which W has no gradient)     "none"
 
-Theta is W at the pixels where M is 1: three numbers per such pixel, which start at zero. Pixels are numbers from 0 to 1. The
+Theta is W at the pixels where M is 1: three numbers per such pixel, which start at zero. With cells of more than one pixel it
+has three numbers per square of such pixels, for gradients that are estimated. Pixels are numbers from 0 to 1. The
 transforms `canvas`, `sample_mask`, `feature_overlay` and `dual` add a program to the data, and clip the sum.
 
 The mask is applied after the squashing. Published re-implementations have `sigmoid(W * M)`, which is 0.5 where M is 0: they
@@ -41,7 +42,7 @@ class Program(nn.Module):
 
     Args:
         mask: M (height, width).
-        squash, amplitude, background, l2, unit: as in `hf_reprogram.transforms.canvas.CanvasOptions`.
+        squash, amplitude, background, l2, unit, cell: as in `hf_reprogram.transforms.canvas.CanvasOptions`.
 
     Raises:
         InputError: the mask is zero everywhere, or a value is out of its range.
@@ -52,6 +53,7 @@ class Program(nn.Module):
     """
 
     index: Tensor
+    place: Tensor | None
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Program(nn.Module):
         background: float = 0.0,
         l2: float = 0.0,
         unit: float = 1.0,
+        cell: int = 1,
     ) -> None:
         super().__init__()
         if squash not in SQUASHES:
@@ -83,12 +86,17 @@ class Program(nn.Module):
         self.size, self.squash, self.amplitude, self.background, self.l2 = mask.shape, squash, amplitude, background, l2
         self.unit = unit
         self.register_buffer("index", mask.flatten().nonzero()[:, 0], persistent=False)
-        self.weight = nn.Parameter(torch.zeros(3, len(self.index)))
+        across = -(-mask.shape[1] // cell)
+        cells = (self.index // mask.shape[1] // cell) * across + self.index % mask.shape[1] // cell
+        numbers, place = torch.unique(cells, return_inverse=True)
+        self.register_buffer("place", None if cell == 1 else place, persistent=False)
+        self.weight = nn.Parameter(torch.zeros(3, len(numbers)))
         self._cache: ParameterCache[tuple[Tensor, Tensor]] = ParameterCache()
 
     def forward(self, source: Source | None = None) -> Tensor:
         """The change of the canvas (3, height, width), where pixels go from 0 to 1. The source is not used."""
         acting = self.amplitude * SQUASHES[self.squash](self.unit * self.weight)
+        acting = acting if self.place is None else acting[:, self.place]
         whole = acting.new_zeros(3, self.size.numel()).index_copy(1, self.index, acting)
         return whole.view(3, *self.size)
 

@@ -20,7 +20,7 @@ from hf_reprogram.methods.base import Target
 from hf_reprogram.options import from_dict
 from hf_reprogram.sources import Source, SourceSpec, VisionSource
 from hf_reprogram.transforms.template import Template, apply_template
-from tests.support import modules, tiny, tiny_audio, tiny_dual, tiny_vision, words
+from tests.support import black_boxes, modules, tiny, tiny_audio, tiny_dual, tiny_vision, words
 
 LABELS = ["bad", "good"]
 TEXTS = words.texts(50)[0]
@@ -42,6 +42,8 @@ FAMILIES = {  # a source of every registered family, by which the family is cove
     "dual": "clip",
     "audio": "wav2vec2",
     "audio_module": "bands",
+    "image_black_box": "image_black_box",
+    "audio_black_box": "audio_black_box",
 }
 SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what `load_source` takes
     **{name: partial(tiny.save_source, family=name) for name in (*tiny.FAMILIES, *tiny.CLASSIFIERS)},
@@ -54,6 +56,8 @@ SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what 
     **{name: partial(tiny_audio.save_source, family=name) for name in tiny_audio.FAMILIES},
     "whisper-encoder": partial(tiny_audio.save_source, family="whisper", head=False),
     "bands": lambda _: tiny_audio.make_module(),
+    "image_black_box": lambda _: black_boxes.of_images(),
+    "audio_black_box": lambda _: black_boxes.of_sounds(),
 }
 
 # ---------------------------------------------------------------------------------------------------------- modalities
@@ -106,6 +110,8 @@ class Start(NamedTuple):
 def _of_method(name: str, source: Source, own: Any, reads: str, features: Any = FEATURES, **options: Any) -> Start:
     """The transform that a method composes for a source."""
     kind = METHODS[name]
+    if options.get("mapping") == "dense" and "features" not in source.spec.widths:
+        options["reads"] = "logits"
     method = kind(from_dict(kind.Options, options, f"option of {name}"))
     parts = method.compose(source, own, Target(2, texts=TEXTS, features=features, labels=LABELS))
 
@@ -241,6 +247,12 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("vit", {**_SURROUND, "mapping": "rvp", "labels_per_class": 3}),
         Chosen("clip", {**_SURROUND, "mapping": "dense"}),
     ],
+    "bar": [
+        Chosen("image_black_box"),
+        Chosen("vit", {"image_size": 16, "cell": 5, "gradients": "exact"}),
+        Chosen("resnet", {"mapping": "dense", "gradients": {"rgf": {"q": 3}}}),
+    ],
+    "spsa_gc": [Chosen("image_black_box", {"cell": 1}), Chosen("vit", {"mapping": "rvp"})],
     "blm": [Chosen("dinov2", _SURROUND), Chosen("vit", {**_SURROUND, "label_mapping": "blm"})],
     "ilm_vp": [
         Chosen("vit", {**_SURROUND, "learn_scale": True}),

@@ -234,3 +234,20 @@ def test_files_of_data_are_recorded_with_their_whole_path(tmp_path, monkeypatch)
     (tmp_path / "films.csv").touch()
     section = {"task": {"dataset": "films.csv", "name": None}, "ood": {"semantic": {"dots": {"dataset": "owner/dots"}}}}
     assert with_whole_paths(section) == {**section, "task": {"dataset": str(tmp_path / "films.csv"), "name": None}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gradients": "rfg"}, "Unknown estimator of gradients 'rfg': did you mean 'rgf'?"),
+        ({"gradients": "rgf", "training": {"bf16": True}}, "which training.bf16 rounds away: leave it out"),
+        ({"gradients": "rgf", "tune": "norms"}, "and tune trains the source: leave one of them out"),
+        ({"gradients": "rgf", "method": "auto"}, "method: auto trains with exact gradients"),
+    ],
+)
+def test_estimated_gradients_that_cannot_be_are_refused(change, message):
+    values = {"source": "owner/model", "method": "warp", "task": {"dataset": "glue", "name": "rte"}}
+    with pytest.raises(InputError) as refused:
+        make_recipe({**values, **change})
+    assert message in str(refused.value)
+    assert make_recipe({**values, "gradients": {"rgf": {"q": 5}}}).gradients == {"rgf": {"q": 5}}

@@ -182,6 +182,8 @@ def waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         return True
     if name in INDEXING and any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]):
         return True
+    if name == "_to_copy" and stays and kwargs.get("non_blocking"):
+        return False  # the copy is put into the queue
     elsewhere = [leaf for leaf in given if not isinstance(leaf, OnDevice)]
     if name in COPYING:
         return bool(elsewhere) or not stays
