@@ -283,6 +283,10 @@ def remote_source(address: str, kind: str | None, source_kwargs: dict[str, Any])
 
     Raises:
         InputError: there is no source, or it is of another kind or has other options.
+
+    >>> remote_source("http://127.0.0.1:9", "image_classifier", {})
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectError): see whether it runs.
     """
     made = RemoteSource(address)
     there = {**made.record, **(made.settings or {})}
