@@ -57,7 +57,7 @@ class RemoteSource(Source):
 
     >>> RemoteSource("http://127.0.0.1:9")
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectError): see whether it runs.
+    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectionError): see whether it runs.
     """
 
     _place: Tensor
@@ -209,10 +209,10 @@ class RemoteSource(Source):
         allowed: Sequence[int] = (),
     ) -> Any:
         """The answer to a request, which is sent again while the server is away or busy."""
-        import httpx
+        import requests
 
         if self._client is None:
-            self._client = httpx.Client(timeout=self.timeout)
+            self._client = requests.Session()
         token = os.environ.get(TOKEN)
         headers = {
             "content-type": "application/octet-stream",
@@ -222,12 +222,18 @@ class RemoteSource(Source):
             reason = ""
             try:
                 answer = self._client.request(
-                    verb, f"{self.address}/split{path}", params=query, content=body, headers=headers
+                    verb,
+                    f"{self.address}/split{path}",
+                    params=query,
+                    data=body,
+                    headers=headers,
+                    timeout=self.timeout,
+                    allow_redirects=False,  # which would take the token elsewhere
                 )
-            except httpx.HTTPError as error:
+            except requests.RequestException as error:
                 reason = type(error).__name__
             else:
-                if answer.is_success or answer.status_code in allowed:
+                if answer.status_code < 300 or answer.status_code in allowed:
                     return answer
                 reason = f"status {answer.status_code}"
                 if answer.status_code not in AGAIN:
@@ -286,7 +292,7 @@ def remote_source(address: str, kind: str | None, source_kwargs: dict[str, Any])
 
     >>> remote_source("http://127.0.0.1:9", "image_classifier", {})
     Traceback (most recent call last):
-    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectError): see whether it runs.
+    hf_reprogram.errors.InputError: http://127.0.0.1:9 gave no answer after 4 attempts (ConnectionError): see whether it runs.
     """
     made = RemoteSource(address)
     there = {**made.record, **(made.settings or {})}

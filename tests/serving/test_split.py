@@ -182,7 +182,7 @@ def test_a_token_is_asked_for(folder, monkeypatch):
 def test_what_cannot_work_is_told(text_source_folder, folder, address, monkeypatch):
     with pytest.raises(InputError, match=r"of kind 'masked_lm': training at a distance is for images and sounds"):
         Split(*load_source(text_source_folder))
-    with pytest.raises(InputError, match=r"gave no answer after 4 attempts \(ConnectError\)"):
+    with pytest.raises(InputError, match=r"gave no answer after 4 attempts \(ConnectionError\)"):
         RemoteSource("http://127.0.0.1:9")
     remote = RemoteSource(address)
     with pytest.raises(InputError, match=r"refused the request: .* cannot read 'mask'"):
