@@ -20,7 +20,19 @@ from typing import Any
 import pages
 import yaml
 from series_tables import plot_ranks, rank_table, series_table
-from tables import ablation, fpt, mappings, out_of_distribution, overview, plot, runs, scores, swept_alphas, table
+from tables import (
+    ablation,
+    forecasts,
+    fpt,
+    mappings,
+    out_of_distribution,
+    overview,
+    plot,
+    runs,
+    scores,
+    swept_alphas,
+    table,
+)
 
 from hf_reprogram.methods import METHODS
 from hf_reprogram.reports.card import render_card
@@ -141,7 +153,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "series": lambda: series_table(ROOT / "results" / "series"),
     "series ranks": lambda: rank_table(ROOT / "results" / "series"),
     "audio": lambda: scores(ROOT / "results" / "audio"),
-    "forecasts": lambda: scores(ROOT / "results" / "forecast"),
+    "forecasts": lambda: forecasts(ROOT / "results" / "forecast", "weather"),
     "fpt": lambda: fpt(ROOT / "results" / "fpt"),
     "programs": lambda: scores(ROOT / "results" / "programs"),
     "benchmarks": benchmarks,

@@ -136,6 +136,40 @@ def fpt(folder: Path) -> str:
     return markdown(rows) if rows else ""
 
 
+FORECASTS = {
+    "": "Time-LLM",
+    "_no_source": "Time-LLM without the language model",
+    "_random": "Time-LLM, random language model",
+    "_prompt": "Time-LLM with its prompt",
+    "_dense": "Time-LLM, dense codes",
+}
+
+
+def forecasts(folder: Path, task: str) -> str:
+    """A row per variant of Time-LLM on a series and per baseline, with all errors."""
+
+    def cells(scores: dict[str, dict[str, float]]) -> dict[str, str]:
+        return {name.upper(): f"{entry['mean']:.3f} ± {entry['std']:.3f}" for name, entry in scores.items()}
+
+    rows = []
+    for suffix, title in FORECASTS.items():
+        if not (path := folder / f"{task}{suffix}.json").exists():
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        start = result["start"]["test"]["mse"]
+        trained = f"{result['trainable']:,}"
+        rows.append(
+            {"forecast": title, **cells(result["test"]), "MSE of its start": f"{start['mean']:.3f}", "trained": trained}
+        )
+        if not suffix:
+            beside = result["baselines"].values()
+            baselines = [
+                {"forecast": entry["title"], **cells(entry["test"]), "MSE of its start": "", "trained": ""}
+                for entry in beside
+            ]
+    return markdown([*rows, *baselines])
+
+
 def overview(folder: Path) -> str:
     """A row a method, each on one task, beside what needs no reprogramming."""
     rows = []
