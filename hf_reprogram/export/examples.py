@@ -48,6 +48,14 @@ def some_texts(processor: Any) -> list[str]:
     return [processor.convert_tokens_to_string(tokens[:count]) for count in (5, 12)]
 
 
+def shown_texts(processor: Any) -> list[str]:
+    """Two texts for a README: English where the tokenizer knows its words, else `some_texts`."""
+    english = ["A lovely film.", "The second act is dull and far too long."]
+    unknown = processor.unk_token_id
+    known = all(unknown not in ids for ids in processor(english)["input_ids"])
+    return english if known else some_texts(processor)
+
+
 def difference(found: Tensor, expected: Tensor, mask: Tensor | None = None) -> float:
     """The largest difference of logits, as a share of the largest logit where that is above 1.
 

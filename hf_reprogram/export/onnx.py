@@ -14,7 +14,7 @@ from torch.export import Dim
 
 from ..errors import InputError
 from ..modalities import modality_taking
-from .examples import answer_in_words, difference, example_batch, some_texts, tolerance
+from .examples import answer_in_words, difference, example_batch, shown_texts, tolerance
 
 FILE = "model.onnx"
 
@@ -90,7 +90,7 @@ def _readme(model: Any, processor: Any, session: Any) -> str:
         made = (
             "from transformers import AutoTokenizer\n\n"
             'tokenizer = AutoTokenizer.from_pretrained(".")\n'
-            f"texts = {some_texts(processor)!r}\n"
+            f"texts = {shown_texts(processor)!r}\n"
             'batch = tokenizer(texts, padding=True, truncation=True, return_tensors="np")\n'
         )
         inputs = ", ".join(f'"{name}": batch["{name}"]' for name in names)

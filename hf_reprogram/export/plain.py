@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..sources.heads import last_linear
 from ..sources.quantized import quantization_of
-from .examples import answer_in_words, difference, example_batch, some_texts, tolerance
+from .examples import answer_in_words, difference, example_batch, shown_texts, tolerance
 
 _OF_TOKENS = {
     "first": "logits = tokens[:, 0]  # the first token",
@@ -71,7 +71,7 @@ def write_plain(model: Any, processor: Any, folder: Path) -> str | None:
         return f"its logits would differ by {apart:.1e}, since {type(plain).__name__} does more than look up rows"
     plain.save_pretrained(folder)
     processor.save_pretrained(folder)
-    (folder / "README.md").write_text(_readme(model, plain, reading, some_texts(processor)), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(model, plain, reading, shown_texts(processor)), encoding="utf-8")
     return None
 
 
