@@ -213,7 +213,7 @@ def kept_states(setting: Setting, source: Any, data: Any, processor: Any, which:
             found.update(extract(source, source.plain_inputs, data, processor, which, setting.quiet))
         return found[reads]
 
-    dtype = next(source.parameters()).dtype
+    dtype = source.entry.dtype
     return {
         reads: compute(reads) if reads == "tokens" else setting.once(data, f"{reads} {dtype}", partial(compute, reads))
         for reads in which

@@ -111,6 +111,8 @@ def test_a_recipe_runs_on_an_address(folder, address, tmp_path):
         found[name] = train(make_recipe(values), quiet=True)
     for key in ("test", "start", "gain"):
         assert found["far"][key] == found["near"][key]
+    probes = [run["baselines"]["linear_probe"]["test"] for run in found.values()]
+    assert probes[0] == probes[1]
     assert found["far"]["source"]["name"] == address
     images[0].save(tmp_path / "one.png")
     lines = [str(tmp_path / "one.png")]
