@@ -271,6 +271,9 @@ def report(
         print(f"  {check}: {error:.1e} ({verdict})")
     for label, value in more.items():
         print(f"  {label.replace('_', ' ')}: {value}")
+    given = {
+        key: path for key in ("source", "data") if (path := getattr(options, key, None))
+    }  # their folders say nothing
     if options.json:
         result = {
             "name": name,
@@ -282,7 +285,7 @@ def report(
             "max_error": {check: error for check, (error, _) in checks.items()},
             "max_error_allowed": {check: allowed for check, (_, allowed) in checks.items()},
             "threads": options.threads,
-            "arguments": {**vars(options), "json": None, "source": options.source and Path(options.source).name},
+            "arguments": {**vars(options), "json": None, **{key: Path(path).name for key, path in given.items()}},
             "versions": {package: version(package) for package in ("torch", "transformers", "peft", "hf_reprogram")},
             **more,
         }

@@ -34,7 +34,7 @@ from ..errors import InputError
 from ..programs import Program, Programs
 from ..programs import Request as Prepared
 from .batching import Batcher, Full
-from .payloads import SCHEMA, Limits, TooLarge, check_pixels, elements, read_question
+from .payloads import SCHEMA, Limits, TooLarge, check_pixels, elements, read_body, read_question
 from .split import Split
 from .split_routes import split_routes
 
@@ -223,7 +223,7 @@ class _Server:
         self.check_token(request, needed=False)
         program = self.known(name)
         kind = request.headers.get("content-type", "")
-        asked = read_question(program.modality.name, await self._body(request), kind, self.limits)
+        asked = read_question(program.modality.name, await read_body(request, self.limits.body), kind, self.limits)
         prepared = await asyncio.to_thread(self._prepare, program, asked.inputs)
         logits = await self._answered(prepared, request)
         answers = [elements(one, values, asked) for one, values in zip(prepared, logits, strict=True)]
@@ -253,20 +253,6 @@ class _Server:
             raise HTTPException(503, "The server is busy: try again later.", {"Retry-After": "1"}) from error
         finally:
             gone.cancel()
-
-    async def _body(self, request: Request) -> bytes:
-        """The body of a request, up to the limit."""
-        too_large = TooLarge(f"A request has at most {self.limits.body:,} bytes: send less at once.")
-        length = request.headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self.limits.body:
-            raise too_large
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self.limits.body:
-                raise too_large
-            parts.append(part)
-        return b"".join(parts)
 
     def metrics(self) -> str:
         """The counts in the text format of Prometheus."""

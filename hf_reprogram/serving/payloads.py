@@ -43,6 +43,25 @@ class TooLarge(Exception):
     """A request is over a limit; the message says which."""
 
 
+async def read_body(request: Any, limit: int) -> bytes:
+    """The body of a request of Starlette.
+
+    Raises:
+        TooLarge: it has more than `limit` bytes; no more than these are read.
+    """
+    too_large = TooLarge(f"A request has at most {limit:,} bytes: send less at once.")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
 @dataclass
 class Limits:
     """What a request may take up.

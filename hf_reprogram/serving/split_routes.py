@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from ..sources.remote import GRAPH
-from .payloads import TooLarge
+from .payloads import read_body
 from .split import Split
 
 LIMIT = 256 * 2**20  # bytes of a body
@@ -23,15 +23,6 @@ def split_routes(split: Split) -> APIRouter:
     """
     routes = APIRouter(prefix="/split", tags=["split training"])
 
-    async def body_of(request: Request) -> bytes:
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > LIMIT:
-                raise TooLarge(f"The body has more than {LIMIT:,} bytes: send fewer rows at once.")
-            parts.append(part)
-        return b"".join(parts)
-
     @routes.get("")
     def about() -> dict[str, Any]:
         """The properties of the source."""
@@ -40,14 +31,14 @@ def split_routes(split: Split) -> APIRouter:
     @routes.post("/forward")
     async def forward(request: Request, reads: str, keep: bool = False) -> Response:
         """An output of the source for inputs, both as safetensors."""
-        body = await body_of(request)
+        body = await read_body(request, LIMIT)
         output, graph = await run_in_threadpool(split.forward, body, reads, keep)
         return Response(output, media_type=MEDIA, headers={GRAPH: graph} if graph else None)
 
     @routes.post("/vjp")
     async def vjp(request: Request, graph: str | None = None, reads: str | None = None) -> Response:
         """The gradients of the inputs for that of the output, all as safetensors."""
-        body = await body_of(request)
+        body = await read_body(request, LIMIT)
         try:
             found = await run_in_threadpool(split.vjp, body, graph, reads)
         except KeyError as error:

@@ -196,7 +196,7 @@ def test_what_cannot_work_is_told(text_source_folder, folder, address, monkeypat
     with pytest.raises(InputError, match=r"kind is 'image_encoder', and the source at .* has 'image_classifier'"):
         load_source(address, kind="image_encoder")
     monkeypatch.setattr(split_routes, "LIMIT", 1000)
-    with pytest.raises(InputError, match=r"more than 1,000 bytes: send fewer rows at once"):
+    with pytest.raises(InputError, match=r"at most 1,000 bytes: send less at once"):
         remote({"pixels": batch()["pixel_values"]}, "logits")
 
 
