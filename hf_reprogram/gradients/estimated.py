@@ -1,26 +1,8 @@
-"""Estimated gradients of theta, from losses alone: for sources that cannot be differentiated, such as a model behind an API.
-
-In training the model computes L(theta) and, without gradients, the loss at several changed thetas, all of a step in one batch
-through the source. `attach` returns L and hands the estimate back as theta's gradient, so that every optimizer, schedule and
-Trainer works unchanged. Omega's gradient and that of theta's penalty are exact.
-
-    rgf     g = d / q * sum of (L(theta + mu u) - L(theta)) / mu * u         u uniform on the unit sphere     q + 1 rows each
-    spsa    g = 1 / q * sum of (L(theta + c u) - L(theta - c u)) / (2 c u)   |u_i| uniform in [0.5, 1]       2 q + 1 rows each
-
-d is the count of numbers in theta, q that of directions, and an example is sent so many times a step. The directions depend on
-the Trainer's seed and step alone. So a resumed run draws those of an uninterrupted one, and all batches of an accumulated step,
-and all processes, have the same. An estimate in d dimensions has a cosine of about sqrt(q / (q + d)) with the gradient: choose
-programs of few numbers.
-
-Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
-gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t.
-"""
+"""The loss of a model whose gradient with respect to theta is estimated; see `hf_reprogram.gradients`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .errors import BudgetSpent, InputError, shown, unknown
-from .options import check_whole, from_dict
+from ..errors import BudgetSpent, InputError
+from .directions import RGF, SPSA
 
 if TYPE_CHECKING:
-    from .model import ReprogrammedModel
+    from ..model import ReprogrammedModel
 
 # Inputs of a source with one row for each example, which several thetas can share a batch of.
 _ROWS = {
@@ -40,117 +22,7 @@ _ROWS = {
     *("inputs_embeds", "attention_mask", "mask_position", "mean_mask", "slots", "text_ids", "first_slot"),
 }
 
-
-@dataclass
-class RGF:
-    """Options of "rgf", the random gradient-free estimate of BAR.
-
-    Attributes:
-        q: the number of directions.
-        mu: the length of the change of theta along each of them.
-
-    >>> RGF(q=4).offsets(3, np.random.default_rng(0), step=1).norm(dim=1)
-    tensor([0.1000, 0.1000, 0.1000, 0.1000])
-    """
-
-    q: int = 25
-    mu: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_whole(q=self.q)
-        _check_positive("mu", self.mu)
-
-    def offsets(self, size: int, random: np.random.Generator, step: int) -> Tensor:
-        """Changes (q, size) of theta at a step, from 1, whose losses are asked for."""
-        drawn = torch.from_numpy(random.standard_normal((self.q, size)))
-        offsets: Tensor = self.mu * drawn / drawn.norm(dim=1, keepdim=True)
-        return offsets.float()
-
-    def gradient(self, loss: Tensor, losses: Tensor, offsets: Tensor) -> Tensor:
-        """The estimate (size,) from L(theta), and the losses (q,) at the changed thetas.
-
-        >>> RGF(q=1, mu=0.5).gradient(torch.tensor(1.0), torch.tensor([2.0]), torch.tensor([[0.3, 0.4]]))
-        tensor([2.4000, 3.2000])
-        """
-        projected: Tensor = (losses - loss) @ offsets
-        return offsets.shape[1] / (self.q * self.mu**2) * projected
-
-
-@dataclass
-class SPSA:
-    """Options of "spsa", the simultaneous perturbation of BlackVIP.
-
-    Attributes:
-        q: the number of directions; each is asked on both sides.
-        c: the size of the changes at the first step.
-        decay: the power by which they fall: c / step^decay.
-
-    >>> SPSA(q=2, c=0.1).offsets(3, np.random.default_rng(0), step=1).abs().max() <= 0.1
-    tensor(True)
-    """
-
-    q: int = 5
-    c: float = 0.01
-    decay: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_whole(q=self.q)
-        _check_positive("c", self.c)
-        if not 0 <= self.decay < inf:
-            raise InputError(f"decay is {shown(self.decay)}: give 0 or more.")
-
-    def offsets(self, size: int, random: np.random.Generator, step: int) -> Tensor:
-        """Changes (2 q, size) of theta at a step, from 1; the second half is the negative of the first."""
-        drawn = random.uniform(0.5, 1.0, (self.q, size)) * random.choice([-1.0, 1.0], (self.q, size))
-        one_side = torch.from_numpy(self.c / step**self.decay * drawn).float()
-        return torch.cat([one_side, -one_side])
-
-    def gradient(self, loss: Tensor, losses: Tensor, offsets: Tensor) -> Tensor:
-        """The estimate (size,) from the losses (2 q,) at the changed thetas; L(theta) is not used.
-
-        >>> SPSA(q=1).gradient(torch.tensor(0.0), torch.tensor([3.0, 1.0]), torch.tensor([[0.5, -0.25], [-0.5, 0.25]]))
-        tensor([ 2., -4.])
-        """
-        above, below = losses.chunk(2)
-        each: Tensor = (above - below)[:, None] / (2 * offsets[: self.q])
-        return each.mean(0)
-
-
 ESTIMATORS: dict[str, type[RGF | SPSA]] = {"rgf": RGF, "spsa": SPSA}
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < inf:
-        raise InputError(f"{name} is {shown(value)}: give a number above 0.")
-
-
-def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
-    """The estimator of theta's gradient with all of its options, as plain data; empty for the exact gradient.
-
-    Args:
-        gradients: "exact", the name of an estimator, or `{name: {option: value}}`.
-
-    Raises:
-        InputError: there is no such estimator or option, or a value is out of its range.
-
-    >>> read_gradients({"rgf": {"q": 5}}), read_gradients("exact")
-    ({'rgf': {'q': 5, 'mu': 0.1}}, {})
-    >>> read_gradients("rfg")
-    Traceback (most recent call last):
-    hf_reprogram.errors.InputError: Unknown estimator of gradients 'rfg': did you mean 'rgf'?
-    """
-    if gradients in ("exact", {}):
-        return {}
-    entry = {gradients: {}} if isinstance(gradients, str) else gradients
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise InputError(
-            f"gradients is {shown(gradients)}: give exact, the name of one estimator ({', '.join(ESTIMATORS)}), or {{name: "
-            "{option: value}}."
-        )
-    ((name, options),) = entry.items()
-    if name not in ESTIMATORS:
-        raise unknown("estimator of gradients", name, ESTIMATORS)
-    return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
 
 
 class _Attached(torch.autograd.Function):
@@ -174,7 +46,7 @@ def attach(loss: Tensor, parameters: list[nn.Parameter], gradients: list[Tensor]
     >>> weight.grad
     tensor([1., 2.])
     """
-    attached: Tensor = _Attached.apply(loss, gradients, *parameters)  # type: ignore[no-untyped-call]
+    attached: Tensor = _Attached.apply(loss, gradients, *parameters)
     return attached
 
 
@@ -246,27 +118,6 @@ class Estimated:
                 shaped = [part.view_as(p) for part, p in zip(estimate.split(sizes), theta.values(), strict=True)]
             loss = attach(loss, [*theta.values()], shaped)
         return loss + model.transform.penalty(), logits
-
-
-def estimated(config: Any, differentiable: bool) -> Estimated | None:
-    """What computes the loss of a model in training; None if the gradient of its theta is exact.
-
-    Args:
-        config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
-        differentiable: whether gradients flow through the source.
-
-    Raises:
-        InputError: weights of the source are tuned, and gradients are estimated.
-    """
-    config.gradients = read_gradients(config.gradients or ("exact" if differentiable else "rgf"))
-    if not config.gradients:
-        return None
-    if config.tune:
-        raise InputError(
-            f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
-            "or gradients out."
-        )
-    return Estimated(config.gradients)
 
 
 def check_precision(model: ReprogrammedModel, theta: Mapping[str, Tensor]) -> None:

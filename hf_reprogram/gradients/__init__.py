@@ -1,0 +1,80 @@
+"""Estimated gradients of theta, from losses alone: for sources that cannot be differentiated, such as a model behind an API.
+
+In training the model computes L(theta) and, without gradients, the loss at several changed thetas, all of a step in one batch
+through the source. `attach` returns L and hands the estimate back as theta's gradient, so that every optimizer, schedule and
+Trainer works unchanged. Omega's gradient and that of theta's penalty are exact.
+
+    rgf     g = d / q * sum of (L(theta + mu u) - L(theta)) / mu * u         u uniform on the unit sphere     q + 1 rows each
+    spsa    g = 1 / q * sum of (L(theta + c u) - L(theta - c u)) / (2 c u)   |u_i| uniform in [0.5, 1]       2 q + 1 rows each
+
+d is the count of numbers in theta, q that of directions, and an example is sent so many times a step. The directions depend on
+the Trainer's seed and step alone. So a resumed run draws those of an uninterrupted one, and all batches of an accumulated step,
+and all processes, have the same. An estimate in d dimensions has a cosine of about sqrt(q / (q + d)) with the gradient: choose
+programs of few numbers.
+
+Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
+gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import InputError, shown, unknown
+from ..options import from_dict
+from .directions import RGF, SPSA
+from .estimated import ESTIMATORS, Estimated, attach, check_precision
+
+__all__ = ["ESTIMATORS", "RGF", "SPSA", "Estimated", "attach", "check_precision", "estimated", "read_gradients"]
+
+
+def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
+    """The estimator of theta's gradient with all of its options, as plain data; empty for the exact gradient.
+
+    Args:
+        gradients: "exact", the name of an estimator, or `{name: {option: value}}`.
+
+    Raises:
+        InputError: there is no such estimator or option, or a value is out of its range.
+
+    >>> read_gradients({"rgf": {"q": 5}}), read_gradients("exact")
+    ({'rgf': {'q': 5, 'mu': 0.1}}, {})
+    >>> read_gradients("rfg")
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Unknown estimator of gradients 'rfg': did you mean 'rgf'?
+    """
+    if gradients in ("exact", {}):
+        return {}
+    entry = {gradients: {}} if isinstance(gradients, str) else gradients
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise InputError(
+            f"gradients is {shown(gradients)}: give exact, the name of one estimator ({', '.join(ESTIMATORS)}), or {{name: "
+            "{option: value}}."
+        )
+    ((name, options),) = entry.items()
+    if name not in ESTIMATORS:
+        raise unknown("estimator of gradients", name, ESTIMATORS)
+    return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
+
+
+def estimated(config: Any, differentiable: bool) -> Estimated | None:
+    """What computes the loss of a model in training; None if the gradient of its theta is exact.
+
+    Args:
+        config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
+        differentiable: whether gradients flow through the source.
+
+    Raises:
+        InputError: weights of the source are tuned, and gradients are estimated.
+    """
+    config.gradients = read_gradients(config.gradients or ("exact" if differentiable else "rgf"))
+    if not config.gradients:
+        return None
+    if config.tune:
+        raise InputError(
+            f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
+            "or gradients out."
+        )
+    return Estimated(config.gradients)
