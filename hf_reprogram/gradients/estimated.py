@@ -46,7 +46,7 @@ def attach(loss: Tensor, parameters: list[nn.Parameter], gradients: list[Tensor]
     >>> weight.grad
     tensor([1., 2.])
     """
-    attached: Tensor = _Attached.apply(loss, gradients, *parameters)
+    attached: Tensor = _Attached.apply(loss, gradients, *parameters)  # type: ignore[no-untyped-call]
     return attached
 
 
