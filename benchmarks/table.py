@@ -41,6 +41,7 @@ ORDER = (
     "label_maps",
     "dual_encoder",
     "ood_metrics",
+    "wasserstein",
     "adapter_size",
 )
 TIE = 1.1

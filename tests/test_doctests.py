@@ -40,7 +40,7 @@ def modules(*rooms: str) -> list[str]:
     ]
 
 
-COMPLETE = modules("dictionary", "ood", "sources", "transforms", "mappings", "methods")
+COMPLETE = modules("alignment", "dictionary", "ood", "sources", "transforms", "mappings", "methods")
 UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub")
 RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *UPPER]
 

@@ -244,7 +244,9 @@ def _names(registry: Any) -> str:
 ROOMS = {
     "hf_reprogram": "the model, its config, and how it is made",
     "ood": "out-of-distribution scores and metrics, which work on their own",
+    "alignment": "distances of logits and agreement of gradients, which work on their own",
     "dictionary": "sparse codes and dictionaries, which work on their own",
+    "gradients": "estimated gradients of theta",
     "modalities": "the kinds of target data",
     "sources": "the frozen models",
     "transforms": "the input transforms, with theta",

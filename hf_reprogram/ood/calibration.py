@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import class_indices, matrix, same, whole
 from ..errors import InputError
-from .inputs import Array, array, finite, matrix, same, whole
 
 _ROUNDING = 0.02  # the largest deviation of a sum of probabilities from 1, for bfloat16
 
@@ -31,13 +31,11 @@ def ece(probabilities: Any, labels: Any, bins: int = 15) -> float:
     >>> ece([[0.75, 0.25], [0.25, 0.75]], [0, 1])
     0.25
     """
-    rows, classes = matrix(probabilities, "probabilities"), _classes(labels, "labels")
+    rows = matrix(probabilities, "probabilities")
+    classes = class_indices(labels, "labels", rows.shape[1])
     same(len(classes), len(rows), "The number of labels", "that of rows of probabilities")
     if rows.min() < 0 or np.abs(rows.sum(1) - 1).max() > _ROUNDING:
         raise InputError("The probabilities are negative or their rows do not sum to 1: apply a softmax to the logits.")
-    if classes.min() < 0 or classes.max() >= rows.shape[1]:
-        wrong = classes.min() if classes.min() < 0 else classes.max()
-        raise InputError(f"There is a label {wrong}: give class indices from 0 to {rows.shape[1] - 1}.")
     confidence, right = rows.max(1), rows.argmax(1) == classes
     edges = np.linspace(0, 1, whole(bins, "bins", 1) + 1)
     place = np.searchsorted(edges[1:-1], confidence)
@@ -54,7 +52,7 @@ def accuracy(predictions: Any, labels: Any) -> float:
     >>> accuracy([0, 1, 1, 0], [0, 1, 0, 0])
     0.75
     """
-    predicted, classes = _classes(predictions, "predictions"), _classes(labels, "labels")
+    predicted, classes = class_indices(predictions, "predictions"), class_indices(labels, "labels")
     same(len(predicted), len(classes), "The number of predictions", "that of labels")
     return float(np.mean(predicted == classes))
 
@@ -91,10 +89,3 @@ def accuracy_under_shift(
         "samples": sum(table[name]["samples"] for name in shifts),
     }
     return {name: {**row, "drop": table["id"]["accuracy"] - row["accuracy"]} for name, row in table.items()}
-
-
-def _classes(values: Any, name: str) -> Array:
-    classes = finite(array(values, name, 1), name)
-    if (classes != np.floor(classes)).any() if classes.dtype.kind == "f" else False:
-        raise InputError(f"The {name} are fractions: give class indices, for example the argmax of the logits.")
-    return classes.astype(np.int64)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Array, linear, matrix, number, plain, same, squarable, unit, vector, whole
 from ..errors import InputError
 from . import scores
-from .inputs import Array, linear, matrix, number, plain, same, squarable, unit, vector, whole
 
 
 def _fitted(detector: Any, attribute: str) -> Any:

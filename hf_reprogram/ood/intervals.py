@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import Array, number, whole
+from ..arrays import Array, number, whole
 from .metrics import METRICS, Counts, count, every, rate
 
 _BLOCK = 2**20  # numbers drawn at a time

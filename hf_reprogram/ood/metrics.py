@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .inputs import Array, array, finite, number
+from ..arrays import Array, array, finite, number
 
 METRICS = ("auroc", "aupr_in", "aupr_out", "fpr", "detection_error")
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import array, same
 from ..errors import InputError, unknown
 from .calibration import accuracy, ece
-from .inputs import array, same
 from .metrics import METRICS, detection_metrics
 
 DETECTION = ("ood_detection", *METRICS)

@@ -28,10 +28,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays import Array, array, number, same
 from ..errors import InputError, unknown
 from . import scores
 from .calibration import accuracy
-from .inputs import Array, array, number, same
 from .metrics import METRICS, detection_metrics, rate, roc_curve
 
 LogitScore = Callable[[Any], Array]  # logits (n, classes) to scores (n,)

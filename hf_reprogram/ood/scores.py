@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import BLOCK, Floats, in_blocks, linear, matrix, number, same, squarable, unit, vector, whole
 from ..errors import InputError
-from .inputs import BLOCK, Floats, in_blocks, linear, matrix, number, same, squarable, unit, vector, whole
 
 OF_FEATURES = ("knn", "mahalanobis", "relative_mahalanobis", "vim", "react")  # these and `mcm`; the others take logits
 

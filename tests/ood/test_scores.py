@@ -16,7 +16,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
 from hf_reprogram import InputError
-from hf_reprogram.ood import inputs, scores
+from hf_reprogram import arrays as checked
+from hf_reprogram.ood import scores
 
 shapes = st.tuples(st.integers(1, 6), st.integers(2, 7))
 some_logits = arrays(np.float64, shapes, elements=st.floats(-20, 20, allow_subnormal=False))
@@ -223,7 +224,7 @@ def test_blocks_do_not_count_and_input_stays_as_it_was(name, random, monkeypatch
     rows = random.normal(size=(11, 3))
     before = rows.copy()
     whole = getattr(scores, name)(rows, *CALLS[name])
-    monkeypatch.setattr(inputs, "BLOCK", 6)
+    monkeypatch.setattr(checked, "BLOCK", 6)
     np.testing.assert_allclose(getattr(scores, name)(rows, *CALLS[name]), whole, atol=1e-12)
     np.testing.assert_array_equal(rows, before)
 

@@ -1,4 +1,4 @@
-"""Reading the input: arrays or tensors of finite numbers; anything else raises an error of one sentence."""
+"""Arrays and tensors of finite numbers, for functions of mathematics; anything else raises an error of one sentence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..options import check_whole
+from .errors import InputError
+from .options import check_whole
 
 P = ParamSpec("P")
 Array: TypeAlias = NDArray[Any]
@@ -104,6 +104,25 @@ def vector(values: Any, name: str) -> Array:
     array([1., 2.])
     """
     return finite(array(values, name, 1), name).astype(np.float64, copy=False)
+
+
+def class_indices(values: Any, name: str, classes: int | None = None) -> NDArray[np.int64]:
+    """Whole numbers (n,), n at least 1, below the number of classes if it is given.
+
+    Raises:
+        InputError: some are fractions, or no index of a class.
+
+    >>> class_indices([0.0, 2.0], "labels", 3)
+    array([0, 2])
+    """
+    numbers = finite(array(values, name, 1), name)
+    if (numbers != np.floor(numbers)).any() if numbers.dtype.kind == "f" else False:
+        raise InputError(f"The {name} are fractions: give class indices, for example the argmax of the logits.")
+    indices = numbers.astype(np.int64)
+    if classes is not None and (indices.min() < 0 or indices.max() >= classes):
+        wrong = indices.min() if indices.min() < 0 else indices.max()
+        raise InputError(f"There is a label {wrong}: give class indices from 0 to {classes - 1}.")
+    return indices
 
 
 def same(length: int, expected: int, name: str, other: str) -> None:
