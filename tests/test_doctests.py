@@ -41,7 +41,7 @@ def modules(*rooms: str) -> list[str]:
 
 
 COMPLETE = modules("alignment", "dictionary", "ood", "sources", "transforms", "mappings", "methods")
-UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub")
+UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub", "diagnostics")
 RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *UPPER]
 
 

@@ -255,6 +255,7 @@ ROOMS = {
     "tasks": "data, splits, problems and metrics",
     "training": "training one model, predicting with it, and callbacks",
     "baselines": "models and rules to compare with",
+    "diagnostics": "the alignment of a model with its source's own data",
     "inspection": "descriptions and pictures of an adapter",
     "reports": "tables, cards and plots of results",
     "experiments": "recipes and runs",

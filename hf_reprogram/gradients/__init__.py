@@ -25,9 +25,19 @@ from typing import Any
 from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
-from .estimated import ESTIMATORS, Estimated, attach, check_precision
+from .estimated import ESTIMATORS, ROW_INPUTS, Estimated, attach, check_precision
 
-__all__ = ["ESTIMATORS", "RGF", "SPSA", "Estimated", "attach", "check_precision", "estimated", "read_gradients"]
+__all__ = [
+    "ESTIMATORS",
+    "RGF",
+    "ROW_INPUTS",
+    "SPSA",
+    "Estimated",
+    "attach",
+    "check_precision",
+    "estimated",
+    "read_gradients",
+]
 
 
 def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..model import ReprogrammedModel
 
 # Inputs of a source with one row for each example, which several thetas can share a batch of.
-_ROWS = {
+ROW_INPUTS = {
     *("pixels", "patches", "waveform", "spectrogram"),
     *("inputs_embeds", "attention_mask", "mask_position", "mean_mask", "slots", "text_ids", "first_slot"),
 }
@@ -152,7 +152,7 @@ def _outputs(
         made.append({name: _detached(value) for name, value in inputs.items()})
     reads = model.mapping.reads
     with torch.no_grad():
-        if {*made[0]} <= _ROWS:
+        if {*made[0]} <= ROW_INPUTS:
             joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}
             return list(model.source(joined, reads).chunk(len(made)))
         return [model.source(inputs, reads) for inputs in made]
