@@ -12,7 +12,8 @@ import typer.core
 
 from . import __version__
 from .cli_arguments import Adapter, Quiet, Source, Trust
-from .cli_serving import add_commands
+from .cli_diagnosis import add_commands as add_diagnosis
+from .cli_serving import add_commands as add_serving
 from .errors import InputError, sentence_of
 
 app = typer.Typer(
@@ -377,7 +378,8 @@ def push(
     )
 
 
-add_commands(app)
+add_diagnosis(app)
+add_serving(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import scores
-from .calibration import accuracy, accuracy_under_shift, ece
+from .calibration import accuracy, accuracy_under_shift, adaptive_ece, brier, ece, nll, reliability
 from .intervals import bootstrap_intervals
 from .metrics import (
     aupr_in,
@@ -54,16 +54,20 @@ __all__ = [
     "ViM",
     "accuracy",
     "accuracy_under_shift",
+    "adaptive_ece",
     "aupr_in",
     "aupr_out",
     "auroc",
     "bootstrap_intervals",
+    "brier",
     "detection_error",
     "detection_metrics",
     "ece",
     "fpr_at_tpr",
     "load_metric",
+    "nll",
     "ood_report",
+    "reliability",
     "roc_curve",
     "scores",
 ]

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
 
 from hf_reprogram import InputError
-from hf_reprogram.ood import accuracy, accuracy_under_shift, ece
+from hf_reprogram.ood import accuracy, accuracy_under_shift, adaptive_ece, brier, ece, nll, reliability
 
 
 def naive_ece(probabilities, labels, bins):
@@ -99,3 +100,49 @@ def test_a_table_needs_shifts_of_their_own_names():
         accuracy_under_shift(([0], [0]), {"mean": ([0], [0])})
     with pytest.raises(InputError, match="A shifted data set is missing"):
         accuracy_under_shift(([0], [0]), {})
+
+
+# ------------------------------------------------------------------------------ further measures of calibration
+
+
+def drawn(n=200, classes=4, seed=0):
+    random = np.random.default_rng(seed)
+    rows = random.dirichlet(np.ones(classes), n)
+    return rows, random.integers(0, classes, n)
+
+
+def test_brier_and_nll_are_those_of_scikit_learn():
+    rows, labels = drawn()
+    onehot = np.eye(4)[labels]
+    assert brier(rows, labels) == pytest.approx(((rows - onehot) ** 2).sum(1).mean(), rel=1e-12)
+    two = np.stack([1 - rows[:, 0], rows[:, 0]], 1)
+    assert brier(two, labels > 1) == pytest.approx(2 * brier_score_loss(labels > 1, two[:, 1]), rel=1e-12)
+    assert nll(rows, labels) == pytest.approx(log_loss(labels, rows, labels=range(4)), rel=1e-10)
+    assert nll([[0.0, 1.0]], [0]) == float("inf")
+
+
+def test_adaptive_bins_have_as_many_samples_each():
+    rows, labels = drawn(90)
+    confidence, right = rows.max(1), rows.argmax(1) == labels
+    order = np.argsort(confidence)
+    bins = [order[start : start + 10] for start in range(0, 90, 10)]
+    expected = sum(abs(right[b].mean() - confidence[b].mean()) * len(b) for b in bins) / 90
+    assert adaptive_ece(rows, labels, bins=9) == pytest.approx(expected, rel=1e-10)
+    assert adaptive_ece(rows, labels, bins=1) == pytest.approx(ece(rows, labels, bins=1))
+    assert adaptive_ece(rows[:3], labels[:3], bins=50) == pytest.approx(np.abs(right[:3] - confidence[:3]).mean())
+
+
+def test_the_curve_of_reliability_gives_the_calibration_error():
+    rows, labels = drawn()
+    curve = reliability(rows, labels, bins=10)
+    gaps = [s * abs(a - c) for c, a, s in zip(curve["confidence"], curve["accuracy"], curve["share"], strict=True)]
+    assert sum(gaps) == pytest.approx(ece(rows, labels, bins=10), rel=1e-10)
+    assert sum(curve["share"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("measure", [adaptive_ece, brier, nll, reliability])
+def test_rows_that_are_no_distributions_are_refused(measure):
+    with pytest.raises(InputError, match="do not sum to 1"):
+        measure([[0.5, 0.7]], [0])
+    with pytest.raises(InputError, match="There is a label 2"):
+        measure([[0.5, 0.5]], [2])
