@@ -60,7 +60,7 @@ class ReprogrammedModel(PreTrainedModel):
 
     Attributes:
         estimated: computes the loss in training with an estimated gradient of theta, as the config's `gradients` says; None for
-            the exact gradient.
+            the exact gradient. With "cma_es" omega stays where it starts.
 
     Raises:
         InputError: the transform, the mapping, `tune` or `gradients` does not fit the source.
@@ -102,6 +102,8 @@ class ReprogrammedModel(PreTrainedModel):
         self._ddp_params_and_buffers_to_ignore = [name for name in every if is_frozen(self, name)]
         self._first = FirstBatch()
         self.estimated = estimated(config, source.differentiable)
+        if self.estimated is not None and self.estimated.search is not None:
+            self.mapping.requires_grad_(False)
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
     def forward(

@@ -84,6 +84,8 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     `LEAST_STEPS` steps, and at most `MOST_STEPS`, if these are `LEAST_EPOCHS` epochs.
     """
     given, arguments = recipe.training, recipe.training_arguments
+    if "max_steps" in arguments and "max_steps" not in given:  # the method's own number of batches of its size
+        return {}
     swept = {key.partition(".")[2] for key in recipe.sweep}
     open_keys = {"num_train_epochs", "per_device_train_batch_size"} - {*given, *swept}
     if "max_steps" in given or "max_steps" in swept:
