@@ -49,7 +49,8 @@ class WarpOptions(MethodOptions):
         deep: whether the slots have prompts before every layer, and not only at the input
             (`hf_reprogram.transforms.prompt_slots`).
         subspace: d, to train so many numbers in place of K * width: the prompts are p_0 + A z with a fixed random A
-            (`hf_reprogram.transforms.prompt_subspace`). They start at tokens, with `prompt_init` "mask" or "words".
+            (`hf_reprogram.transforms.prompt_subspace`). They start at tokens: at "mask" if the tokenizer has a mask, else at
+            "words".
     """
 
     num_prompts: int = 20
@@ -190,7 +191,9 @@ class Warp(Method):
     def initialize(self, model: Any, processor: Any) -> None:
         """Set the prompts, and start fresh class vectors or those of the verbalizer's words."""
         options, source = self.options, model.source
-        if options.num_prompts and options.subspace is None:
+        if options.subspace is not None:
+            model.transform.subspace.draw(source.device)
+        elif options.num_prompts:
             model.transform.prompts.copy_(self._prompts(source, processor))
         model.mapping.reset()
         if options.verbalizer is not None:

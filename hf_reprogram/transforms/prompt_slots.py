@@ -122,6 +122,11 @@ class PromptSlots(InputTransform):
                 "belongs to another source."
             )
 
+    def check_state(self, spec: SourceSpec) -> None:
+        """See `InputTransform.check_state`; the matrix of a subspace is drawn, since what was loaded fits it."""
+        if self.subspace is not None:
+            self.subspace.draw(self.z.device)
+
     def vectors(self, source: Source) -> Tensor:
         """The vectors (K, width) of the slots."""
         return self.prompts if self.subspace is None else self.subspace.prompts(self.z, source)

@@ -51,7 +51,7 @@ class SubspaceOptions:
 
 
 class Subspace:
-    """The prompts (K, width) of any z (d,); A is drawn when it is first needed.
+    """The prompts (K, width) of any z (d,); A is drawn by `draw`, or when it is first needed.
 
     >>> subspace = Subspace(SubspaceOptions(size=5, seed=0, deviation=0.1, start=[4]), num_prompts=3, width=32)
     >>> prompts = subspace.prompts(torch.zeros(5), text_source)
@@ -67,6 +67,15 @@ class Subspace:
             )
         self.options, self.num_prompts, self.width = options, num_prompts, width
         self._matrix: Tensor | None = None
+        self._ids = torch.zeros(0, dtype=torch.long)
+
+    def draw(self, device: torch.device) -> None:
+        """Draw A on a device, unless it is there."""
+        if self._matrix is None:
+            start = self.options.start
+            self._ids = torch.tensor([start[place % len(start)] for place in range(self.num_prompts)])
+            self._matrix = self._drawn()
+        self._matrix, self._ids = self._matrix.to(device), self._ids.to(device)
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` if the source lacks a token of p_0."""
@@ -79,11 +88,10 @@ class Subspace:
     def prompts(self, z: Tensor, source: Source) -> Tensor:
         """The prompts (K, width)."""
         if self._matrix is None or self._matrix.device != z.device:
-            self._matrix = (self._drawn() if self._matrix is None else self._matrix).to(z.device)
-        start = self.options.start
-        ids = torch.tensor([start[place % len(start)] for place in range(self.num_prompts)], device=z.device)
+            self.draw(z.device)
+        assert self._matrix is not None
         moved = (self._matrix @ z.float()).view(self.num_prompts, self.width)
-        return source.embed(ids).detach().float() + moved
+        return source.embed(self._ids).detach().float() + moved
 
     def _drawn(self) -> Tensor:
         """A (K * width, d), from the generator of numpy whose numbers never change between its versions."""

@@ -56,12 +56,11 @@ def test_prompts_are_the_masks_embedding_plus_a_times_z(name, source_folder):
 
 
 def test_the_spread_of_prompts_is_that_of_the_embeddings(source_folder):
-    model, _ = made(source_folder("bert"), num_prompts=20, subspace=400, template="20 $A $B [MASK]")
+    model, processor = made(source_folder("bert"), num_prompts=20, subspace=400, template="20 $A $B [MASK]")
     with torch.no_grad():
         model.transform.z.normal_()
-    moved = (
-        model.transform.vectors(model.source) - model.source.embedding.weight[model.config.transform["mask_token_id"]]
-    )
+    mask = model.source.embedding.weight[processor.mask_token_id]
+    moved = (model.transform.vectors(model.source) - mask).detach()
     assert float(moved.std()) == pytest.approx(float(model.source.embedding.weight.std()), rel=0.15)
 
 
@@ -115,7 +114,9 @@ def test_a_subspace_can_be_trained_by_gradients_too_and_goes_on_from_another(sou
     model, processor = made(source_folder("gpt2"), method="warp", prompt_init="words", init_words=["good"])
     tiny.trainer_for(model, processor, tiny.tokenized(processor), tmp_path / "run", max_steps=2).train()
     model.save_pretrained(tmp_path / "first")
-    second, _ = made(source_folder("gpt2"), method="warp", init_from=str(tmp_path / "first"))
+    second, _ = made(
+        source_folder("gpt2"), method="warp", prompt_init="words", init_words=["bad"], init_from=str(tmp_path / "first")
+    )
     assert second.transform.z.any()
     assert torch.equal(second.transform.vectors(second.source), model.transform.vectors(model.source))
     second.save_pretrained(tmp_path / "second")
@@ -123,7 +124,7 @@ def test_a_subspace_can_be_trained_by_gradients_too_and_goes_on_from_another(sou
     assert torch.equal(again.transform.vectors(again.source), model.transform.vectors(model.source))
 
 
-def test_prompts_in_a_subspace_are_described_and_become_rows_of_a_plain_model(source_folder):
+def test_prompts_in_a_subspace_are_described_compiled_and_rows_of_a_plain_model(source_folder):
     model, processor = made(source_folder("bert"))
     with torch.no_grad():
         model.transform.z.normal_()
@@ -133,6 +134,9 @@ def test_prompts_in_a_subspace_are_described_and_become_rows_of_a_plain_model(so
     assert found["effect"]["gradient"] > 0
     assert found["effect"]["logit_change"] > 0
     assert "transform.z 6" in describe(found)
+    batch = processor(["a good film"], return_tensors="pt")
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(**batch).logits, model(**batch).logits)
     first, vectors = model.transform.options.first_slot_id, model.transform.vectors(model.source)
     assert torch.equal(model.transform.token_rows(model.source)[first : first + 3], vectors)
 
