@@ -35,6 +35,10 @@ class SubspaceOptions:
         seed: the seed of A.
         deviation: the deviation of the numbers of A.
         start: ids of the source's tokens, whose embeddings are p_0; they take turns.
+
+    >>> SubspaceOptions(size=0, seed=0, deviation=0.1, start=[4])
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: size is 0: give a whole number, 1 or more.
     """
 
     size: int
@@ -111,6 +115,10 @@ def subspace_of(source: Source, size: int, start: list[int]) -> dict[str, Any]:
 
     Returns:
         The fields of `SubspaceOptions`. The seed is drawn by torch.
+
+    >>> chosen = subspace_of(text_source, size=4, start=[4])
+    >>> bool(abs(chosen["deviation"] - text_source.embedding.weight.std() / 2) < 1e-6)
+    True
     """
     deviation = float(source.embedding.weight.float().std())
     return {"size": size, "seed": int(torch.randint(2**24, ())), "deviation": deviation / sqrt(size), "start": start}
