@@ -25,6 +25,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from torch import nn
+
 from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
@@ -79,12 +81,13 @@ def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
     return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
 
 
-def estimated(config: Any, differentiable: bool) -> Estimated | None:
+def estimated(config: Any, differentiable: bool, omega: nn.Module) -> Estimated | None:
     """What computes the loss of a model in training; None if the gradient of its theta is exact.
 
     Args:
         config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
         differentiable: whether gradients flow through the source.
+        omega: the output mapping, which stays as it is where theta is searched: its parameters then need no gradient.
 
     Raises:
         InputError: weights of the source are tuned, and gradients are estimated.
@@ -97,4 +100,7 @@ def estimated(config: Any, differentiable: bool) -> Estimated | None:
             f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
             "or gradients out."
         )
-    return Estimated(config.gradients)
+    made = Estimated(config.gradients)
+    if made.search is not None:
+        omega.requires_grad_(False)
+    return made
