@@ -36,6 +36,7 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
 from .errors import InputError
+from .gradients import check_training
 from .losses import IGNORE
 from .mappings.base import Reader
 from .modalities.examples import Examples
@@ -225,7 +226,7 @@ class Schedule(TrainerCallback):
 
     resumed = False  # whether the first epoch since the Trainer started is still to begin
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(self, args, state, control, model=None, optimizer=None, **kwargs):
         """Refuse training arguments that cannot have an effect."""
         if _models(model) and args.neftune_noise_alpha is not None:
             raise InputError(
@@ -239,16 +240,20 @@ class Schedule(TrainerCallback):
             )
         for each in _models(model):
             if each.estimated is not None:
-                _check_estimated(each, args)
+                check_training(each, args, own_optimizer=optimizer is not None)
         if args.push_to_hub:
             for each in _models(model):
                 check_public(each.config.source.get("name", ""))
                 args.hub_strategy = HubStrategy.END  # checkpoints would publish the paths that TrainingArguments hold
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        """Begin the first epoch early if the Trainer evaluates before training."""
-        self.on_init_end(args, state, control, model=model)
+        """Begin the first epoch early if the Trainer evaluates before training; go on with the searches of a resumed run."""
+        self.on_init_end(args, state, control, model=model, optimizer=kwargs.get("optimizer"))
         self.resumed = True
+        if state.global_step and (searches := _searches(model)):
+            kept = state.stateful_callbacks.get("Schedule", {}).get("attributes", {}).get("searches") or []
+            for search, record in zip(searches, [*kept, *[None] * len(searches)], strict=False):
+                search.restore(record, args.seed)
         if args.eval_on_start:
             self._begin(args, state, model, soften=False, **kwargs)
 
@@ -276,7 +281,7 @@ class Schedule(TrainerCallback):
             torch.set_rng_state(torch.frombuffer(bytearray(b64decode(kept["random"])), dtype=torch.uint8))
         self.resumed = False
         random = b64encode(torch.get_rng_state().numpy().tobytes()).decode()
-        state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {"epoch": epoch, "random": random}}
+        _keep(state, {"epoch": epoch, "random": random})
 
     def _begin(self, args, state, model, train_dataloader=None, soften=True, **kwargs):
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
@@ -299,6 +304,8 @@ class Schedule(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, eval_dataloader=None, **kwargs):
         """Stop where the source's budget allows no further step and validation after it; what was learned is validated."""
+        if searches := _searches(model):
+            _keep(state, {"searches": [search.record() for search in searches]})
         validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
         for each in _models(model):
             if each.estimated is None:
@@ -329,18 +336,16 @@ class Schedule(TrainerCallback):
         return vars(state).setdefault("_schedule", self) is self
 
 
-def _check_estimated(model: ReprogrammedModel, args: Any) -> None:
-    """Refuse a training in which gradients cannot be estimated."""
-    if args.bf16 or args.fp16:
-        raise InputError(
-            f"Gradients are estimated from small differences of losses, which {'bf16' if args.bf16 else 'fp16'} rounds away: "
-            "leave it out of the training arguments."
-        )
-    if args.n_gpu > 1 or (args.world_size > 1 and not model.source.differentiable):
-        raise InputError(
-            f"Gradients of {model.source.spec.family} are estimated in one process on one device, and this training has "
-            f"{max(args.n_gpu, args.world_size)}: start a single process that sees one device."
-        )
+def _keep(state: Any, attributes: dict[str, Any]) -> None:
+    """Add to what every checkpoint keeps of `Schedule`."""
+    kept = state.stateful_callbacks.get("Schedule", {}).get("attributes", {})
+    state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {**kept, **attributes}}
+
+
+def _searches(model: nn.Module | None) -> list[Any]:
+    """The searches of "cma_es" of the reprogrammed models in a Trainer's model."""
+    found = [each.estimated.search for each in _models(model) if each.estimated is not None]
+    return [search for search in found if search is not None]
 
 
 def _rows(loader: Any) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import InputError
+from ..gradients import PLAIN_STEP
 from ..modalities import every_modality, modality_of
 from ..modalities.base import Modality
 from ..modalities.examples import Examples
@@ -99,9 +100,11 @@ class Setting:
         return outputs
 
     def training(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The recipe's `TrainingArguments`, overridden by those of the baseline."""
+        """The recipe's `TrainingArguments`, overridden by those of the baseline; without the step of a search by cma_es."""
         arguments = self.recipe.training_arguments
-        return {**{name: value for name, value in arguments.items() if name not in RATES}, **options}
+        searched = all(arguments.get(name, ...) == value for name, value in PLAIN_STEP.items())
+        dropped = {*RATES, *(PLAIN_STEP if searched else ())}
+        return {**{name: value for name, value in arguments.items() if name not in dropped}, **options}
 
     def predict_extra(self, processor: Any, predict: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
         """The predictions for each of `extra`, encoded without labels. One split at a time is in memory.

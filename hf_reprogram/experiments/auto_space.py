@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, shown, unknown
+from ..gradients import plain_step
 from ..methods import METHODS
 from ..modalities import modality_taking
 from ..modalities.alphabets import alphabet_of
@@ -171,6 +172,9 @@ def candidates(job: Job) -> tuple[list[Candidate], dict[str, str]]:
             continue
         if task.problem_type not in method.problem_types:
             unfit[name] = f"it does not support the problem {task.problem_type.replace('_', ' ')}"
+            continue
+        if plain_step(method.gradients):
+            unfit[name] = "it has no learning rate to search"
             continue
         fixed = _tokenizer(name, task, splits["train"])
         try:

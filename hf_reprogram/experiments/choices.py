@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from ..config import ReprogramConfig
 from ..errors import InputError
 from ..files import write_json
+from ..gradients import plain_step
 from ..methods import METHODS
 from ..progress import progress
 from ..schedule import begin_epoch
@@ -84,10 +85,16 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     `LEAST_STEPS` steps, and at most `MOST_STEPS`, if these are `LEAST_EPOCHS` epochs.
     """
     given, arguments = recipe.training, recipe.training_arguments
+    if "max_steps" in arguments and "max_steps" not in given:  # the method's own
+        return {}
     swept = {key.partition(".")[2] for key in recipe.sweep}
     open_keys = {"num_train_epochs", "per_device_train_batch_size"} - {*given, *swept}
     if "max_steps" in given or "max_steps" in swept:
         open_keys.discard("num_train_epochs")
+    if plain_step(recipe.estimator):  # thetas are compared on as many examples as the method says
+        open_keys.discard("per_device_train_batch_size")
+    if not open_keys:
+        return {}
     batch = arguments["per_device_train_batch_size"]
     while "per_device_train_batch_size" in open_keys and batch > 8 and examples / batch < 20:
         batch //= 2

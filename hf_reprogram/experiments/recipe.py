@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..gradients import read_gradients
+from ..gradients import check_plain_step, plain_step, read_gradients
 from ..modalities import modality_taking
 from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
@@ -64,8 +64,8 @@ class Recipe:
         tune: the parts of the source that are trained too: a list of norms, positions, {last_layers: n} and {lora: {...}}, or
             all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
             `training.source_learning_rate`, by default `training.learning_rate`.
-        gradients: how theta's gradient is estimated, as exact, rgf, spsa or {name: {option: value}} (`hf_reprogram.gradients`);
-            by default that of the method, of which most have none.
+        gradients: how theta's gradient is estimated, as exact, rgf, spsa, cma_es or {name: {option: value}}
+            (`hf_reprogram.gradients`); by default that of the method, of which most have none.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -184,11 +184,13 @@ class Recipe:
 
     def _check_gradients(self) -> None:
         """Refuse what gradients that are estimated cannot be together with."""
+        if not self.searches and plain_step(self.estimator):
+            check_plain_step(self.training)
         if self.gradients is None:
             return
         if self.searches:
             raise InputError("method: auto trains with exact gradients: leave gradients out, or name the method.")
-        if not read_gradients(self.gradients):
+        if not self.estimator:
             return
         if half := next((name for name in ("bf16", "fp16") if self.training.get(name)), None):
             raise InputError(
@@ -205,6 +207,13 @@ class Recipe:
         return bool(self.method["name"] == "auto")
 
     @property
+    def estimator(self) -> dict[str, Any]:
+        """How theta's gradient is estimated; empty for the exact gradient."""
+        from ..methods import METHODS
+
+        return read_gradients(METHODS[self.method["name"]].gradients if self.gradients is None else self.gradients)
+
+    @property
     def source_kwargs(self) -> dict[str, Any]:
         """Arguments of the source's `from_pretrained`."""
         given = {key: value for key, value in self.source.items() if key not in ("name", "kind")}
@@ -217,14 +226,17 @@ class Recipe:
 
     @property
     def training_arguments(self) -> dict[str, Any]:
-        """The method's `TrainingArguments`, overridden by the recipe's."""
+        """Those of the method and of its gradients, overridden by the recipe's; its epochs replace a method's own steps."""
         from ..methods import METHODS
 
         if self.searches:  # each trial has those of its own method
             return dict(self.training)
         method = METHODS[self.method["name"]]
         options = method.read_options(self.method_options, f"option of {self.method['name']}")
-        return {**method(options).arguments(), **self.training}
+        own = {**method(options).arguments(), **plain_step(self.estimator)}
+        if "num_train_epochs" in self.training:
+            own.pop("max_steps", None)
+        return {**own, **self.training}
 
     @property
     def task_options(self) -> TaskOptions:

@@ -7,13 +7,16 @@ Trainer works unchanged. Omega's gradient and that of theta's penalty are exact.
     rgf     g = d / q * sum of (L(theta + mu u) - L(theta)) / mu * u         u uniform on the unit sphere     q + 1 rows each
     spsa    g = 1 / q * sum of (L(theta + c u) - L(theta - c u)) / (2 c u)   |u_i| uniform in [0.5, 1]       2 q + 1 rows each
 
+    cma_es  g = theta - the new mean of CMA-ES                               `popsize` thetas           popsize + 1 rows each
+
 d is the count of numbers in theta, q that of directions, and an example is sent so many times a step. The directions depend on
 the Trainer's seed and step alone. So a resumed run draws those of an uninterrupted one, and all batches of an accumulated step,
 and all processes, have the same. An estimate in d dimensions has a cosine of about sqrt(q / (q + d)) with the gradient: choose
-programs of few numbers.
+programs of few numbers. "cma_es" is a search rather than an estimate: see `hf_reprogram.gradients.search`.
 
 Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
-gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t.
+gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t;
+cma_es from BBT (Sun et al. 2022, arXiv 2201.03514).
 """
 
 from __future__ import annotations
@@ -22,20 +25,30 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from torch import nn
+
 from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
 from .estimated import ESTIMATORS, ROW_INPUTS, Estimated, attach, check_precision
+from .search import CMAES, PLAIN_STEP, Search
+from .training import check_plain_step, check_training, plain_step
 
 __all__ = [
+    "CMAES",
     "ESTIMATORS",
+    "PLAIN_STEP",
     "RGF",
     "ROW_INPUTS",
     "SPSA",
     "Estimated",
+    "Search",
     "attach",
+    "check_plain_step",
     "check_precision",
+    "check_training",
     "estimated",
+    "plain_step",
     "read_gradients",
 ]
 
@@ -69,12 +82,13 @@ def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
     return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
 
 
-def estimated(config: Any, differentiable: bool) -> Estimated | None:
+def estimated(config: Any, differentiable: bool, omega: nn.Module) -> Estimated | None:
     """What computes the loss of a model in training; None if the gradient of its theta is exact.
 
     Args:
         config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
         differentiable: whether gradients flow through the source.
+        omega: the output mapping, which stays as it is where theta is searched: its parameters then need no gradient.
 
     Raises:
         InputError: weights of the source are tuned, and gradients are estimated.
@@ -87,4 +101,7 @@ def estimated(config: Any, differentiable: bool) -> Estimated | None:
             f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
             "or gradients out."
         )
-    return Estimated(config.gradients)
+    made = Estimated(config.gradients)
+    if made.search is not None:
+        omega.requires_grad_(False)
+    return made

@@ -30,7 +30,7 @@ class RGF:
 
     def __post_init__(self) -> None:
         check_whole(q=self.q)
-        _check_positive("mu", self.mu)
+        check_positive("mu", self.mu)
 
     def offsets(self, size: int, random: np.random.Generator, step: int) -> Tensor:
         """Changes (q, size) of theta at a step, from 1, whose losses are asked for."""
@@ -67,7 +67,7 @@ class SPSA:
 
     def __post_init__(self) -> None:
         check_whole(q=self.q)
-        _check_positive("c", self.c)
+        check_positive("c", self.c)
         if not 0 <= self.decay < inf:
             raise InputError(f"decay is {shown(self.decay)}: give 0 or more.")
 
@@ -88,6 +88,21 @@ class SPSA:
         return each.mean(0)
 
 
-def _check_positive(name: str, value: float) -> None:
+def random_of(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of a step, which depend on the seed and the step alone.
+
+    >>> bool(random_of(0, 3).random() == random_of(0, 3).random())
+    True
+    """
+    return np.random.default_rng([seed, step])
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise `InputError` unless a number is finite and above 0.
+
+    >>> check_positive("mu", 0.0)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: mu is 0.0: give a number above 0.
+    """
     if not 0 < value < inf:
         raise InputError(f"{name} is {shown(value)}: give a number above 0.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import BudgetSpent, InputError
-from .directions import RGF, SPSA
+from .directions import RGF, SPSA, random_of
+from .search import CMAES, Search
 
 if TYPE_CHECKING:
     from ..model import ReprogrammedModel
@@ -22,7 +22,7 @@ ROW_INPUTS = {
     *("inputs_embeds", "attention_mask", "mask_position", "mean_mask", "slots", "text_ids", "first_slot"),
 }
 
-ESTIMATORS: dict[str, type[RGF | SPSA]] = {"rgf": RGF, "spsa": SPSA}
+ESTIMATORS: dict[str, type[RGF | SPSA | CMAES]] = {"rgf": RGF, "spsa": SPSA, "cma_es": CMAES}
 
 
 class _Attached(torch.autograd.Function):
@@ -57,6 +57,7 @@ class Estimated:
         gradients: as from `read_gradients`, not empty.
 
     Attributes:
+        search: the search of "cma_es", which trains theta alone; None for an estimate of a gradient.
         spent: whether the budget of the source ended during this step, which then has no gradient.
         asked: the number of rows that the last step has asked the source for.
     """
@@ -64,12 +65,15 @@ class Estimated:
     def __init__(self, gradients: Mapping[str, Mapping[str, Any]]) -> None:
         ((name, options),) = gradients.items()
         self.estimator = ESTIMATORS[name](**options)
+        self.search = Search(self.estimator) if isinstance(self.estimator, CMAES) else None
         self.seed, self.step, self.scheduled = 0, 0, False
         self.spent, self.asked = False, 0
 
     def begin_step(self, seed: int, step: int) -> None:
         """Draw the directions of this step, from 1, until the next call; the Trainer's `Schedule` calls this."""
         self.seed, self.step, self.scheduled, self.asked = seed, step, True, 0
+        if step == 1 and self.search is not None:
+            self.search.forget()
 
     def _begin_own_step(self) -> None:
         """In a loop of its user's own, every batch is a step, and the seed comes from torch's generator."""
@@ -81,19 +85,18 @@ class Estimated:
         """The loss and the logits (batch, labels) of a batch.
 
         Raises:
-            InputError: training is not in single precision.
+            InputError: training is not in single precision, or a search has several batches in a step.
             BudgetSpent: the source's budget has ended, and no Trainer is there to stop.
         """
         theta = {name: p for name, p in model.transform.named_parameters() if p.requires_grad}
         check_precision(model, theta)
         if not self.scheduled:
             self._begin_own_step()
+        elif self.search is not None and self.asked:
+            raise InputError("cma_es takes one batch a step, and this step has more: leave gradient accumulation out.")
         sizes = [parameter.numel() for parameter in theta.values()]
-        random = np.random.default_rng([self.seed, self.step])
         start = torch.cat([parameter.detach().flatten() for parameter in theta.values()]) if theta else None
-        offsets = None if start is None else self.estimator.offsets(len(start), random, self.step)
-        if start is not None and offsets is not None:
-            offsets = offsets.to(start.device, non_blocking=True)
+        offsets = None if start is None else self._offsets(start).to(start.device, non_blocking=True)
         thetas: list[dict[str, Tensor]] = [{}]
         if start is not None and offsets is not None:
             thetas += [_divided(start + offset, theta) for offset in offsets]
@@ -114,10 +117,24 @@ class Estimated:
                 for changed in outputs[1:]:
                     noise.restore()
                     losses.append(model.logits_and_loss(changed, batch, labels)[1])
-                estimate = self.estimator.gradient(loss.detach(), torch.stack(losses), offsets)
+                estimate = self._gradient(loss.detach(), torch.stack(losses), offsets)
                 shaped = [part.view_as(p) for part, p in zip(estimate.split(sizes), theta.values(), strict=True)]
             loss = attach(loss, [*theta.values()], shaped)
         return loss + model.transform.penalty(), logits
+
+    def _offsets(self, theta: Tensor) -> Tensor:
+        """The changes (count, size) of theta (size,) whose losses are asked for in this step."""
+        if self.search is not None:
+            return self.search.offsets(theta, self.seed)
+        assert not isinstance(self.estimator, CMAES)
+        return self.estimator.offsets(len(theta), random_of(self.seed, self.step), self.step)
+
+    def _gradient(self, loss: Tensor, losses: Tensor, offsets: Tensor) -> Tensor:
+        """What becomes theta's gradient (size,)."""
+        if self.search is not None:
+            return self.search.gradient(losses)
+        assert not isinstance(self.estimator, CMAES)
+        return self.estimator.gradient(loss, losses, offsets)
 
 
 def check_precision(model: ReprogrammedModel, theta: Mapping[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "ar_scr": "hf_reprogram.methods.ar_scr:ARSCR",
         "bar": "hf_reprogram.methods.bar:BAR",
+        "bbt": "hf_reprogram.methods.bbt:BBT",
         "blm": "hf_reprogram.methods.blm:BLM",
         "cross_modal": "hf_reprogram.methods.cross_modal:CrossModal",
         "elsayed": "hf_reprogram.methods.elsayed:Elsayed",

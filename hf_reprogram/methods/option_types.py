@@ -69,6 +69,21 @@ class BAROptions(CommonOptions, total=False):
     focal: float
 
 
+class BBTOptions(CommonOptions, total=False):
+    """The options of the method `bbt`."""
+
+    preset: str | None
+    start: str | None
+    num_prompts: int
+    template: str | None
+    prompt_init: str | None
+    init_words: list[str]
+    verbalizer: dict[str, str] | None
+    reads: str | None
+    deep: bool
+    subspace: int | None
+
+
 class BLMOptions(CommonOptions, total=False):
     """The options of the method `blm`."""
 
@@ -393,6 +408,7 @@ class WarpOptions(CommonOptions, total=False):
     verbalizer: dict[str, str] | None
     reads: str | None
     deep: bool
+    subspace: int | None
 
 
 class Reprogram(Protocol):
@@ -418,6 +434,15 @@ class Reprogram(Protocol):
         method: Literal["bar"],
         labels: Any = None,
         **options: Unpack[BAROptions],
+    ) -> tuple[ReprogrammedModel, Any]: ...
+
+    @overload
+    def __call__(
+        self,
+        source: str | os.PathLike[str] | nn.Module,
+        method: Literal["bbt"],
+        labels: Any = None,
+        **options: Unpack[BBTOptions],
     ) -> tuple[ReprogrammedModel, Any]: ...
 
     @overload

@@ -73,7 +73,7 @@ def reprogram(
             {"lora": {...}} or a `peft.LoraConfig`; or "all" (`hf_reprogram.sources.tuning`). The source itself is not changed:
             the model gets a private copy of what is tuned, and the adapter holds the new values. There is no dropout. By
             default the method decides; most tune nothing.
-        gradients: how theta's gradient is estimated in training, such as "rgf" or {"spsa": {"q": 10}}, or "exact"
+        gradients: how theta's gradient is estimated in training, such as "rgf", "cma_es" or {"spsa": {"q": 10}}, or "exact"
             (`hf_reprogram.gradients`). By default the method decides, and a source that cannot be differentiated has "rgf".
         options: the method's own options; see its `Options`.
 

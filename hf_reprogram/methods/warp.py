@@ -23,6 +23,7 @@ import torch
 from ..errors import InputError, unknown
 from ..options import check_whole
 from ..sources.base import Source, SourceSpec
+from ..transforms.prompt_subspace import subspace_of
 from ..transforms.template import Template, apply_template
 from .base import Method, MethodInfo, MethodOptions, Parts, Target
 
@@ -47,6 +48,9 @@ class WarpOptions(MethodOptions):
             for a masked LM, "last" for a causal one, and "features" for an encoder without a language model's head.
         deep: whether the slots have prompts before every layer, and not only at the input
             (`hf_reprogram.transforms.prompt_slots`).
+        subspace: d, to train so many numbers in place of K * width: the prompts are p_0 + A z with a fixed random A
+            (`hf_reprogram.transforms.prompt_subspace`). They start at tokens: at "mask" if the tokenizer has a mask, else at
+            "words".
     """
 
     num_prompts: int = 20
@@ -56,6 +60,7 @@ class WarpOptions(MethodOptions):
     verbalizer: dict[str, str] | None = None
     reads: str | None = None
     deep: bool = False
+    subspace: int | None = None
 
     def __post_init__(self) -> None:
         check_whole(0, num_prompts=self.num_prompts)
@@ -65,6 +70,13 @@ class WarpOptions(MethodOptions):
             raise unknown("prompt_init", self.prompt_init, ("mask", "words", "normal"))
         if self.deep and not self.num_prompts:
             raise InputError("deep is for prompts, and num_prompts is 0: give at least 1, or leave deep out.")
+        if self.subspace is not None:
+            check_whole(subspace=self.subspace)
+            if self.deep or not self.num_prompts:
+                given = "deep is true" if self.deep else "num_prompts is 0"
+                raise InputError(f"subspace is for prompts at the input, and {given}: leave one of them out.")
+            if self.prompt_init == "normal":
+                raise InputError("subspace starts at tokens, and prompt_init is 'normal': use 'mask' or 'words'.")
         if not self.init_words:
             raise InputError("init_words is empty: give at least one word to start the prompts from.")
 
@@ -158,6 +170,8 @@ class Warp(Method):
                     "it out."
                 )
             transform |= {"layers": spec.layers - 1, "hidden": spec.widths["tokens"]}
+        if options.subspace is not None:
+            transform["subspace"] = subspace_of(source, options.subspace, self._start_ids(processor))
         width = spec.widths[reads]
         mapping = {"type": "verbalizer", "num_labels": target.num_labels, "width": width, "reads": reads}
         if options.verbalizer is not None:  # the words are the start
@@ -177,7 +191,9 @@ class Warp(Method):
     def initialize(self, model: Any, processor: Any) -> None:
         """Set the prompts, and start fresh class vectors or those of the verbalizer's words."""
         options, source = self.options, model.source
-        if options.num_prompts:
+        if options.subspace is not None:
+            model.transform.subspace.draw(source.device)
+        elif options.num_prompts:
             model.transform.prompts.copy_(self._prompts(source, processor))
         model.mapping.reset()
         if options.verbalizer is not None:
@@ -200,16 +216,18 @@ class Warp(Method):
             rows = table.float()
             start: torch.Tensor = rows.mean(0) + rows.std(0) * torch.randn(count, table.shape[1]).to(table.device)
             return start
-        if how == "mask":
-            if processor.mask_token is None:
-                raise InputError(
-                    "prompt_init='mask' needs a mask token, which this tokenizer lacks: use 'words' or 'normal'."
-                )
-            ids = [processor.mask_token_id] * count
-        else:
-            words = self.options.init_words
-            ids = [_first_token(processor, words[i % len(words)]) for i in range(count)]
-        return source.embed(torch.tensor(ids, device=table.device)).float()
+        ids = self._start_ids(processor)
+        return source.embed(torch.tensor([ids[i % len(ids)] for i in range(count)], device=table.device)).float()
+
+    def _start_ids(self, processor: Any) -> list[int]:
+        """The ids of the tokens that the prompts start from in turn: the mask, or the words where there is none."""
+        if (self.options.prompt_init or ("words" if processor.mask_token is None else "mask")) == "words":
+            return [_first_token(processor, word) for word in self.options.init_words[: self.options.num_prompts]]
+        if processor.mask_token is None:
+            raise InputError(
+                "prompt_init='mask' needs a mask token, which this tokenizer lacks: use 'words' or 'normal'."
+            )
+        return [processor.mask_token_id]
 
 
 def _words_of_labels(verbalizer: dict[str, str], labels: list[str]) -> list[str]:

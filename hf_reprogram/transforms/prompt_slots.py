@@ -3,10 +3,10 @@
     E(ids)_t = theta_k           if ids_t is slot k
                embedding(ids_t)  otherwise
 
-Theta is (K, embedding width). Positions, token types and the embedding's LayerNorm apply to a slot as to any token, because
-only the word embedding is replaced. With `layers` there are prompts before every further layer of the source too, which are
-added to the states of the slots. The template decides the places of the slots. It is part of the tokenizer
-(`hf_reprogram.transforms.template`).
+Theta is (K, embedding width), or a few numbers in a `subspace` of that (`hf_reprogram.transforms.prompt_subspace`).
+Positions, token types and the embedding's LayerNorm apply to a slot as to any token, because only the word embedding is
+replaced. With `layers` there are prompts before every further layer of the source too, which are added to the states of the
+slots. The template decides the places of the slots. It is part of the tokenizer (`hf_reprogram.transforms.template`).
 
 Source: WARP (Hambardzumyan et al. 2021, arXiv 2101.00121, section 3); the same transform serves prompt tuning (Lester
 et al. 2021, arXiv 2104.08691), where all slots are before the text. Prompts at every layer are those of P-tuning v2 (Liu et al.
@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..options import check_whole
+from ..options import check_whole, from_dict
 from ..sources.base import Source, SourceSpec
 from ..sources.probe import Lines, Probe, nearest_tokens, token_lines
 from .base import InputTransform
+from .prompt_subspace import Subspace, SubspaceOptions
 from .template import Template
 
 
@@ -44,6 +45,7 @@ class PromptSlotsOptions:
         hidden: with `layers`, the width of the states.
         averaged: whether the mean over tokens (`reads="features"`) has the slots' own states in it. They say little of the text
             and move the mean as K grows; adapters from before this option have them.
+        subspace: train few numbers in place of the prompts, as `hf_reprogram.transforms.prompt_subspace.SubspaceOptions`.
     """
 
     template: str
@@ -53,18 +55,27 @@ class PromptSlotsOptions:
     layers: int = 0
     hidden: int | None = None
     averaged: bool = True
+    subspace: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_whole(width=self.width)
         check_whole(0, first_slot_id=self.first_slot_id, layers=self.layers)
         if self.layers:
             check_whole(hidden=self.hidden)
+        if self.subspace is not None:
+            from_dict(SubspaceOptions, self.subspace, "option of subspace", most=2**24)
+            if self.layers or not Template.parse(self.template).num_prompts:
+                raise InputError(
+                    "A subspace is for prompts at the input alone: leave out subspace, or deep, and give 1 prompt or more."
+                )
         if Template.parse(self.template).has_mask and self.mask_token_id is None:
             raise InputError(f"The template {self.template!r} has a [MASK], so mask_token_id must be given.")
 
 
 class PromptSlots(InputTransform):
     """Replaces the word embeddings of the slots. Theta is `prompts` (K, width), and `layer_prompts` (layers, K, hidden) if any.
+
+    In a subspace theta is `z` (d,) instead.
 
     >>> from .template import apply_template
     >>> templated, first_slot = apply_template(tokenizer, Template.parse("2 $A 2 $B"), max_tokens=64)
@@ -81,7 +92,11 @@ class PromptSlots(InputTransform):
         super().__init__(options)
         self.template = Template.parse(options.template)
         self.num_prompts = self.template.num_prompts
-        if self.num_prompts:
+        self.subspace: Subspace | None = None
+        if options.subspace is not None:
+            self.subspace = Subspace(SubspaceOptions(**options.subspace), self.num_prompts, options.width)
+            self.z = nn.Parameter(torch.zeros(self.subspace.options.size))
+        elif self.num_prompts:
             self.prompts = nn.Parameter(torch.zeros(self.num_prompts, options.width))
         if self.num_prompts and options.layers:
             assert options.hidden is not None  # the options check it
@@ -95,6 +110,8 @@ class PromptSlots(InputTransform):
                 f"The prompts are {self.options.width} wide, but the source embeds {spec.embedding_width} wide: this "
                 "adapter belongs to another source."
             )
+        if self.subspace is not None:
+            self.subspace.check(spec)
         if self.options.layers and (spec.layers, spec.widths["tokens"]) != (
             self.options.layers + 1,
             self.options.hidden,
@@ -105,6 +122,28 @@ class PromptSlots(InputTransform):
                 "belongs to another source."
             )
 
+    def check_state(self, spec: SourceSpec) -> None:
+        """See `InputTransform.check_state`; the matrix of a subspace is drawn, since what was loaded fits it."""
+        if self.subspace is not None:
+            self.subspace.draw(self.z.device)
+
+    def vectors(self, source: Source) -> Tensor:
+        """The vectors (K, width) of the slots."""
+        return self.prompts if self.subspace is None else self.subspace.prompts(self.z, source)
+
+    def start_from(self, other: InputTransform) -> None:
+        """See `InputTransform.start_from`; a subspace must be the same one, so this model takes that of the other.
+
+        Raises:
+            InputError: one of the two has no subspace, or they differ in size.
+        """
+        super().start_from(other)
+        if self.subspace is not None:
+            assert isinstance(other, PromptSlots)
+            assert other.subspace is not None
+            self.options.subspace = other.options.subspace
+            self.subspace = Subspace(other.subspace.options, self.num_prompts, self.options.width)
+
     @torch.no_grad()
     def token_rows(self, source: Source) -> Tensor | None:
         """See `InputTransform.token_rows`: the source's own rows, with the prompts at the ids of the slots."""
@@ -114,7 +153,7 @@ class PromptSlots(InputTransform):
         first, end = self.options.first_slot_id, self.options.first_slot_id + self.num_prompts
         rows = torch.cat([own, own.new_zeros(max(0, end - len(own)), own.shape[1])])
         if self.num_prompts:
-            rows[first:end] = self.prompts.to(rows.dtype)
+            rows[first:end] = self.vectors(source).to(rows.dtype)
         return rows
 
     def _is_mask(self, ids: Tensor) -> Tensor:
@@ -155,7 +194,7 @@ class PromptSlots(InputTransform):
         is_slot = (slot >= 0) & (slot < self.num_prompts)
         embeds = source.embed(ids.masked_fill(is_slot, 0))
         if self.num_prompts:
-            theta = self.prompts.to(embeds.dtype)[slot.clamp(0, self.num_prompts - 1)]
+            theta = self.vectors(source).to(embeds.dtype)[slot.clamp(0, self.num_prompts - 1)]
             embeds = torch.where(is_slot.unsqueeze(-1), theta, embeds)
         inputs = {"inputs_embeds": embeds, "attention_mask": torch.ones_like(ids) if mask is None else mask}
         if self.num_prompts and not self.options.averaged:
@@ -180,8 +219,8 @@ class PromptSlots(InputTransform):
         description: dict[str, Any] = {"template": processor.decode(processor("…", "…")["input_ids"])}
         if self.num_prompts:
             table = probe.source.embedding.weight
-            description["prompts"] = nearest_tokens(self.prompts.detach(), table, processor, probe.top)
-            description["effect"] = prompt_effect(self.prompts, probe)
+            description["prompts"] = nearest_tokens(self.vectors(probe.source).detach(), table, processor, probe.top)
+            description["effect"] = prompt_effect(self, probe)
         if self.num_prompts and self.options.layers:
             description["layer_norms"] = self.layer_prompts.detach().float().norm(dim=(1, 2)).tolist()
         return description
@@ -203,32 +242,35 @@ class PromptSlots(InputTransform):
         return lines
 
 
-def prompt_effect(prompts: nn.Parameter, probe: Probe, text: str = "This is a short example.") -> dict[str, float]:
-    """Measure whether prompts receive a gradient and change the output.
+def prompt_effect(slots: PromptSlots, probe: Probe, text: str = "This is a short example.") -> dict[str, float]:
+    """Measure whether theta receives a gradient and the prompts change the output.
 
     Args:
-        prompts: theta (K, width) of a model; it is the same as before when this returns.
+        slots: the transform of a model.
         probe: has the logits and the processor of that model.
         text: the text for which the logits are computed.
 
     Returns:
-        `gradient` is the norm of d(first logit)/d(prompts); if it is 0, the prompts cannot learn. `logit_change` is the largest
+        `gradient` is the norm of d(first logit)/d(theta); if it is 0, the prompts cannot learn. `logit_change` is the largest
         change of a logit if every prompt becomes the mean of the embedding table; if it is 0, the prompts do not reach the
         output.
 
     >>> from hf_reprogram import reprogram
     >>> model, processor = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, prompt_init="normal")
     >>> probe = Probe(text_source, processor, ["no", "yes"], lambda batch: model(**batch).logits, model.config.source)
-    >>> prompt_effect(model.transform.prompts, probe)["gradient"] > 0
+    >>> prompt_effect(model.transform, probe)["gradient"] > 0
     True
     """
-    batch = dict(probe.processor([text], return_tensors="pt").to(prompts.device))
+    theta = slots.prompts if slots.subspace is None else slots.z
+    batch = dict(probe.processor([text], return_tensors="pt").to(theta.device))
     with torch.enable_grad():
         logits = probe.logits(batch)
-        (gradient,) = torch.autograd.grad(logits[0, 0], prompts)
-    saved = prompts.detach().clone()
-    with torch.no_grad():
-        prompts.copy_(probe.source.embedding.weight.float().mean(0).expand_as(prompts))
-        change = (probe.logits(batch) - logits).abs().max()
-        prompts.copy_(saved)
+        (gradient,) = torch.autograd.grad(logits[0, 0], theta)
+    mean = probe.source.embedding.weight.float().mean(0).expand(slots.num_prompts, -1)
+    slots.vectors = lambda source: mean  # type: ignore[method-assign]
+    try:
+        with torch.no_grad():
+            change = (probe.logits(batch) - logits).abs().max()
+    finally:
+        del slots.vectors
     return {"gradient": float(gradient.norm()), "logit_change": float(change)}

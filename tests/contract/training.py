@@ -11,6 +11,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from hf_reprogram import ReprogrammedModel
+from hf_reprogram.gradients import plain_step
 from hf_reprogram.training.encode import collator
 from tests.contract.matrix import Case, batch_of, loaded, rows
 from tests.support.frozen import Watch, bytes_of
@@ -70,7 +71,8 @@ def trained(case: Case, folder: Path) -> SimpleNamespace:
     model, processor = case.make()
     before = bytes_of(loaded(case.source).source)
     start = {name: p.detach().clone() for name, p in model.trainable().items()}
-    trainer, watch = trainer_for(model, processor, folder / "trainer"), Watch()
+    needed = plain_step(model.config.gradients)
+    trainer, watch = trainer_for(model, processor, folder / "trainer", **needed), Watch()
     trainer.add_callback(watch)
     trainer.train()
     return SimpleNamespace(

@@ -144,6 +144,7 @@ def test_methods_that_fit_are_found_by_modality_problem_and_source(source_folder
     found, unfit = candidates(Job(made, load_task(made.task_options), tmp_path, None, quiet=True))
     assert {"warp", "r2dl"} <= {candidate.name for candidate in found}
     assert unfit["blm"] == "it takes images"
+    assert unfit["bbt"] == "it has no learning rate to search"
     assert "problem" in unfit["reprogbert"]
     assert "image classifier" in unfit["cross_modal"]
     texts = next(candidate for candidate in found if candidate.name == "r2dl")

@@ -86,6 +86,13 @@ def test_batches_and_epochs_follow_the_number_of_examples(examples, training, ch
     assert _steps(make_recipe(values), examples) == chosen
 
 
+def test_a_method_with_steps_of_its_own_keeps_them_and_its_batch():
+    values = {"source": "owner/model", "method": "bbt", "task": {"dataset": "data.csv", "text": ["sentence"]}}
+    assert _steps(make_recipe(values), 40) == {}
+    for given in {"num_train_epochs": 5}, {"max_steps": 5}:
+        assert _steps(make_recipe({**values, "training": given}), 40) == {}
+
+
 @pytest.mark.parametrize(
     ("gains", "weights", "best"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf_reprogram import InputError
+from hf_reprogram.baselines.base import Setting
 from hf_reprogram.experiments.recipe import load_recipe, make_recipe, with_whole_paths
 from hf_reprogram.experiments.yaml_text import read_yaml
 
@@ -251,3 +252,43 @@ def test_estimated_gradients_that_cannot_be_are_refused(change, message):
         make_recipe({**values, **change})
     assert message in str(refused.value)
     assert make_recipe({**values, "gradients": {"rgf": {"q": 5}}}).gradients == {"rgf": {"q": 5}}
+
+
+RTE = {"source": "owner/model", "task": {"dataset": "glue", "name": "rte"}}
+OF_SEARCH = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
+
+
+@pytest.mark.parametrize("method", ["warp", "bbt"])
+def test_a_search_brings_its_plain_step_along(method):
+    found = make_recipe({**RTE, "method": method, "gradients": {"cma_es": {"popsize": 8}}}).training_arguments
+    assert OF_SEARCH.items() <= found.items()
+
+
+def test_epochs_of_a_recipe_replace_the_steps_of_bbt():
+    assert make_recipe({**RTE, "method": "bbt"}).training_arguments["max_steps"] == 400
+    found = make_recipe({**RTE, "method": "bbt", "training": {"num_train_epochs": 9}}).training_arguments
+    assert "max_steps" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": {"learning_rate": 0.01}}, "by a plain step of SGD, and learning_rate is 0.01: set it to 1.0."),
+        ({"training": {"theta_learning_rate": 0.01}}, "and theta_learning_rate is 0.01: leave it out."),
+        ({"training": {"gradient_accumulation_steps": 2}}, "and gradient_accumulation_steps is 2: set it to 1."),
+        ({"sweep": {"training.learning_rate": [0.01]}}, "and learning_rate is 0.01: set it to 1.0."),
+    ],
+)
+def test_another_step_than_that_of_a_search_is_refused(change, message):
+    with pytest.raises(InputError) as refused:
+        make_recipe({**RTE, "method": "bbt", **change})
+    assert message in str(refused.value)
+
+
+def test_baselines_take_no_step_of_a_search(tmp_path):
+    recipe = make_recipe({**RTE, "method": "bbt"})
+    setting = Setting(recipe, None, {}, 0, tmp_path, True, 0, lambda: None)
+    assert not {*OF_SEARCH} & {*setting.training({})}
+    assert setting.training({"learning_rate": 0.1})["learning_rate"] == 0.1
+    theirs = Setting(make_recipe({**RTE, "method": "warp"}), None, {}, 0, tmp_path, True, 0, lambda: None)
+    assert theirs.training({})["max_grad_norm"] == 1.0
