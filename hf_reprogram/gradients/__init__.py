@@ -12,6 +12,9 @@ the Trainer's seed and step alone. So a resumed run draws those of an uninterrup
 and all processes, have the same. An estimate in d dimensions has a cosine of about sqrt(q / (q + d)) with the gradient: choose
 programs of few numbers.
 
+A transform that chooses source tokens has a gradient of its own kind, "reinforce" (`hf_reprogram.gradients.reinforce`): tokens
+are drawn, and those whose answers are better become more probable.
+
 Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
 gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t.
 """
@@ -25,9 +28,24 @@ from typing import Any
 from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
-from .estimated import ESTIMATORS, Estimated, attach, check_precision
+from .estimated import Estimated, attach, check_precision
+from .reinforce import REINFORCE, Reinforced, TokenChoice
 
-__all__ = ["ESTIMATORS", "RGF", "SPSA", "Estimated", "attach", "check_precision", "estimated", "read_gradients"]
+__all__ = [
+    "ESTIMATORS",
+    "REINFORCE",
+    "RGF",
+    "SPSA",
+    "Estimated",
+    "Reinforced",
+    "TokenChoice",
+    "attach",
+    "check_precision",
+    "estimated",
+    "read_gradients",
+]
+
+ESTIMATORS: dict[str, type[RGF | SPSA | REINFORCE]] = {"rgf": RGF, "spsa": SPSA, "reinforce": REINFORCE}
 
 
 def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
@@ -59,22 +77,45 @@ def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
     return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
 
 
-def estimated(config: Any, differentiable: bool) -> Estimated | None:
+def estimated(config: Any, source: Any, transform: Any) -> Estimated | None:
     """What computes the loss of a model in training; None if the gradient of its theta is exact.
 
     Args:
-        config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
-        differentiable: whether gradients flow through the source.
+        config: the model's, whose `gradients` becomes complete. Without any, a source that has no gradients gets "reinforce"
+            if the transform chooses tokens, and else "rgf".
+        source: the frozen source.
+        transform: the input transform, which has theta.
 
     Raises:
-        InputError: weights of the source are tuned, and gradients are estimated.
+        InputError: weights of the source are tuned, and gradients are estimated; or the estimator does not fit the transform,
+            the source or the problem.
     """
-    config.gradients = read_gradients(config.gradients or ("exact" if differentiable else "rgf"))
+    chooses = isinstance(transform, TokenChoice)
+    without = "reinforce" if chooses else "rgf"
+    config.gradients = read_gradients(config.gradients or ("exact" if source.differentiable else without))
     if not config.gradients:
         return None
+    ((name, options),) = config.gradients.items()
     if config.tune:
         raise InputError(
-            f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
-            "or gradients out."
+            f"tune trains weights of the source, whose gradient {name!r} does not estimate: leave tune or gradients out."
         )
-    return Estimated(config.gradients)
+    estimator = ESTIMATORS[name](**options)
+    if not isinstance(estimator, REINFORCE):
+        if chooses and not source.spec.embedding_width:
+            raise InputError(
+                f"gradients is {name!r}, whose small changes of theta leave the tokens of a text as they are, so that a source "
+                "of texts alone answers the same: use reinforce."
+            )
+        return Estimated(estimator)
+    if not chooses:
+        raise InputError(
+            f"gradients is 'reinforce', which draws tokens, and the transform {config.transform['type']!r} chooses none: "
+            "use rgf or spsa, or the method 'neekhara'."
+        )
+    if estimator.reward == "accuracy" and config.problem_type != "single_label_classification":
+        raise InputError(
+            f"The reward 'accuracy' of reinforce is for one class per text, and the problem is a {config.problem_type}: give "
+            "gradients as {'reinforce': {'reward': 'loss'}}."
+        )
+    return Reinforced(estimator)

@@ -11,18 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import BudgetSpent, InputError
-from .directions import RGF, SPSA
 
 if TYPE_CHECKING:
     from ..model import ReprogrammedModel
 
 # Inputs of a source with one row for each example, which several thetas can share a batch of.
 _ROWS = {
-    *("pixels", "patches", "waveform", "spectrogram"),
+    *("pixels", "patches", "waveform", "spectrogram", "input_ids"),
     *("inputs_embeds", "attention_mask", "mask_position", "mean_mask", "slots", "text_ids", "first_slot"),
 }
-
-ESTIMATORS: dict[str, type[RGF | SPSA]] = {"rgf": RGF, "spsa": SPSA}
 
 
 class _Attached(torch.autograd.Function):
@@ -54,16 +51,15 @@ class Estimated:
     """The loss of a model, with an estimated gradient of theta.
 
     Args:
-        gradients: as from `read_gradients`, not empty.
+        estimator: the options of the estimate.
 
     Attributes:
         spent: whether the budget of the source ended during this step, which then has no gradient.
         asked: the number of rows that the last step has asked the source for.
     """
 
-    def __init__(self, gradients: Mapping[str, Mapping[str, Any]]) -> None:
-        ((name, options),) = gradients.items()
-        self.estimator = ESTIMATORS[name](**options)
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
         self.seed, self.step, self.scheduled = 0, 0, False
         self.spent, self.asked = False, 0
 
@@ -101,11 +97,8 @@ class Estimated:
         noise = _RandomState(model.source.device)
         try:
             outputs = _outputs(model, batch, thetas, noise)
-        except BudgetSpent:
-            if not self.scheduled:
-                raise
-            self.spent = True
-            return _without_step(model), labels.new_zeros(len(labels), len(model.label_names), dtype=torch.float32)
+        except BudgetSpent as error:
+            return self.cut_short(error, model, labels)
         noise.restore()
         logits, loss = model.logits_and_loss(outputs[0], batch, labels)
         if offsets is not None:
@@ -118,6 +111,13 @@ class Estimated:
                 shaped = [part.view_as(p) for part, p in zip(estimate.split(sizes), theta.values(), strict=True)]
             loss = attach(loss, [*theta.values()], shaped)
         return loss + model.transform.penalty(), logits
+
+    def cut_short(self, error: BudgetSpent, model: ReprogrammedModel, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `__call__` returns where the budget has ended. Without a Trainer that could stop, the error is raised."""
+        if not self.scheduled:
+            raise error
+        self.spent = True
+        return _without_step(model), labels.new_zeros(len(labels), len(model.label_names), dtype=torch.float32)
 
 
 def check_precision(model: ReprogrammedModel, theta: Mapping[str, Tensor]) -> None:
@@ -150,12 +150,17 @@ def _outputs(
         noise.restore()
         inputs = functional_call(model.transform, named, (batch, model.source))
         made.append({name: _detached(value) for name, value in inputs.items()})
+    return outputs_of(model, made)
+
+
+@torch.no_grad()
+def outputs_of(model: ReprogrammedModel, made: list[dict[str, Any]]) -> list[Tensor]:
+    """The source's output for several inputs of as many rows; in one batch if every input has a row for each example."""
     reads = model.mapping.reads
-    with torch.no_grad():
-        if {*made[0]} <= _ROWS:
-            joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}
-            return list(model.source(joined, reads).chunk(len(made)))
-        return [model.source(inputs, reads) for inputs in made]
+    if {*made[0]} <= _ROWS:
+        joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}
+        return list(model.source(joined, reads).chunk(len(made)))
+    return [model.source(inputs, reads) for inputs in made]
 
 
 def _detached(value: Any) -> Any:
