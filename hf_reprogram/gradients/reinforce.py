@@ -12,8 +12,8 @@ The draws of an example depend on the Trainer's seed, the step and the example's
 batch, on padding, or on the number of processes. A resumed run draws those of an uninterrupted one.
 
 Source: the black-box attack of Neekhara et al. 2019 (arXiv 1809.01829). Their code has one draw, whose reward has no baseline,
-and sums over examples and places. The baseline leaves the gradient without bias and takes much of its noise away. Means keep
-the learning rate from depending on the batch and on the length of the texts. Their code opens the places of a text one after
+and sums over examples and places. The baseline leaves the gradient without bias, and takes noise away where rewards are far
+from 0 on average. Means keep the learning rate from depending on the batch and on the length of the texts. Their code opens the places of a text one after
 the other over 30 epochs, and ours has all of them from the start. Both have Adam at 1e-3 and neither entropy nor L2; theirs has
 batches of 8 and 500 epochs.
 """

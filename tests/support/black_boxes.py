@@ -39,13 +39,14 @@ class Counted:
 
 
 class CountedTexts:
-    """A function from texts to probabilities (batch, 5), by their words; it knows how often it was called and with what."""
+    """A function from texts to probabilities (batch, 5), by their letters; it knows how often it was called and with what."""
 
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.network = torch.nn.Linear(len(WORDS), len(LABELS))
         with torch.no_grad():
-            self.network.weight.mul_(4)
+            self.network.weight.mul_(10)
+            self.network.bias.zero_()
         self.calls: list[list[str]] = []
 
     @property
@@ -56,7 +57,7 @@ class CountedTexts:
     @torch.no_grad()
     def __call__(self, texts: list[str]) -> torch.Tensor:
         self.calls.append(texts)
-        counts = torch.tensor([[text.split().count(word) for word in WORDS] for text in texts])
+        counts = torch.tensor([[text.count(word[0]) for word in WORDS] for text in texts])
         return self.network(counts.float() / (1 + counts.sum(1, keepdim=True))).softmax(1)
 
 
