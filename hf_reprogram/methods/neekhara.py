@@ -75,7 +75,7 @@ class Neekhara(Method):
     >>> source = BlackBox(lambda texts: [[("long", 0.5 + 0.5 * (len(text) > 20))] for text in texts], ["long", "short"],
     ...     tokenizer=["a", "the", "unbelievable"])
     >>> reprogram(source, "neekhara", ["no", "yes"], texts=["ACGT", "GATT"])[0].config.gradients
-    {'reinforce': {'samples': 8, 'reward': 'accuracy'}}
+    {'reinforce': {'samples': 8, 'reward': 'loss'}}
     """
 
     info = MethodInfo(
@@ -87,9 +87,9 @@ class Neekhara(Method):
         source="classifier, also one that only answers; any source with features",
         transform="contextual_vocabulary",
         mapping="label_map",
-        differs="a source without labels of its own gets a dense layer; the black-box variant has several draws with a "
-        "leave-one-out baseline and all positions from the start, where theirs has one draw without a baseline and opens the "
-        "positions over 30 epochs",
+        differs="a source without labels of its own gets a dense layer; the black-box variant has several draws, a "
+        "leave-one-out baseline, minus the loss as reward and all positions from the start, where theirs has one draw, no "
+        "baseline, the reward +1 or -1, and opens the positions over 30 epochs",
     )
     Options = NeekharaOptions
     training = {

@@ -238,7 +238,7 @@ METHOD_CASES: dict[str, list[Chosen]] = {
     "reprogbert": [Chosen(name, {**_LETTERS, **_INFILLING}) for name in ("bert", "deberta-v2")],
     "neekhara": [
         *(Chosen(name, _LETTERS) for name in ("bert-classifier", "roberta", "llama", "text_black_box")),
-        Chosen("bert-classifier", {**_LETTERS, "gradients": {"reinforce": {"samples": 3, "reward": "loss"}}}),
+        Chosen("bert-classifier", {**_LETTERS, "gradients": {"reinforce": {"samples": 3}}}),
         Chosen("text_black_box", {**_LETTERS, "label_mapping": "frequency"}),
     ],
     "elsayed": [
