@@ -111,6 +111,9 @@ class Images(_Arrays):
 
     Args:
         image_size: the side in pixels, or (height, width).
+
+    >>> Images((8, 16)).spec(family="mine", widths={"logits": 2}).canvas()
+    (8, 16)
     """
 
     key = "pixels"
@@ -137,6 +140,9 @@ class Sounds(_Arrays):
     Args:
         samples: the length of a clip.
         sampling_rate: the samples per second.
+
+    >>> Sounds(1600, 16000).fixed().shape
+    (8, 1600)
     """
 
     key = "waveform"

@@ -18,6 +18,12 @@ def checkpoint_layers(model: nn.Module, family: str, checkpoint: Any, every_n_la
         family: its name for messages.
         checkpoint: calls a layer as `checkpoint(function, *args)`; None to stop recomputing.
         every_n_layers: every n-th layer is recomputed.
+
+    Raises:
+        InputError: the model has no such layers.
+
+    >>> checkpoint_layers(text_source.model, "bert", lambda layer, *inputs: layer(*inputs), every_n_layers=1)
+    >>> checkpoint_layers(text_source.model, "bert", None, every_n_layers=1)
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
