@@ -48,8 +48,8 @@ class REINFORCE:
             the paper). Where all draws of an example have the same class, as they do at first on many sources, "accuracy" gives
             it no gradient.
 
-    >>> REINFORCE(samples=3).advantages(torch.tensor([[1.0], [1.0], [-1.0]])).flatten()
-    tensor([ 1.,  1., -2.])
+    >>> REINFORCE(samples=2).advantages(torch.tensor([[1.0], [-1.0]])).flatten()
+    tensor([ 2., -2.])
     """
 
     samples: int = 8
