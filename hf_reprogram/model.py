@@ -101,7 +101,7 @@ class ReprogrammedModel(PreTrainedModel):
         every = (f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each)
         self._ddp_params_and_buffers_to_ignore = [name for name in every if is_frozen(self, name)]
         self._first = FirstBatch()
-        self.estimated = estimated(config, source.differentiable, self.mapping)
+        self.estimated = estimated(config, source, self.transform, self.mapping)
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
     def forward(

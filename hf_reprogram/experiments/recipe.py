@@ -64,8 +64,8 @@ class Recipe:
         tune: the parts of the source that are trained too: a list of norms, positions, {last_layers: n} and {lora: {...}}, or
             all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
             `training.source_learning_rate`, by default `training.learning_rate`.
-        gradients: how theta's gradient is estimated, as exact, rgf, spsa, cma_es or {name: {option: value}}
-            (`hf_reprogram.gradients`); by default that of the method, of which most have none.
+        gradients: how theta's gradient is estimated, as exact, a name or {name: {option: value}} (`hf_reprogram.gradients`); by
+            default that of the method, of which most have none.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of

@@ -14,6 +14,9 @@ the Trainer's seed and step alone. So a resumed run draws those of an uninterrup
 and all processes, have the same. An estimate in d dimensions has a cosine of about sqrt(q / (q + d)) with the gradient: choose
 programs of few numbers. "cma_es" is a search rather than an estimate: see `hf_reprogram.gradients.search`.
 
+A transform that chooses source tokens has a gradient of its own kind, "reinforce" (`hf_reprogram.gradients.reinforce`): tokens
+are drawn, and those whose answers are better become more probable.
+
 Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
 gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t;
 cma_es from BBT (Sun et al. 2022, arXiv 2201.03514).
@@ -30,7 +33,8 @@ from torch import nn
 from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
-from .estimated import ESTIMATORS, ROW_INPUTS, Estimated, attach, check_precision
+from .estimated import ROW_INPUTS, Estimated, attach, check_precision
+from .reinforce import REINFORCE, Reinforced, TokenChoice
 from .search import CMAES, PLAIN_STEP, Search
 from .training import check_plain_step, check_training, plain_step
 
@@ -38,11 +42,14 @@ __all__ = [
     "CMAES",
     "ESTIMATORS",
     "PLAIN_STEP",
+    "REINFORCE",
     "RGF",
     "ROW_INPUTS",
     "SPSA",
     "Estimated",
+    "Reinforced",
     "Search",
+    "TokenChoice",
     "attach",
     "check_plain_step",
     "check_precision",
@@ -51,6 +58,13 @@ __all__ = [
     "plain_step",
     "read_gradients",
 ]
+
+ESTIMATORS: dict[str, type[RGF | SPSA | CMAES | REINFORCE]] = {
+    "rgf": RGF,
+    "spsa": SPSA,
+    "cma_es": CMAES,
+    "reinforce": REINFORCE,
+}
 
 
 def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
@@ -82,26 +96,49 @@ def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
     return {name: asdict(from_dict(ESTIMATORS[name], options or {}, f"option of {name}"))}
 
 
-def estimated(config: Any, differentiable: bool, omega: nn.Module) -> Estimated | None:
+def estimated(config: Any, source: Any, transform: Any, omega: nn.Module) -> Estimated | None:
     """What computes the loss of a model in training; None if the gradient of its theta is exact.
 
     Args:
-        config: the model's, whose `gradients` becomes complete; without any, "rgf" is for a source that has no gradients.
-        differentiable: whether gradients flow through the source.
+        config: the model's, whose `gradients` becomes complete. Without any, a source that has no gradients gets "reinforce"
+            if the transform chooses tokens, and else "rgf".
+        source: the frozen source.
+        transform: the input transform, which has theta.
         omega: the output mapping, which stays as it is where theta is searched: its parameters then need no gradient.
 
     Raises:
-        InputError: weights of the source are tuned, and gradients are estimated.
+        InputError: weights of the source are tuned, and gradients are estimated; or the estimator does not fit the transform,
+            the source or the problem.
     """
-    config.gradients = read_gradients(config.gradients or ("exact" if differentiable else "rgf"))
+    chooses = isinstance(transform, TokenChoice)
+    without = "reinforce" if chooses else "rgf"
+    config.gradients = read_gradients(config.gradients or ("exact" if source.differentiable else without))
     if not config.gradients:
         return None
+    ((name, options),) = config.gradients.items()
     if config.tune:
         raise InputError(
-            f"tune trains weights of the source, whose gradient {next(iter(config.gradients))!r} does not estimate: leave tune "
-            "or gradients out."
+            f"tune trains weights of the source, whose gradient {name!r} does not estimate: leave tune or gradients out."
         )
-    made = Estimated(config.gradients)
-    if made.search is not None:
-        omega.requires_grad_(False)
-    return made
+    estimator = ESTIMATORS[name](**options)
+    if not isinstance(estimator, REINFORCE):
+        if chooses and not source.spec.embedding_width:
+            raise InputError(
+                f"gradients is {name!r}, whose small changes of theta leave the tokens of a text as they are, so that a source "
+                "of texts alone answers the same: use reinforce."
+            )
+        made = Estimated(estimator)
+        if made.search is not None:
+            omega.requires_grad_(False)
+        return made
+    if not chooses:
+        raise InputError(
+            f"gradients is 'reinforce', which draws tokens, and the transform {config.transform['type']!r} chooses none: "
+            "use rgf or spsa, or the method 'neekhara'."
+        )
+    if estimator.reward == "accuracy" and config.problem_type != "single_label_classification":
+        raise InputError(
+            f"The reward 'accuracy' of reinforce is for one class per text, and the problem is a {config.problem_type}: use "
+            "'loss'."
+        )
+    return Reinforced(estimator)

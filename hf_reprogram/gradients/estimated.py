@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import BudgetSpent, InputError
-from .directions import RGF, SPSA, random_of
+from .directions import random_of
 from .search import CMAES, Search
 
 if TYPE_CHECKING:
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 # Inputs of a source with one row for each example, which several thetas can share a batch of.
 ROW_INPUTS = {
-    *("pixels", "patches", "waveform", "spectrogram"),
+    *("pixels", "patches", "waveform", "spectrogram", "input_ids"),
     *("inputs_embeds", "attention_mask", "mask_position", "mean_mask", "slots", "text_ids", "first_slot"),
 }
-
-ESTIMATORS: dict[str, type[RGF | SPSA | CMAES]] = {"rgf": RGF, "spsa": SPSA, "cma_es": CMAES}
 
 
 class _Attached(torch.autograd.Function):
@@ -54,7 +52,7 @@ class Estimated:
     """The loss of a model, with an estimated gradient of theta.
 
     Args:
-        gradients: as from `read_gradients`, not empty.
+        estimator: the options of the estimate.
 
     Attributes:
         search: the search of "cma_es", which trains theta alone; None for an estimate of a gradient.
@@ -62,10 +60,9 @@ class Estimated:
         asked: the number of rows that the last step has asked the source for.
     """
 
-    def __init__(self, gradients: Mapping[str, Mapping[str, Any]]) -> None:
-        ((name, options),) = gradients.items()
-        self.estimator = ESTIMATORS[name](**options)
-        self.search = Search(self.estimator) if isinstance(self.estimator, CMAES) else None
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self.search = Search(estimator) if isinstance(estimator, CMAES) else None
         self.seed, self.step, self.scheduled = 0, 0, False
         self.spent, self.asked = False, 0
 
@@ -104,11 +101,8 @@ class Estimated:
         noise = _RandomState(model.source.device)
         try:
             outputs = _outputs(model, batch, thetas, noise)
-        except BudgetSpent:
-            if not self.scheduled:
-                raise
-            self.spent = True
-            return _without_step(model), labels.new_zeros(len(labels), len(model.label_names), dtype=torch.float32)
+        except BudgetSpent as error:
+            return self.cut_short(error, model, labels)
         noise.restore()
         logits, loss = model.logits_and_loss(outputs[0], batch, labels)
         if offsets is not None:
@@ -122,19 +116,26 @@ class Estimated:
             loss = attach(loss, [*theta.values()], shaped)
         return loss + model.transform.penalty(), logits
 
+    def cut_short(self, error: BudgetSpent, model: ReprogrammedModel, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `__call__` returns where the budget has ended. Without a Trainer that could stop, the error is raised."""
+        if not self.scheduled:
+            raise error
+        self.spent = True
+        return _without_step(model), labels.new_zeros(len(labels), len(model.label_names), dtype=torch.float32)
+
     def _offsets(self, theta: Tensor) -> Tensor:
         """The changes (count, size) of theta (size,) whose losses are asked for in this step."""
         if self.search is not None:
             return self.search.offsets(theta, self.seed)
-        assert not isinstance(self.estimator, CMAES)
-        return self.estimator.offsets(len(theta), random_of(self.seed, self.step), self.step)
+        offsets: Tensor = self.estimator.offsets(len(theta), random_of(self.seed, self.step), self.step)
+        return offsets
 
     def _gradient(self, loss: Tensor, losses: Tensor, offsets: Tensor) -> Tensor:
         """What becomes theta's gradient (size,)."""
         if self.search is not None:
             return self.search.gradient(losses)
-        assert not isinstance(self.estimator, CMAES)
-        return self.estimator.gradient(loss, losses, offsets)
+        gradient: Tensor = self.estimator.gradient(loss, losses, offsets)
+        return gradient
 
 
 def check_precision(model: ReprogrammedModel, theta: Mapping[str, Tensor]) -> None:
@@ -167,12 +168,17 @@ def _outputs(
         noise.restore()
         inputs = functional_call(model.transform, named, (batch, model.source))
         made.append({name: _detached(value) for name, value in inputs.items()})
+    return outputs_of(model, made)
+
+
+@torch.no_grad()
+def outputs_of(model: ReprogrammedModel, made: list[dict[str, Any]]) -> list[Tensor]:
+    """The source's output for several inputs of as many rows; in one batch if every input has a row for each example."""
     reads = model.mapping.reads
-    with torch.no_grad():
-        if {*made[0]} <= ROW_INPUTS:
-            joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}
-            return list(model.source(joined, reads).chunk(len(made)))
-        return [model.source(inputs, reads) for inputs in made]
+    if {*made[0]} <= ROW_INPUTS:
+        joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}
+        return list(model.source(joined, reads).chunk(len(made)))
+    return [model.source(inputs, reads) for inputs in made]
 
 
 def _detached(value: Any) -> Any:

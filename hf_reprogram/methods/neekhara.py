@@ -5,6 +5,10 @@
 V_S is the source's embedding table. Theta is a convolution from target tokens to source tokens. It is trained through a Gumbel
 soft-max whose temperature falls (equations 2 to 4 of the paper). Omega maps the source's own labels. For a source without
 labels, omega is a dense layer on its features.
+
+A `BlackBox` of texts has no V_S: the chosen tokens are joined into a text, which is sent. Theta's gradient is then estimated
+from the answers to texts that are drawn, the paper's black-box attack: "reinforce" of `hf_reprogram.gradients.reinforce`, which
+says what differs.
 """
 
 from __future__ import annotations
@@ -30,10 +34,11 @@ class NeekharaOptions(MethodOptions):
         k: the length of the k-mers.
         alphabet: the letters of "characters" and "kmers"; by default those of the texts for "characters", and ACGT for "kmers".
         kernel_size: the odd number of target tokens that decide one source token.
-        temperature: the first and the last temperature of the Gumbel soft-max.
+        temperature: the first and the last temperature of the Gumbel soft-max, which a black box and "reinforce" do without.
         temperature_epochs: the number of epochs over which the temperature falls.
-        label_mapping: "identity" (class i is the source's label i, as in the paper) or "random".
-        labels_per_class: the number of source labels per class with label_mapping="random".
+        label_mapping: "identity" (class i is the source's label i, as in the paper), "random", or "frequency" (fitted to the
+            source's answers in one pass over the training data, whose samples a black box counts).
+        labels_per_class: the number of source labels per class, unless label_mapping="identity".
     """
 
     tokenizer: str = "characters"
@@ -50,11 +55,11 @@ class NeekharaOptions(MethodOptions):
         self.temperature = tuple(self.temperature)  # type: ignore[assignment]  # YAML has lists
         if isinstance(self.alphabet, str):
             self.alphabet = list(self.alphabet)
-        if self.label_mapping not in ("identity", "random"):
-            raise unknown("label_mapping", self.label_mapping, ("identity", "random"))
+        if self.label_mapping not in ("identity", "random", "frequency"):
+            raise unknown("label_mapping", self.label_mapping, ("identity", "random", "frequency"))
         if self.labels_per_class is not None and self.label_mapping == "identity":
             raise InputError(
-                "labels_per_class is for label_mapping='random', since the identity has one per class: leave it out."
+                "labels_per_class is for label_mapping='random' and 'frequency', and the identity has one: leave it out."
             )
 
 
@@ -65,6 +70,12 @@ class Neekhara(Method):
     >>> model, tokenizer = reprogram(text_classifier, "neekhara", ["no", "yes"], texts=["ACGT", "GATT"])
     >>> model.transform.weight.shape  # the source's tokens, 4 letters, 5 neighbours
     torch.Size([112, 4, 5])
+
+    >>> from hf_reprogram.sources import BlackBox
+    >>> source = BlackBox(lambda texts: [[("long", 0.5 + 0.5 * (len(text) > 20))] for text in texts], ["long", "short"],
+    ...     tokenizer=["a", "the", "unbelievable"])
+    >>> reprogram(source, "neekhara", ["no", "yes"], texts=["ACGT", "GATT"])[0].config.gradients
+    {'reinforce': {'samples': 8, 'reward': 'loss'}}
     """
 
     info = MethodInfo(
@@ -73,10 +84,12 @@ class Neekhara(Method):
         year=2019,
         arxiv="1809.01829",
         label="Neekhara et al.",
-        source="classifier; also any source with features",
+        source="classifier, also one that only answers; any source with features",
         transform="contextual_vocabulary",
         mapping="label_map",
-        differs="a source without labels of its own gets a dense layer; the black-box variant is not implemented",
+        differs="a source without labels of its own gets a dense layer; the black-box variant has several draws, a "
+        "leave-one-out baseline, minus the loss as reward and all positions from the start, where theirs has one draw, no "
+        "baseline, the reward +1 or -1, and opens the positions over 30 epochs",
     )
     Options = NeekharaOptions
     training = {
@@ -107,8 +120,12 @@ class Neekhara(Method):
         }
         if "logits" in spec.widths and target.problem_type == "single_label_classification":
             width = spec.widths["logits"]
-            groups = assign(target.num_labels, width, options.label_mapping, options.labels_per_class)
-            mapping = {"type": "label_map", "num_labels": target.num_labels, "width": width, "assignment": groups}
+            mapping = {"type": "label_map", "num_labels": target.num_labels, "width": width}
+            if options.label_mapping == "frequency":
+                mapping |= {"how": "frequency", "labels_per_class": options.labels_per_class}
+            else:
+                groups = assign(target.num_labels, width, options.label_mapping, options.labels_per_class)
+                mapping["assignment"] = groups
         elif "features" in spec.widths:
             width = spec.widths["features"]
             mapping = {"type": "dense", "num_labels": target.num_labels, "width": width, "reads": "features"}

@@ -74,7 +74,8 @@ def reprogram(
             the model gets a private copy of what is tuned, and the adapter holds the new values. There is no dropout. By
             default the method decides; most tune nothing.
         gradients: how theta's gradient is estimated in training, such as "rgf", "cma_es" or {"spsa": {"q": 10}}, or "exact"
-            (`hf_reprogram.gradients`). By default the method decides, and a source that cannot be differentiated has "rgf".
+            (`hf_reprogram.gradients`). By default the method decides, and a source that cannot be differentiated has "rgf", or
+            "reinforce" for a method that chooses source tokens.
         options: the method's own options; see its `Options`.
 
     Returns:

@@ -103,6 +103,7 @@ def vocabulary(options: Any, source: Source, tokenizer: Any, special_ids: dict[i
     >>> vocabulary(options, text_source, residues, special_ids)["num_tokens"]
     20
     """
+    source.spec.check_tokens()
     ordinary, unknown_id = min(special_ids), tokenizer.unk_token_id
     if unknown_id != ordinary - 1:  # the unknown token of another tokenizer is among its ordinary tokens
         unknown_id = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,20 @@ def open_feature_extractor(name: str | os.PathLike[str], arguments: Mapping[str,
     from transformers import AutoFeatureExtractor
 
     return _opened("feature extractor", AutoFeatureExtractor, name, arguments)
+
+
+def with_padding(tokenizer: Any, max_tokens: int) -> Any:
+    """A copy of a source's own tokenizer with a padding token, on the right, and a limit of `max_tokens`.
+
+    >>> with_padding(tokenizer, max_tokens=16).model_max_length
+    16
+    """
+    made = copy.deepcopy(tokenizer)
+    made.padding_side = "right"
+    if made.pad_token is None:
+        made.pad_token = made.eos_token
+    made.model_max_length = min(made.model_max_length, max_tokens, LONGEST)
+    return made
 
 
 def check_without_code(adapter: str | os.PathLike[str], hub: Mapping[str, Any] | None = None) -> None:

@@ -13,6 +13,16 @@ from ..errors import InputError, shown
 ANSWERS = ("probabilities", "logits")
 LEAST = 1e-8  # of a probability, before its logarithm
 FIXED = 8  # inputs by whose answers a model is recognised
+FIXED_TEXTS = (
+    "The film was a quiet joy from its first minute to its last.",
+    "I waited for an hour, and nobody came to help.",
+    "The train to the coast leaves at nine in the morning.",
+    "Who wrote this letter, and when?",
+    "one two three four five six seven eight",
+    "red",
+    "A C G T T G C A",
+    "CC(=O)O.OCC>>CC(=O)OCC",
+)
 
 
 def fixed_inputs(shape: tuple[int, ...]) -> np.ndarray:

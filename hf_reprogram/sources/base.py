@@ -24,7 +24,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from operator import attrgetter
 from typing import Any
@@ -33,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, shown
+from .checkpointing import checkpoint_layers
 from .mixing import outputs_together
 from .quantized import plain, prepare_quantized
 
@@ -43,12 +43,12 @@ class SourceSpec:
 
     Attributes:
         kind: "masked_lm", "encoder", "causal_lm", "classifier" or "module" of tokens; "image_classifier", "image_encoder" or
-            "image_module" of images, "dual" of images and texts.
+            "image_module" of images, "dual" of images and texts; "text_black_box" and its like for a model that only answers.
         family: the source's own `model_type`, for example "roberta".
         widths: the width of each output that the source has, by its name (`reads`).
         embedding_width: of a source of tokens, the width of its input embedding (in ALBERT and ELECTRA smaller than the
-            states').
-        vocab_size: of a source of tokens, the number of rows of its input embedding.
+            states'); 0 for one that takes texts alone.
+        vocab_size: of a source of tokens, the number of its tokens, which are the rows of its input embedding.
         max_tokens: of a source of tokens, the longest input that its position embeddings allow.
         layers: of a source of tokens, the number of layers before which prompts can be added to the states; 0 if that is not
             possible.
@@ -88,10 +88,19 @@ class SourceSpec:
             raise InputError(f"The {self.kind} source takes no images: use an image classifier.")
         return self.image_size
 
-    def check_tokens(self) -> None:
-        """Raise `InputError` unless the target's tokens can be inputs of the source; a dual encoder's are class texts alone."""
+    def check_tokens(self, embedded: bool = True) -> None:
+        """Raise `InputError` unless the target's tokens can be inputs of the source; a dual encoder's are class texts alone.
+
+        Args:
+            embedded: whether the inputs are embeddings, which a source that takes texts alone does not have.
+        """
         if self.takes != "input_ids":
             raise InputError(f"The {self.kind} source takes no tokens: use a text model.")
+        if embedded and not self.embedding_width:
+            raise InputError(
+                f"The {self.kind} source takes texts and has no embeddings, which this input transform needs: use the method "
+                "'neekhara', whose program is made of the source's tokens."
+            )
 
 
 class Source(nn.Module):
@@ -230,18 +239,7 @@ class Source(nn.Module):
             checkpoint: calls a layer as `checkpoint(function, *args)`; None to stop recomputing.
             every_n_layers: n.
         """
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
-        if not layers:
-            raise InputError(
-                f"{self.spec.family} has no layers that transformers can checkpoint: leave gradient_checkpointing out."
-            )
-        for index, layer in enumerate(layers):
-            if isinstance(ours := layer.__dict__.get("forward"), _Checkpointed):
-                ours.undo(layer)
-            if checkpoint is not None and index % every_n_layers == 0:
-                layer.forward = _Checkpointed(checkpoint, layer)
+        checkpoint_layers(self.model, self.spec.family, checkpoint, every_n_layers)
 
     def cache_text(self, max_bytes: int) -> None:
         """Cache the states of the texts before a trailing prompt, up to `max_bytes` bytes; for causal sources only."""
@@ -296,23 +294,6 @@ def without_model(inputs: dict[str, Any]) -> Tensor:
     embeds, mask = inputs["inputs_embeds"], inputs["attention_mask"]
     kept: Tensor = embeds * mask[..., None].to(embeds.dtype)
     return kept
-
-
-class _Checkpointed:
-    """Calls `checkpoint(layer.forward, ...)` in place of a layer's forward, which a device map may have replaced before."""
-
-    def __init__(self, checkpoint: Any, layer: nn.Module):
-        self.replaced = layer.__dict__.get("forward")
-        self.checkpoint, self.forward = checkpoint, self.replaced or type(layer).forward.__get__(layer)
-
-    def undo(self, layer: nn.Module) -> None:
-        """Restore the layer's forward."""
-        del layer.forward
-        if self.replaced is not None:
-            layer.forward = self.replaced
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.checkpoint(partial(self.forward, **kwargs), *args)
 
 
 @dataclass

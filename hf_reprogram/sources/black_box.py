@@ -1,8 +1,9 @@
 """Black boxes: models that only answer, as a Python function or an endpoint. No gradient flows back through them.
 
-A black box of images or of sounds classifies with labels of its own. Its only output is "logits": those of the model, or the
-logarithms of its probabilities. Of answers that name the most probable labels alone, as (label, score) pairs, the rest of the
-probability is spread evenly over the labels that are not named. Gradients of theta are estimated (`hf_reprogram.gradients`).
+A black box of images, sounds or texts classifies with labels of its own. Its only output is "logits": those of the model, or
+the logarithms of its probabilities. Of answers that name the most probable labels alone, as (label, score) pairs, the rest of
+the probability is spread evenly over the labels that are not named. Theta's gradient is estimated (`hf_reprogram.gradients`).
+A black box of texts has no embeddings: a program for it is made of tokens, which a tokenizer joins into the text that is sent.
 
 Rows that stand twice in a call are sent once, and an answer is kept in a ledger, by the digest of what was sent
 (`hf_reprogram.sources.ledger`). The model behind may be exchanged without a word. So 8 fixed inputs are asked whenever a black
@@ -23,30 +24,30 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BudgetSpent, InputError, shown
-from ..modalities.pixels import image_processor
-from ..modalities.waveform import waveform_extractor
 from ..options import check_whole
-from .answers import ANSWERS, FIXED, fixed_inputs, to_logits
-from .audio import LONGEST, AudioSpec
-from .base import Source, SourceSpec
+from .answers import ANSWERS, FIXED, to_logits
+from .base import Source
+from .black_box_inputs import Taken, taken
 from .endpoints import Endpoint, Stopped
 from .families import SourceFamily
 from .ledger import Ledger
-from .vision import LARGEST_SIDE
 
 TOLERANCE = 1e-3  # of a probability among these answers
 
 
 class BlackBox(Source):
-    """A model of images or sounds that only answers.
+    """A model of images, sounds or texts that only answers.
 
     Args:
         ask: an `Endpoint`, or any function that takes images (batch, 3, height, width) of pixels from 0 to 1 or sounds (batch,
-            samples) from -1 to 1, as float32 tensors on the CPU, and returns (batch, labels) numbers or, for each row, a list
-            of (label, score) pairs.
+            samples) from -1 to 1, as float32 tensors on the CPU, or a list of texts, and returns (batch, labels) numbers or,
+            for each row, a list of (label, score) pairs.
         labels: the names of its labels, in the order of the numbers; or their count.
         image_size: of images, the side in pixels or (height, width).
         samples, sampling_rate: of sounds, the length of a clip and the samples per second.
+        tokenizer: of texts, what gives the tokens of which a program is made and joins them: the Hub id or folder of a
+            tokenizer, a loaded one, or a list of words, which are joined with spaces. It need not be the model's own.
+        max_tokens: of texts, the largest number of tokens; by default that of the tokenizer.
         answers: "probabilities" or "logits"; pairs are always probabilities.
         name, version: what the model is called, for adapters and ledgers.
         budget: the largest number of samples that may ever be sent, attempts that fail and all runs with the ledger included;
@@ -69,19 +70,28 @@ class BlackBox(Source):
             [0.7500, 0.2500]])
     >>> source.usage()  # the two rows are equal, and 8 fixed inputs were asked before
     {'sent': 9, 'cached': 1, 'failed': 0, 'cost': 0.0, 'left': 991}
+
+    >>> def ask_texts(texts):  # is it warm?
+    ...     return [[("warm", 0.9)] if "warm" in text else [("cold", 0.6)] for text in texts]
+    >>> source = BlackBox(ask_texts, labels=["cold", "warm"], tokenizer=["a", "cold", "warm", "day"])
+    >>> source({"input_ids": torch.tensor([[0, 2, 3]])}, "logits").exp()  # "a warm day"
+    tensor([[0.1000, 0.9000]])
     """
 
     differentiable = False
+    _taken: Taken
     _place: Tensor
 
     def __init__(
         self,
-        ask: Endpoint | Callable[[Tensor], Any],
+        ask: Endpoint | Callable[[Any], Any],
         labels: Sequence[str] | int,
         *,
         image_size: int | Sequence[int] | None = None,
         samples: int | None = None,
         sampling_rate: int | None = None,
+        tokenizer: Any = None,
+        max_tokens: int | None = None,
         answers: str = "probabilities",
         name: str = "",
         version: str = "",
@@ -101,20 +111,11 @@ class BlackBox(Source):
         names = tuple(map(str, range(labels))) if isinstance(labels, int) else tuple(labels)
         if len(names) < 2 or len({*names}) < len(names):
             raise InputError(f"labels is {shown(labels)}: give at least 2 names, each of its own, or their count.")
-        if (image_size is None) == (samples is None) or (samples is None) != (sampling_rate is None):
-            raise InputError(
-                "A black box takes images or sounds: give image_size, or samples and sampling_rate, but not both."
-            )
+        self._taken = taken(image_size, samples, sampling_rate, tokenizer, max_tokens)
         named = name or getattr(ask, "address", "") or getattr(ask, "__name__", type(ask).__name__)
-        self.spec = _spec(named, names, image_size, samples, sampling_rate)
-        self.settings = {"labels": list(names), "answers": answers}
-        self.settings |= (
-            {"image_size": list(self.spec.canvas())}
-            if samples is None
-            else {"samples": samples, "sampling_rate": sampling_rate}
-        )
+        self.spec = self._taken.spec(family=named, widths={"logits": len(names)}, labels=names)
+        self.settings = {"labels": list(names), "answers": answers, **self._taken.settings}
         self._ask, self._answers, self._batch_size, self._offline = ask, answers, batch_size, offline
-        self._rate = sampling_rate
         self._identity = hashlib.sha256(repr((named, version, names, answers)).encode()).hexdigest()
         self.register_buffer("_place", torch.zeros(()), persistent=False)
         self.ledger = Ledger(ledger, budget, price_per_1000)
@@ -128,34 +129,39 @@ class BlackBox(Source):
     # ------------------------------------------------------------------------------------------------ the source's data
 
     @property
-    def _key(self) -> str:
-        return "pixels" if self.spec.takes == "pixel_values" else "waveform"
-
-    @property
     def entry(self) -> Tensor:
         """No weight of the model can be had; the place of the adapter's own."""
         return self._place
 
+    def load_processor(self, name: str, hub: dict[str, Any]) -> Any:
+        """Of texts, the tokenizer; see `Source.load_processor`."""
+        return self._taken.tokenizer
+
     def plain_processor(self, name: str, hub: dict[str, Any]) -> Any:
-        """What brings images or sounds to the model's size."""
-        if isinstance(self.spec, AudioSpec):
-            return waveform_extractor(self.spec.sampling_rate, self.spec.samples)
-        return image_processor(self.spec.canvas())
+        """What brings images, sounds or texts to the model's size."""
+        return self._taken.processor()
 
     def plain_inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """The images or sounds without a change."""
-        return {self._key: batch[self.spec.takes]}
+        """The images, sounds or texts without a change."""
+        if self._taken.tokenizer is not None:
+            return {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return {self._taken.key: batch[self.spec.takes]}
 
     def plain_example(self) -> dict[str, Tensor]:
-        """One fixed input."""
-        return {self.spec.takes: torch.from_numpy(fixed_inputs(self._shape)[:1]).to(self.device)}
+        """One fixed input; see `Source.plain_example`."""
+        if self._taken.tokenizer is not None:
+            return super().plain_example()
+        return {self.spec.takes: self._taken.together([*self._taken.fixed()][:1]).to(self.device)}
 
     def fingerprint(self) -> dict[str, Any]:
-        """The digest of name, version and labels, and the largest probabilities for 8 fixed inputs."""
+        """The digest of name, version, labels and tokens, and the largest probabilities for 8 fixed inputs."""
+        vocabulary = self._taken.digest()
         return {
             "dtype": "float32",
             "shape": [FIXED, len(self.spec.labels)],
-            "sha256": self._identity,
+            "sha256": hashlib.sha256((self._identity + vocabulary).encode()).hexdigest()
+            if vocabulary
+            else self._identity,
             "sample": [],
             "answers": [round(float(row.max()), 4) for row in np.asarray(self._fixed)],
         }
@@ -169,11 +175,6 @@ class BlackBox(Source):
         """The samples that were sent, answered from the ledger, and failed, their cost, and what is left of the budget."""
         return self.ledger.usage()
 
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        spec = self.spec
-        return (spec.samples,) if isinstance(spec, AudioSpec) else (3, *spec.canvas())
-
     # ------------------------------------------------------------------------------------------------------ computation
 
     def forward(self, inputs: dict[str, Any], reads: str) -> Tensor:
@@ -183,19 +184,14 @@ class BlackBox(Source):
             InputError: the inputs have another shape, or the model gives no answer.
             BudgetSpent: the budget does not allow to ask for those that are not in the ledger. None of them is sent then.
         """
-        if reads != "logits" or self._key not in inputs:
+        if reads != "logits" or self._taken.key not in inputs:
             raise InputError(
-                f"The black box answers {self._key} with logits alone: it has no {reads!r} of {', '.join(inputs)}."
+                f"The black box answers {self._taken.key} with logits alone: it has no {reads!r} of {', '.join(inputs)}."
             )
-        given: Tensor = inputs[self._key]
-        if tuple(given.shape[1:]) != self._shape:
-            raise InputError(
-                f"The {self._key} are {' x '.join(map(str, given.shape[1:]))}, but this source takes "
-                f"{' x '.join(map(str, self._shape))}: bring them to this size first."
-            )
-        if not len(given):
-            return given.new_zeros(0, len(self.spec.labels))
-        rows = given.detach().float().cpu().numpy()
+        device = inputs[self._taken.key].device
+        rows = self._taken.rows(inputs)
+        if not len(rows):
+            return torch.zeros(0, len(self.spec.labels), device=device)
         bodies, digests = self._encoded(rows)
         first: dict[bytes, int] = {}
         for index, digest in enumerate(digests):
@@ -207,17 +203,17 @@ class BlackBox(Source):
             self._fetch(missing, rows, bodies)
             answers |= self.ledger.known(missing)
         logits = np.stack([answers[digest] for digest in digests])
-        return torch.from_numpy(logits).to(given.device)
+        return torch.from_numpy(logits).to(device)
 
-    def _encoded(self, rows: np.ndarray) -> tuple[list[bytes], list[bytes]]:
+    def _encoded(self, rows: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
         """What stands for each row when it is sent, and its digest."""
         if isinstance(self._ask, Endpoint):
-            bodies = [self._ask.encode(row, self._rate) for row in rows]
+            bodies = [self._ask.encode(row, self._taken.rate) for row in rows]
         else:
-            bodies = [row.tobytes() for row in rows]
+            bodies = [self._taken.body(row) for row in rows]
         return bodies, [hashlib.sha256(body).digest() for body in bodies]
 
-    def _fetch(self, missing: Mapping[bytes, int], rows: np.ndarray, bodies: list[bytes]) -> None:
+    def _fetch(self, missing: Mapping[bytes, int], rows: Sequence[Any], bodies: list[bytes]) -> None:
         """Ask for rows that are not in the ledger, and keep the answers there as they come."""
         if self._offline:
             raise InputError(
@@ -236,7 +232,7 @@ class BlackBox(Source):
             part = digests[start : start + size]
             self.ledger.reserve(len(part))
             try:
-                answer = self._ask(torch.from_numpy(rows[[missing[digest] for digest in part]]))
+                answer = self._ask(self._taken.together([rows[missing[digest]] for digest in part]))
             except BaseException:
                 self.ledger.add("failed", len(part))
                 raise
@@ -281,7 +277,7 @@ class BlackBox(Source):
         before = self.ledger.note("fixed", None)
         if before is not None and (self._offline or self.ledger.left < FIXED):
             return list(before)  # nothing new can be asked of another model
-        rows = fixed_inputs(self._shape)
+        rows = self._taken.fixed()
         bodies, digests = self._encoded(rows)
         self._fetch({digest: index for index, digest in enumerate(digests)}, rows, bodies)
         known = self.ledger.known(digests)
@@ -294,22 +290,6 @@ class BlackBox(Source):
                 "exchanged the model, so take a new ledger."
             )
         return now
-
-
-def _spec(
-    name: str, labels: tuple[str, ...], image_size: Any, samples: int | None, sampling_rate: int | None
-) -> SourceSpec:
-    shared: dict[str, Any] = {"family": name, "widths": {"logits": len(labels)}, "labels": labels}
-    if samples is not None:
-        for key, value, most in (("sampling_rate", sampling_rate, 384_000), ("samples", samples, LONGEST)):
-            check_whole(1, "", most, **{key: value})
-        shared |= {"samples": samples, "sampling_rate": sampling_rate}
-        return AudioSpec(kind="audio_black_box", takes="input_values", **shared)
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2:
-        raise InputError(f"image_size is {shown(image_size)}: give the side in pixels, or height and width.")
-    check_whole(1, " of pixels", LARGEST_SIDE, height=size[0], width=size[1])
-    return SourceSpec(kind="image_black_box", image_size=size, takes="pixel_values", **shared)
 
 
 class ImageBlackBoxFamily(SourceFamily):
@@ -340,3 +320,16 @@ class AudioBlackBoxFamily(ImageBlackBoxFamily):
     takes = "input_values"
     noun = "audio models"
     options = ("labels", "answers", "samples", "sampling_rate")
+
+
+class TextBlackBoxFamily(ImageBlackBoxFamily):
+    """Models of texts that only answer, which are passed as a `BlackBox`.
+
+    >>> TextBlackBoxFamily().options
+    ('labels', 'answers', 'max_tokens')
+    """
+
+    kinds = {"text_black_box": None}
+    takes = "input_ids"
+    noun = "text models"
+    options = ("labels", "answers", "max_tokens")

@@ -108,12 +108,12 @@ class Endpoint(ABC):
         return self
 
     @abstractmethod
-    def encode(self, row: np.ndarray, sampling_rate: int | None) -> bytes:
+    def encode(self, row: Any, sampling_rate: int | None) -> bytes:
         """What is sent for one sample. Samples with the same bytes have the same answer.
 
         Args:
-            row: an image (3, height, width) of pixels from 0 to 1, or a sound (samples,) from -1 to 1.
-            sampling_rate: of a sound; None for an image.
+            row: an image (3, height, width) of pixels from 0 to 1, a sound (samples,) from -1 to 1, or a text.
+            sampling_rate: of a sound; else None.
         """
 
     @abstractmethod
@@ -160,13 +160,13 @@ class Endpoint(ABC):
 
 
 class InferenceEndpoint(Endpoint):
-    """A classifier of images or sounds behind the inference API of the Hub, through `huggingface_hub.InferenceClient`.
+    """A classifier of images, sounds or texts behind the inference API of the Hub, through `huggingface_hub.InferenceClient`.
 
     Images are sent as PNG, sounds as WAV of 16 bits.
 
     Args:
         address: the Hub id of the model, or the URL of an endpoint that speaks the same.
-        task: "image-classification" or "audio-classification".
+        task: "image-classification", "audio-classification" or "text-classification".
         top_k: the number of labels to ask for; None for as many as the server gives.
         provider: as for `InferenceClient`.
         options: those of `Endpoint`; `key` is "HF_TOKEN" for a Hub id if that is set.
@@ -188,7 +188,7 @@ class InferenceEndpoint(Endpoint):
         super().__init__(address, **options)
         self.task, self.top_k, self.provider = task, top_k, "hf-inference" if is_url else provider
 
-    def encode(self, row: np.ndarray, sampling_rate: int | None) -> bytes:
+    def encode(self, row: Any, sampling_rate: int | None) -> bytes:
         """See `Endpoint.encode`."""
         return _ENCODERS[self.task](row, sampling_rate)
 
@@ -203,7 +203,7 @@ class InferenceEndpoint(Endpoint):
         client = InferenceClient(model=self.address, provider=provider, token=token, timeout=self.timeout)
         ask: Any = getattr(client, self.task.replace("-", "_"))
         try:
-            answer = ask(body, top_k=self.top_k)
+            answer = ask(body.decode() if self.task == "text-classification" else body, top_k=self.top_k)
         except HfHubHTTPError as error:
             raise _refusal(error.response.status_code, error.response.headers) from None
         except OfflineModeIsEnabled:
@@ -236,7 +236,7 @@ class JsonEndpoint(Endpoint):
     def __init__(
         self,
         address: str,
-        to_request: Callable[[np.ndarray], Any],
+        to_request: Callable[[Any], Any],
         from_response: Callable[[Any], Any],
         *,
         headers: Mapping[str, str] | None = None,
@@ -248,7 +248,7 @@ class JsonEndpoint(Endpoint):
         self._to_request, self._from_response, self._headers = to_request, from_response, dict(headers or {})
         self._clients = threading.local()
 
-    def encode(self, row: np.ndarray, sampling_rate: int | None) -> bytes:
+    def encode(self, row: Any, sampling_rate: int | None) -> bytes:
         """See `Endpoint.encode`."""
         return json.dumps(self._to_request(row)).encode()
 
@@ -311,4 +311,17 @@ def wav(row: np.ndarray, sampling_rate: int | None) -> bytes:
     return file.getvalue()
 
 
-_ENCODERS = {"image-classification": png, "audio-classification": wav}
+def utf8(row: str, sampling_rate: int | None = None) -> bytes:
+    """A text as UTF-8.
+
+    >>> utf8("naïve")
+    b'na\\xc3\\xafve'
+    """
+    return row.encode()
+
+
+_ENCODERS: dict[str, Callable[[Any, int | None], bytes]] = {
+    "image-classification": png,
+    "audio-classification": wav,
+    "text-classification": utf8,
+}

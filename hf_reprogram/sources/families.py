@@ -25,6 +25,7 @@ SOURCE_FAMILIES: Registry[type[SourceFamily]] = Registry(
         "audio_module": "hf_reprogram.sources.audio:AudioModuleFamily",
         "image_black_box": "hf_reprogram.sources.black_box:ImageBlackBoxFamily",
         "audio_black_box": "hf_reprogram.sources.black_box:AudioBlackBoxFamily",
+        "text_black_box": "hf_reprogram.sources.black_box:TextBlackBoxFamily",
         "module": "hf_reprogram.sources.module:ModuleFamily",
     },
     whole=True,

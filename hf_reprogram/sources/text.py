@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..first_batch import free_values
 from ..modalities import every_modality
-from ..modalities.processors import LONGEST, open_tokenizer
+from ..modalities.processors import open_tokenizer, with_padding
 from .base import Source, SourceSpec, without_model
 from .checks import check_embeddings, sees_padding
 from .esm import esm_embeddings
@@ -334,12 +334,7 @@ def plain_tokenizer(name: str, max_tokens: int, hub: dict[str, Any]) -> Any:
     >>> plain_tokenizer(text_source.model.name_or_path, max_tokens=64, hub={}).model_max_length
     64
     """
-    tokenizer = open_tokenizer(name, hub)
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens, LONGEST)
-    return tokenizer
+    return with_padding(open_tokenizer(name, hub), max_tokens)
 
 
 class TextFamily(SourceFamily):

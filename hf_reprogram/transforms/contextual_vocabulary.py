@@ -8,7 +8,10 @@ N_S and N_T are the numbers of source and target tokens, and V_S (N_S, width) is
 convolution's kernel (N_S, N_T, k) and its bias (N_S,). The temperature tau falls linearly over the first epochs. Special tokens
 keep the source's embeddings. For the convolution, special tokens, unknown tokens and places outside the text are zeros.
 
-Source: Neekhara et al. 2019 (arXiv 1809.01829), equations 2 to 4, the white-box attack.
+A source that takes texts alone gets the ids argmax l_t, also in training. Its gradient comes from tokens that are drawn from
+soft-max(l_t), through `choices` and `written` ("reinforce" of `hf_reprogram.gradients`).
+
+Source: Neekhara et al. 2019 (arXiv 1809.01829), equations 2 to 4, the white-box attack, and the black-box attack.
 """
 
 from __future__ import annotations
@@ -110,7 +113,7 @@ class ContextualVocabulary(InputTransform):
 
     def check(self, spec: SourceSpec) -> None:
         """Raise `InputError` unless the source takes tokens, N_S of them, and has the special tokens."""
-        spec.check_tokens()
+        spec.check_tokens(embedded=False)
         check_special_ids(self.options.special_ids, spec)
         if spec.vocab_size != self.options.vocab_size:
             raise InputError(
@@ -151,20 +154,42 @@ class ContextualVocabulary(InputTransform):
     def forward(self, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
         """`inputs_embeds` (batch, tokens, width) and `attention_mask` from `input_ids` and `attention_mask` (batch, tokens).
 
-        If all sequences are empty, each becomes one padding token, which is not attended to.
+        A source that takes texts alone gets `input_ids` (batch, tokens) in place of embeddings. If all sequences are empty,
+        each becomes one padding token, which is not attended to.
+
+        Raises:
+            InputError: see `check_batch`.
+        """
+        logits, _ = self.choices(batch)
+        if not self.training or not source.spec.embedding_width:
+            return self.written(logits.argmax(-1), batch, source)
+        every = source.embed(torch.arange(source.spec.vocab_size, device=logits.device))
+        soft = F.gumbel_softmax(logits.float(), tau=self.tau, dim=-1)
+        return self._embedded(soft.to(every.dtype) @ every, batch, source)
+
+    def choices(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits (batch, tokens, N_S) of the source token at each place, and which places (batch, tokens) have one.
+
+        Special tokens and padding have none.
 
         Raises:
             InputError: see `check_batch`.
         """
         self.check_first(batch)
         ids, mask = ids_and_mask(batch, self.options.special_ids)
-        logits = self.logits(ids)
-        if self.training:
-            every = source.embed(torch.arange(source.spec.vocab_size, device=ids.device))
-            soft = F.gumbel_softmax(logits.float(), tau=self.tau, dim=-1)
-            embeds = soft.to(every.dtype) @ every
-        else:
-            embeds = source.embed(logits.argmax(-1))
+        return self.logits(ids), (self.special[ids] < 0) & (mask != 0)
+
+    def written(self, tokens: Tensor, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """The source's inputs, as in `forward`, with these source tokens (batch, tokens) at the places that have one."""
+        if source.spec.embedding_width:
+            return self._embedded(source.embed(tokens), batch, source)
+        ids, mask = ids_and_mask(batch, self.options.special_ids)
+        theirs = self.special[ids]
+        return {"input_ids": torch.where(theirs >= 0, theirs, tokens), "attention_mask": mask}
+
+    def _embedded(self, embeds: Tensor, batch: dict[str, Tensor], source: Source) -> dict[str, Any]:
+        """The source's inputs with these vectors (batch, tokens, width), but its own at special tokens."""
+        ids, mask = ids_and_mask(batch, self.options.special_ids)
         theirs = self.special[ids]
         embeds = torch.where((theirs >= 0)[..., None], source.embed(theirs.clamp(min=0)).to(embeds.dtype), embeds)
         return {"inputs_embeds": embeds, "attention_mask": mask}

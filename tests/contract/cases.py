@@ -44,6 +44,7 @@ FAMILIES = {  # a source of every registered family, by which the family is cove
     "audio_module": "bands",
     "image_black_box": "image_black_box",
     "audio_black_box": "audio_black_box",
+    "text_black_box": "text_black_box",
 }
 SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what `load_source` takes
     **{name: partial(tiny.save_source, family=name) for name in (*tiny.FAMILIES, *tiny.CLASSIFIERS)},
@@ -58,6 +59,7 @@ SOURCES: dict[str, Callable[[Path], Any]] = {  # a folder to write into -> what 
     "bands": lambda _: tiny_audio.make_module(),
     "image_black_box": lambda _: black_boxes.of_images(),
     "audio_black_box": lambda _: black_boxes.of_sounds(),
+    "text_black_box": lambda _: black_boxes.of_texts(),
 }
 
 # ---------------------------------------------------------------------------------------------------------- modalities
@@ -235,7 +237,11 @@ METHOD_CASES: dict[str, list[Chosen]] = {
         Chosen("bert-classifier", {**_LETTERS, "reads": "logits"}),
     ],
     "reprogbert": [Chosen(name, {**_LETTERS, **_INFILLING}) for name in ("bert", "deberta-v2")],
-    "neekhara": [Chosen(name, _LETTERS) for name in ("bert-classifier", "roberta", "llama")],
+    "neekhara": [
+        *(Chosen(name, _LETTERS) for name in ("bert-classifier", "roberta", "llama", "text_black_box")),
+        Chosen("bert-classifier", {**_LETTERS, "gradients": {"reinforce": {"samples": 3}}}),
+        Chosen("text_black_box", {**_LETTERS, "label_mapping": "frequency"}),
+    ],
     "elsayed": [
         *(
             Chosen("vit", {**_SURROUND, "label_mapping": how})

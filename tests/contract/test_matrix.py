@@ -88,7 +88,7 @@ def test_neither_the_batch_nor_padding_on_either_side_changes_a_row(trained):
 
 @torch.no_grad()
 def test_the_source_is_given_what_it_takes(trained):
-    """Pixels from 0 to 1, projected patches, clips or spectrograms, or embeddings as wide as the source's own."""
+    """Pixels from 0 to 1, projected patches, clips or spectrograms, the source's tokens or embeddings as wide as its own."""
     spec = trained.model.source.spec
     inputs = trained.model.transform(trained.batch, trained.model.source)
     if "pixels" in inputs:
@@ -101,6 +101,9 @@ def test_the_source_is_given_what_it_takes(trained):
     elif "patches" in inputs:
         table = trained.model.transform.folded(trained.model.source)
         assert inputs["patches"].shape[-1] == table.shape[-1]
+    elif not spec.embedding_width:
+        assert inputs["input_ids"].shape == inputs["attention_mask"].shape == trained.batch["input_ids"].shape
+        assert 0 <= inputs["input_ids"].min() <= inputs["input_ids"].max() < spec.vocab_size
     else:
         rows = trained.batch.get("input_ids", inputs["attention_mask"])  # patches are not tokens of the batch
         assert inputs["inputs_embeds"].shape == (*rows.shape, spec.embedding_width)

@@ -20,7 +20,7 @@ from hf_reprogram.sources import BlackBox, InferenceEndpoint, JsonEndpoint
 from hf_reprogram.sources.answers import FIXED
 from tests.contract.training import trainer_for
 from tests.sources.test_black_box import asked, images
-from tests.support.black_boxes import LABELS, of_images, served
+from tests.support.black_boxes import LABELS, of_images, of_texts, served
 
 KEY = "sk-never-to-be-seen"
 ROOT = Path(__file__).parents[2]
@@ -70,6 +70,22 @@ def test_sounds_are_sent_as_wav(server):
     source = BlackBox(endpoint, ["quiet", "loud"], samples=400, sampling_rate=8000)
     answer = source({"waveform": torch.full((1, 400), 0.25)}, "logits").exp()
     torch.testing.assert_close(answer, torch.tensor([[0.75, 0.25]]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["inference", "json"])
+def test_texts_are_sent_as_they_are(kind, server):
+    if kind == "inference":
+        endpoint = InferenceEndpoint(server.url, "text-classification", wait=0.01)
+    else:
+        endpoint = JsonEndpoint(
+            server.url,
+            to_request=lambda text: {"inputs": text},
+            from_response=lambda data: [(one["label"], one["score"]) for one in data[0]],
+        )
+    source = of_texts(endpoint)
+    logits = source({"input_ids": torch.tensor([[0, 4], [1, 1], [0, 4]])}, "logits")
+    torch.testing.assert_close(logits.softmax(1)[:2], server.ask_texts(["alpha omega", "beta beta"]))
+    assert server.samples == FIXED + 2
 
 
 @BOTH

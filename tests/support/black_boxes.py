@@ -20,6 +20,7 @@ from hf_reprogram.sources import BlackBox
 from tests.support import modules, tiny_audio
 
 SIDE, LABELS = 32, ["ant", "bee", "cat", "dog", "eel"]
+WORDS = ["alpha", "beta", "gamma", "delta", "omega", "zeta"]
 
 
 class Counted:
@@ -37,9 +38,37 @@ class Counted:
         return self.network(images).softmax(1)
 
 
+class CountedTexts:
+    """A function from texts to probabilities (batch, 5), by their letters; it knows how often it was called and with what."""
+
+    def __init__(self, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.network = torch.nn.Linear(len(WORDS), len(LABELS))
+        with torch.no_grad():
+            self.network.weight.mul_(10)
+            self.network.bias.zero_()
+        self.calls: list[list[str]] = []
+
+    @property
+    def rows(self) -> list[int]:
+        """The number of texts in each call."""
+        return [len(call) for call in self.calls]
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        self.calls.append(texts)
+        counts = torch.tensor([[text.count(word[0]) for word in WORDS] for text in texts])
+        return self.network(counts.float() / (1 + counts.sum(1, keepdim=True))).softmax(1)
+
+
 def of_images(ask: Any = None, **options: Any) -> BlackBox:
     """A black box of images of 32 x 32 pixels."""
     return BlackBox(ask or Counted(), LABELS, **{"image_size": SIDE, "name": "tiny", **options})
+
+
+def of_texts(ask: Any = None, **options: Any) -> BlackBox:
+    """A black box of texts, for programs that are made of six words."""
+    return BlackBox(ask or CountedTexts(), LABELS, **{"tokenizer": WORDS, "name": "tiny texts", **options})
 
 
 def of_sounds(**options: Any) -> BlackBox:
@@ -72,7 +101,7 @@ class Server:
         self.script: list[int | None] = []
         self.delay = 0.0
         self.lock = threading.Lock()
-        self.ask = Counted()
+        self.ask, self.ask_texts = Counted(), CountedTexts()
 
     def answer(self, body: bytes) -> tuple[int, Any]:
         """The status and the content for a request."""
@@ -83,8 +112,9 @@ class Server:
         if status is not None:
             return status, {"error": "a secret of the server"}
         time.sleep(self.delay)
-        scores = self.scores(body)
-        return 200, [{"label": name, "score": score} for name, score in sorted(scores, key=lambda pair: -pair[1])]
+        scores = sorted(self.scores(body), key=lambda pair: -pair[1])
+        pairs = [{"label": name, "score": score} for name, score in scores]
+        return 200, [pairs] if b'"inputs"' in body else pairs  # the Hub answers texts with a list for each
 
     def scores(self, body: bytes) -> list[tuple[str, float]]:
         """The probabilities by label."""
@@ -92,6 +122,10 @@ class Server:
             with wave.open(io.BytesIO(body)) as file:
                 loud = np.abs(np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768).mean()
             return [("quiet", float(1 - loud)), ("loud", float(loud))]
+        if b'"inputs"' in body:  # a text
+            with self.lock:
+                row = self.ask_texts([json.loads(body)["inputs"]])[0]
+            return list(zip(LABELS, row.tolist(), strict=True))
         if body.startswith(b"{"):
             pixels = np.array(json.loads(body)["pixels"], dtype=np.float32)
         else:
