@@ -1,6 +1,6 @@
 """Recipes: source, method, task and training of a run in one YAML file.
 
-    source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, revision: ...}
+    source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, ...}, or {endpoint: URL, ...}
     method: {name: warp, num_prompts: 20}
     task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.options.TaskOptions
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
@@ -39,6 +39,7 @@ from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
+from .endpoint import Endpoint, read_endpoint
 from .library import find
 from .training_arguments import check_training
 from .yaml_text import read_yaml
@@ -49,7 +50,8 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`.
+        source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`; or `endpoint` and the other
+            keys of a black box (`hf_reprogram.experiments.endpoint.EndpointSource`).
         method: `name` and the method's options. `auto` searches all methods that fit, or those of its option `methods`.
         task: the section of the data, see `hf_reprogram.tasks.options.TaskOptions`.
         training: fields of `TrainingArguments`.
@@ -70,6 +72,7 @@ class Recipe:
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
             `load_recipe`.
+        endpoint: the black box that the recipe names; None for a source with weights. No key of a file is it.
     """
 
     trusts_code = False  # no field: a file cannot set it
@@ -105,6 +108,7 @@ class Recipe:
             raise InputError(f"cache_text is {self.cache_text!r}: give a number of GiB above 0.")
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
+        self.endpoint: Endpoint | None = read_endpoint(self) if "endpoint" in self.source else None
         for section, value in (("source", self.source), ("method", self.method)):
             if not isinstance(value.get("name"), str) or not value["name"]:
                 raise InputError(
@@ -205,8 +209,15 @@ class Recipe:
         return bool(self.method["name"] == "auto")
 
     @property
+    def model_source(self) -> Any:
+        """What `hf_reprogram.sources.load_source` takes: the name, or the black box of an endpoint."""
+        return self.source["name"] if self.endpoint is None else self.endpoint.black_box()
+
+    @property
     def source_kwargs(self) -> dict[str, Any]:
-        """Arguments of the source's `from_pretrained`."""
+        """Arguments of the source's `from_pretrained`; a black box has none."""
+        if self.endpoint is not None:
+            return {}
         given = {key: value for key, value in self.source.items() if key not in ("name", "kind")}
         return {**given, "trust_remote_code": True} if self.trusts_code else given
 
@@ -260,7 +271,9 @@ class Recipe:
         plain = asdict(self) if keep_sweep else {**asdict(self), "sweep": {}}
         for dotted, value in values.items():
             _set(plain, dotted, value)
-        return make_recipe(plain, self.trusts_code)
+        made = make_recipe(plain, self.trusts_code)
+        made.endpoint = self.endpoint
+        return made
 
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the sweep's values, by dotted key; without a sweep one empty combination."""

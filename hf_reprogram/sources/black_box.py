@@ -56,6 +56,9 @@ class BlackBox(Source):
         offline: answer from the ledger alone, and send nothing.
         batch_size: the largest number of rows in a call of a function; None for all at once.
 
+    Attributes:
+        reserved: the samples that training leaves in the budget for what follows it, such as the test split.
+
     Raises:
         InputError: an argument cannot work, the answers are of another form, or the model is not the one of the ledger.
         BudgetSpent: the budget does not allow the 8 fixed inputs.
@@ -98,15 +101,9 @@ class BlackBox(Source):
             raise InputError(f"answers is {shown(answers)}: choose one of {', '.join(ANSWERS)}.")
         if batch_size is not None:
             check_whole(batch_size=batch_size)
-        names = tuple(map(str, range(labels))) if isinstance(labels, int) else tuple(labels)
-        if len(names) < 2 or len({*names}) < len(names):
-            raise InputError(f"labels is {shown(labels)}: give at least 2 names, each of its own, or their count.")
-        if (image_size is None) == (samples is None) or (samples is None) != (sampling_rate is None):
-            raise InputError(
-                "A black box takes images or sounds: give image_size, or samples and sampling_rate, but not both."
-            )
         named = name or getattr(ask, "address", "") or getattr(ask, "__name__", type(ask).__name__)
-        self.spec = _spec(named, names, image_size, samples, sampling_rate)
+        self.spec = black_box_spec(named, labels, image_size, samples, sampling_rate)
+        names = self.spec.labels
         self.settings = {"labels": list(names), "answers": answers}
         self.settings |= (
             {"image_size": list(self.spec.canvas())}
@@ -114,7 +111,7 @@ class BlackBox(Source):
             else {"samples": samples, "sampling_rate": sampling_rate}
         )
         self._ask, self._answers, self._batch_size, self._offline = ask, answers, batch_size, offline
-        self._rate = sampling_rate
+        self._rate, self.reserved = sampling_rate, 0
         self._identity = hashlib.sha256(repr((named, version, names, answers)).encode()).hexdigest()
         self.register_buffer("_place", torch.zeros(()), persistent=False)
         self.ledger = Ledger(ledger, budget, price_per_1000)
@@ -162,8 +159,11 @@ class BlackBox(Source):
 
     @property
     def left(self) -> float:
-        """The number of samples that the budget still allows."""
-        return self.ledger.left
+        """The number of samples that the budget still allows to train with; offline, as when the answers were bought."""
+        budget = self.ledger.budget
+        if self._offline and budget is not None:
+            return max(0, budget - self.ledger.reached - self.reserved)
+        return max(0, self.ledger.left - self.reserved)
 
     def usage(self) -> dict[str, float]:
         """The samples that were sent, answered from the ledger, and failed, their cost, and what is left of the budget."""
@@ -296,10 +296,25 @@ class BlackBox(Source):
         return now
 
 
-def _spec(
-    name: str, labels: tuple[str, ...], image_size: Any, samples: int | None, sampling_rate: int | None
+def black_box_spec(
+    name: str, labels: Sequence[str] | int, image_size: Any, samples: int | None, sampling_rate: int | None
 ) -> SourceSpec:
-    shared: dict[str, Any] = {"family": name, "widths": {"logits": len(labels)}, "labels": labels}
+    """The properties of a black box, without asking it anything; the arguments are those of `BlackBox`.
+
+    Raises:
+        InputError: they do not fit together.
+
+    >>> black_box_spec("mine", ["dark", "bright"], 8, None, None).canvas()
+    (8, 8)
+    """
+    names = tuple(map(str, range(labels))) if isinstance(labels, int) else tuple(labels)
+    if len(names) < 2 or len({*names}) < len(names):
+        raise InputError(f"labels is {shown(labels)}: give at least 2 names, each of its own, or their count.")
+    if (image_size is None) == (samples is None) or (samples is None) != (sampling_rate is None):
+        raise InputError(
+            "A black box takes images or sounds: give image_size, or samples and sampling_rate, but not both."
+        )
+    shared: dict[str, Any] = {"family": name, "widths": {"logits": len(names)}, "labels": names}
     if samples is not None:
         for key, value, most in (("sampling_rate", sampling_rate, 384_000), ("samples", samples, LONGEST)):
             check_whole(1, "", most, **{key: value})

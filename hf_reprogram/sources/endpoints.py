@@ -178,8 +178,8 @@ class InferenceEndpoint(Endpoint):
     def __init__(
         self, address: str, task: str, *, top_k: int | None = None, provider: str | None = None, **options: Any
     ) -> None:
-        if task not in _ENCODERS:
-            raise InputError(f"task is {shown(task)}: choose one of {', '.join(_ENCODERS)}.")
+        if task not in TASKS:
+            raise InputError(f"task is {shown(task)}: choose one of {', '.join(TASKS)}.")
         if top_k is not None:
             check_whole(top_k=top_k)
         is_url = address.startswith(("http://", "https://"))
@@ -312,3 +312,4 @@ def wav(row: np.ndarray, sampling_rate: int | None) -> bytes:
 
 
 _ENCODERS = {"image-classification": png, "audio-classification": wav}
+TASKS = tuple(_ENCODERS)
