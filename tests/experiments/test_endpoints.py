@@ -235,7 +235,7 @@ from hf_reprogram.experiments.run import train
 train(make_recipe(json.loads(sys.argv[1])), quiet=True, resume=len(sys.argv) > 2)
 """
 STEPS = {
-    "num_train_epochs": 4,
+    "num_train_epochs": 2,
     "per_device_train_batch_size": 8,
     **{f"{what}_strategy": "steps" for what in ("save", "eval")},
     **{f"{what}_steps": 2 for what in ("save", "eval")},
@@ -250,7 +250,7 @@ def child(chosen, *resume):
 
 @pytest.mark.slow
 def test_killed_trainers_and_servers_never_make_it_pay_twice(task, tmp_path):
-    server = Process(tmp_path / "requests.log", delay=0.03)
+    server = Process(tmp_path / "requests.log", delay=0.02)
     server.start()
     try:
         wait = {"wait": 0.5, "retries": 8}

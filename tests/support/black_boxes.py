@@ -66,11 +66,11 @@ class Server:
         most: the largest number of requests at once.
     """
 
-    def __init__(self, delay: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.samples, self.keys, self.most, self.at_once = 0, [], 0, 0
         self.bodies: list[bytes] = []
         self.script: list[int | None] = []
-        self.delay = delay
+        self.delay = 0.0
         self.lock = threading.Lock()
         self.ask = Counted()
 
@@ -102,12 +102,13 @@ class Server:
 
 
 @contextmanager
-def served(server: Server | None = None, port: int = 0) -> Iterator[tuple[Server, str]]:
-    """A server on this computer, and its URL; port 0 is a free one."""
-    server = server or Server()
+def served() -> Iterator[tuple[Server, str]]:
+    """A server on this computer, and its URL."""
+    server = Server()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 2**16  # headers and content in one packet, which waits for no other
 
         def do_POST(self) -> None:
             with server.lock:
@@ -127,7 +128,7 @@ def served(server: Server | None = None, port: int = 0) -> Iterator[tuple[Server
 
         log_message: Callable[..., None] = lambda *_: None
 
-    listening = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=listening.serve_forever, daemon=True)
     thread.start()
     try:
