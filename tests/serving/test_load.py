@@ -40,7 +40,7 @@ def half_sent(address):
 
 
 def test_every_request_gets_the_answer_of_its_own_adapter(programs):
-    texts = words.texts(40, seed=3)[0]
+    texts = words.texts(20, seed=3)[0]
     names = programs.names
     expected = {}
     for name in names:  # one at a time
