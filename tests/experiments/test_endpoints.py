@@ -303,7 +303,7 @@ def test_two_runs_with_one_ledger_never_exceed_the_budget_together(task, tmp_pat
     server.start()
     try:
         shared = {"ledger": str(tmp_path / "shared.sqlite"), "budget": 300}
-        long = {"num_train_epochs": 20, "per_device_train_batch_size": 8}
+        long = {"num_train_epochs": 5, "per_device_train_batch_size": 8}
         both = [
             child(recipe(task, server.url, tmp_path / str(seed), shared, seeds=[seed], training=long))
             for seed in (0, 1)
@@ -318,6 +318,9 @@ def test_two_runs_with_one_ledger_never_exceed_the_budget_together(task, tmp_pat
             else:
                 assert "raise budget" in both[seed].stderr.read()
                 assert not Path(tmp_path / str(seed) / "results.json").exists()
-        assert 0 in ended
+                more = recipe(
+                    task, server.url, tmp_path / str(seed), {**shared, "budget": 5000}, seeds=[seed], training=long
+                )
+                assert [*train(more, quiet=True, resume=True)["seeds"]] == [str(seed)]
     finally:
         server.kill()
