@@ -198,18 +198,23 @@ def served(source: str, adapters: dict[str, str], threads: int) -> Any:
     process = subprocess.Popen(command, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
-        while True:
-            if process.poll() is not None:
-                raise SystemExit("The server has ended.")
-            try:
-                httpx.get(f"{address}/health")
-                break
-            except httpx.TransportError:
-                time.sleep(0.2)
+        with httpx.Client() as client:
+            while not answers(client, address):
+                if process.poll() is not None:
+                    raise SystemExit("The server has ended.")
+                time.sleep(0.5)
         yield address, process
     finally:
         process.terminate()
         process.wait()
+
+
+def answers(client: httpx.Client, address: str) -> bool:
+    """Whether the server answers."""
+    try:
+        return client.get(f"{address}/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def ask_all(
