@@ -158,7 +158,7 @@ def train(
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
     from .reports.leaderboard import leaderboard
-    from .reports.results import gain_note, markdown, render_ood, rows, run_reports
+    from .reports.results import gain_note, markdown, render_ood, rows, run_reports, usage_note
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
     chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
@@ -176,8 +176,9 @@ def train(
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
         if "auto" in results:
             typer.echo(f"\n{leaderboard(results['auto'], results['task']['metrics'])}")
+        notes = " ".join(filter(None, (gain_note(results), usage_note(results))))
         typer.echo(
-            f"\n{markdown(rows(results))}\n\n{gain_note(results)}{ood_tables}\n"
+            f"\n{markdown(rows(results))}\n\n{notes}{ood_tables}\n"
             f"The adapter, results.json and the model card are in {chosen.output}."
         )
 

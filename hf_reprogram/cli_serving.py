@@ -56,6 +56,9 @@ def serve(
             help="Let others train programs through the source: with the gradients of its inputs, or with its answers alone.",
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Also answer with the labels of the source itself, at /adapters/source.")
+    ] = False,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
 ) -> None:
@@ -71,6 +74,7 @@ def serve(
         batch=batch,
         body=max_bytes,
         split=split,
+        plain=plain,
         quiet=quiet,
         trust_remote_code=trust_remote_code,
     )

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,57 @@ from .modalities import modality_taking
 from .modalities.base import Modality
 from .modalities.examples import Examples
 from .model import ReprogrammedModel, to_accelerator
+from .sources.base import Source
 from .sources.loading import load_source, restore_source
 from .training.adapter import load_adapter
 from .training.answers import answers_of
 from .training.encode import encode
 from .training.predict import EXAMPLES, TOKENS, batches_by_length, tokens_on
+
+
+class PlainModel:
+    """A source that answers with labels of its own, in the place of an adapter: nothing stands before or behind it.
+
+    Args:
+        source: a classifier of images or sounds.
+
+    Raises:
+        InputError: the source is none.
+
+    >>> PlainModel(text_source)
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: The source of kind 'masked_lm' has no labels for images or sounds: serve adapters of it.
+    """
+
+    def __init__(self, source: Source):
+        spec = source.spec
+        if spec.takes not in ("pixel_values", "input_values") or "logits" not in spec.widths or not spec.labels:
+            raise InputError(
+                f"The source of kind {spec.kind!r} has no labels for images or sounds: serve adapters of it."
+            )
+        self.source, self.label_names = source, list(spec.labels)
+        self.transform = SimpleNamespace(takes=spec.takes)
+        self.mapping = SimpleNamespace(reads="logits")
+        self.config = SimpleNamespace(
+            problem_type="single_label_classification",
+            method={"name": None},
+            transform={"type": None},
+            mapping={"type": None},
+        )
+
+    def inputs(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """The source's inputs for a batch: the images or sounds as they are."""
+        return self.source.plain_inputs(batch)
+
+    def logits_and_loss(
+        self, output: torch.Tensor, batch: dict[str, torch.Tensor], labels: None
+    ) -> tuple[torch.Tensor, None]:
+        """The source's output as it is; there is no loss."""
+        return output, None
+
+    def num_trainable(self) -> int:
+        """Nothing is trained."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -39,13 +86,13 @@ class Program:
 
     Attributes:
         name: its name here.
-        model: the adapter around the shared source, or around its own copy if it tunes weights of the source.
+        model: the adapter around the shared source, or around its own copy if it tunes weights of the source; or the source.
         processor: makes what the model takes of an example; None where examples need none.
         modality: that of its examples.
     """
 
     name: str
-    model: ReprogrammedModel
+    model: ReprogrammedModel | PlainModel
     processor: Any
     modality: Modality
 
@@ -171,6 +218,23 @@ class Programs:
             self._programs = {**self._programs, name: program}  # a reader in another thread has the old one
             self.source.make_room(len(self._programs))
 
+    def add_plain(self, name: str) -> None:
+        """Add the source itself, which answers with labels of its own.
+
+        Args:
+            name: a new name.
+
+        Raises:
+            InputError: the name is taken, or the source has no labels for images or sounds.
+        """
+        model = PlainModel(self.source)
+        program = Program(
+            name, model, self.source.plain_processor(self.record["name"], {}), modality_taking(model.transform.takes)
+        )
+        with self._changing:
+            self._check_free(name)
+            self._programs = {**self._programs, name: program}
+
     def remove(self, name: str) -> None:
         """Remove an adapter. Requests that were prepared for it can still be answered.
 
@@ -279,7 +343,8 @@ def _mixed(requests: Sequence[Request]) -> list[np.ndarray]:
     for places in groups.values():
         model = requests[places[0]].program.model
         batch = _batch([requests[place] for place in places])
-        part = _Part(places, model, batch, model.transform(batch, model.source))
+        inputs = model.inputs(batch) if isinstance(model, PlainModel) else model.transform(batch, model.source)
+        part = _Part(places, model, batch, inputs)
         calls.setdefault((id(model.source), model.mapping.reads), []).append(part)
     found: list[np.ndarray] = [np.empty(0)] * len(requests)
     for (_, reads), parts in calls.items():
@@ -304,7 +369,7 @@ class _Part:
     """
 
     places: list[int]
-    model: ReprogrammedModel
+    model: ReprogrammedModel | PlainModel
     batch: dict[str, torch.Tensor]
     inputs: dict[str, Any]
 

@@ -312,6 +312,7 @@ class Schedule(TrainerCallback):
                 continue
             if each.estimated.spent or each.source.left < each.estimated.asked + validation:
                 control.should_training_stop = True
+                each.estimated.stopped |= each.estimated.spent or state.global_step < state.max_steps
                 control.should_evaluate |= args.eval_strategy == "steps"
                 control.should_save |= args.save_strategy == "steps"
             control.should_evaluate &= each.source.left >= validation
@@ -325,6 +326,8 @@ class Schedule(TrainerCallback):
             again = _rows(train_dataloader) if each.mapping.scheduled() else 0  # of a map that is fitted every epoch
             if each.source.left < validation + again:
                 control.should_training_stop = True
+                if each.estimated is not None:
+                    each.estimated.stopped |= state.global_step < state.max_steps
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Call `end_training`, after the Trainer loaded the best checkpoint."""

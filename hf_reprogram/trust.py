@@ -152,7 +152,11 @@ def recorded_source(values: Mapping[str, Any], options: Iterable[str]) -> dict[s
 
     >>> recorded_source({"name": "owner/model", "dtype": "float32", "trust_remote_code": True}, ["image_size"])
     {'name': 'owner/model', 'dtype': 'float32'}
+    >>> recorded_source({"endpoint": "http://host/", "key": "MY_KEY", "name": "mine"}, [])  # only a caller opens connections
+    {'name': 'mine'}
     """
+    if "endpoint" in values:
+        return {"name": values.get("name")}
     kept = {"name", "kind", *_RECORDED, *options}
     plain = {key: values[key] for key in ("attn_implementation",) if is_plain(values.get(key))}
     return {**{key: value for key, value in values.items() if key in kept}, **plain}

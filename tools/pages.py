@@ -20,6 +20,7 @@ import yaml
 from tables import OVERVIEW
 
 from hf_reprogram.baselines import BASELINES
+from hf_reprogram.experiments.endpoint import EndpointSource
 from hf_reprogram.experiments.recipe import Recipe
 from hf_reprogram.methods import METHODS
 from hf_reprogram.modalities import MODALITIES
@@ -202,6 +203,8 @@ def key_pages() -> Iterator[tuple[str, str]]:
         "- `name`: a Hub id or a folder.\n- `kind`: the kind of source; by default the checkpoint determines it.\n"
         "- Every other key goes to the model's `from_pretrained`: `revision`, `dtype`, `subfolder`, `quantization_config`, "
         "`attn_implementation`, `trust_remote_code` and so on. Models of images also take `image_size`.\n\n"
+        "## An endpoint\n\n`source: {endpoint: URL, task: TASK, labels: [...], ...}` names a model that only answers "
+        f"([black boxes](../guides/black_box.md#in-a-recipe)).\n\n{keys(EndpointSource)}\n\n"
         f"## Facts about a loaded source\n\n{keys(SourceSpec)}\n",
     )
     yield (

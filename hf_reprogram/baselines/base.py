@@ -38,6 +38,10 @@ class Run(Protocol):
     method: dict[str, Any]
 
     @property
+    def model_source(self) -> Any:
+        """The name of the source, or the source itself if it has no weights that could be loaded."""
+
+    @property
     def source_kwargs(self) -> dict[str, Any]:
         """Arguments of the source's `from_pretrained`."""
 

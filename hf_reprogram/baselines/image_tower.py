@@ -133,7 +133,7 @@ def loaded(setting: Setting, **options: Any) -> Source:
     recipe = setting.recipe
     kept = {name: value for name, value in recipe.source_kwargs.items() if name not in _FROZEN}
     kept |= {"dtype": torch.float32, "shard": False, **options}
-    source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **kept)
+    source, _ = load_source(recipe.model_source, recipe.source.get("kind"), **kept)
     to_accelerator(source)
     return source
 

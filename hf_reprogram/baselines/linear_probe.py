@@ -172,7 +172,7 @@ def inputs_for(setting: Setting, untrained: bool) -> tuple[Any, Any, Callable[[d
         model, processor = setting.make()
         to_accelerator(model).eval()
         return model.source, processor, lambda batch: model.transform(batch, model.source)
-    source, _ = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)
+    source, _ = load_source(recipe.model_source, recipe.source.get("kind"), **recipe.source_kwargs)
     to_accelerator(source)
     check_native(source.spec, task)
     return (

@@ -74,7 +74,7 @@ def class_text_model(setting: Setting, source: Source | None = None, **options: 
     recipe = setting.recipe
     texts = {name: recipe.method[name] for name in ("templates", "class_texts") if recipe.method.get(name)}
     return reprogram(
-        recipe.source["name"] if source is None else source,
+        recipe.model_source if source is None else source,
         method="reprogrammer",
         labels=setting.task.labels,
         source_kind=recipe.source.get("kind"),

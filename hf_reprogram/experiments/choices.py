@@ -5,7 +5,8 @@ on the canvas are chosen by the score of the *untrained* program on validation: 
 it would for training, and the best one is trained. Few examples decide, so an omega with more weights must be better beyond
 chance: by more than the standard error of the paired differences of the validation losses. With fewer than 16 examples for
 validation, folds of training and validation together decide (`hf_reprogram.experiments.folds`). An alternative costs a pass
-over at most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open.
+over at most `MOST_TRAIN` examples. An option of the recipe always wins, and `preset: paper` leaves nothing open. On an
+endpoint, which is paid for each example, the method's own options are taken.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def alternatives_of(job: Job) -> list[dict[str, Any]]:
     if recipe.cache_text is not None:  # the cache serves the last token alone
         given.add("reads")
     options = method.read_options(recipe.method_options, f"option of {recipe.method['name']}")
-    spec = load_source(recipe.source["name"], recipe.source.get("kind"), **recipe.source_kwargs)[0].spec
+    spec = load_source(recipe.model_source, recipe.source.get("kind"), **recipe.source_kwargs)[0].spec
     groups = method(options).alternatives(spec, task.problem_type)
     groups = [group for group in groups if not given & {key for choice in group for key in choice}]
     if recipe.init_from is not None:  # a second stage goes on with the options of the first
@@ -129,7 +130,7 @@ def alternatives_of(job: Job) -> list[dict[str, Any]]:
 def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The alternative that is best on validation, and the scores of all of them."""
     alternatives = alternatives_of(job)
-    if len(alternatives) == 1:
+    if len(alternatives) == 1 or job.recipe.endpoint is not None:  # an endpoint is paid for each
         return alternatives[0], []
     scores: list[Score] = []
     fitting: list[dict[str, Any]] = []

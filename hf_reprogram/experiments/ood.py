@@ -181,7 +181,7 @@ def seed_record(
         return record
     with plugins(True):  # the recipe names them
         model = ReprogrammedModel.from_pretrained(
-            folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+            folder, source=recipe.model_source, source_kwargs=recipe.source_kwargs
         )
     to_accelerator(model)
     processor = task.modality.load_processor(folder)

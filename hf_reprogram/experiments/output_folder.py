@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_json
+from .endpoint import CHANGEABLE, LEDGER
 from .recipe import Recipe, whole_path, with_whole_paths
 
 # Baselines and OOD sets may change later, as they do not affect the method's own runs; a search may go on.
@@ -40,7 +41,7 @@ def claim(output: Path, recipe: Recipe, resume: bool) -> None:
                 f"The folder {str(output)!r} holds the run of another recipe ({', '.join(different)} differ): choose "
                 "another output."
             )
-    elif not path.exists() and output.is_dir() and any(output.iterdir()):
+    elif not path.exists() and output.is_dir() and any(not file.name.startswith(LEDGER) for file in output.iterdir()):
         raise InputError(f"The folder {str(output)!r} is not empty and holds no run: choose another output.")
     write_json(path, current)
 
@@ -99,7 +100,8 @@ def publish(folder: Path, output: Path) -> None:
 def _as_saved(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain data, with whole paths and without secrets."""
     current = with_whole_paths(json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k != "output"})))
-    current["source"]["name"] = whole_path(current["source"]["name"])
+    for key in {"labels", "ledger"} & {*current["source"]} if recipe.endpoint else {"name"}:
+        current["source"][key] = whole_path(current["source"][key])
     current["source"].pop("token", None)  # a secret is never saved
     current.pop("storage")  # nor a password in a URL
     return current
@@ -109,4 +111,7 @@ def _differences(path: Path, current: dict[str, Any]) -> list[str]:
     """The sections in which the recipe in a file differs from another one in what decides the method's own runs."""
     saved = json.loads(path.read_text(encoding="utf-8"))
     keys = {*current, *saved} - _CHANGEABLE
+    for values in (saved, current := dict(current)):
+        if "endpoint" in values["source"]:
+            values["source"] = {key: value for key, value in values["source"].items() if key not in CHANGEABLE}
     return sorted(key for key in keys if current.get(key) != saved.get(key))

@@ -1,6 +1,6 @@
 """Recipes: source, method, task and training of a run in one YAML file.
 
-    source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, revision: ...}
+    source: FacebookAI/roberta-large                      # or {name: ..., dtype: bfloat16, ...}, or {endpoint: URL, ...}
     method: {name: warp, num_prompts: 20}
     task: {dataset: nyu-mll/glue, name: rte}              # see hf_reprogram.tasks.options.TaskOptions
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..gradients import check_plain_step, plain_step, read_gradients
+from ..gradients import plain_step, read_gradients
 from ..modalities import modality_taking
 from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
 from ..sources.families import every_family
-from ..sources.tuning import read_tune
 from ..tasks.inputs import task_modality
 from ..tasks.labels import problem_of
 from ..tasks.memory import held
@@ -39,7 +38,9 @@ from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
+from .endpoint import Endpoint, read_endpoint
 from .library import find
+from .recipe_checks import check_gradients, check_tune
 from .training_arguments import check_training
 from .yaml_text import read_yaml
 
@@ -49,7 +50,8 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`.
+        source: `name`, optionally `kind`, and other arguments of the source's `from_pretrained`; or `endpoint` and the other
+            keys of a black box (`hf_reprogram.experiments.endpoint.EndpointSource`).
         method: `name` and the method's options. `auto` searches all methods that fit, or those of its option `methods`.
         task: the section of the data, see `hf_reprogram.tasks.options.TaskOptions`.
         training: fields of `TrainingArguments`.
@@ -70,6 +72,7 @@ class Recipe:
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
             `load_recipe`.
+        endpoint: the black box that the recipe names; None for a source with weights. No key of a file is it.
     """
 
     trusts_code = False  # no field: a file cannot set it
@@ -105,6 +108,7 @@ class Recipe:
             raise InputError(f"cache_text is {self.cache_text!r}: give a number of GiB above 0.")
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
         self.method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
+        self.endpoint: Endpoint | None = read_endpoint(self) if "endpoint" in self.source else None
         for section, value in (("source", self.source), ("method", self.method)):
             if not isinstance(value.get("name"), str) or not value["name"]:
                 raise InputError(
@@ -125,8 +129,8 @@ class Recipe:
         if self.shift_options is not None:
             check_task(modality, problem_of(self.task_options))
         check_training(self.training)
-        self._check_tune()
-        self._check_gradients()
+        check_tune(self)
+        check_gradients(self)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")
@@ -158,49 +162,6 @@ class Recipe:
             if getattr(self, key) is not None:
                 raise InputError(f"{key} is for method: auto, and the method is {name!r}: leave it out.")
 
-    def _check_tune(self) -> None:
-        """Refuse what `tune` cannot be together with, and a learning rate for it without it."""
-        from ..methods import METHODS
-
-        self.tune = None if self.tune is None else read_tune(self.tune)
-        rate = "source_learning_rate" in {*self.training, *(key.removeprefix("training.") for key in self.sweep)}
-        if not (self.tune or (self.tune is None and not self.searches and METHODS[self.method["name"]].tune)):
-            if rate:
-                raise InputError(
-                    "training.source_learning_rate is for weights of the source that are trained, and this recipe trains none: "
-                    "name them in tune, or leave it out."
-                )
-            return
-        if self.searches:
-            raise InputError("method: auto searches programs on a frozen source: leave tune out, or name the method.")
-        if self.cache_text is not None:
-            raise InputError(
-                "cache_text keeps states of a frozen source, and tune changes them: leave one of the two out of the recipe."
-            )
-        if self.source.get("shard"):
-            raise InputError(
-                "source.shard is for a frozen source, and tune trains parts of it: leave one of the two out."
-            )
-
-    def _check_gradients(self) -> None:
-        """Refuse what gradients that are estimated cannot be together with."""
-        if not self.searches and plain_step(self.estimator):
-            check_plain_step(self.training)
-        if self.gradients is None:
-            return
-        if self.searches:
-            raise InputError("method: auto trains with exact gradients: leave gradients out, or name the method.")
-        if not self.estimator:
-            return
-        if half := next((name for name in ("bf16", "fp16") if self.training.get(name)), None):
-            raise InputError(
-                f"gradients are estimated from small differences of losses, which training.{half} rounds away: leave it out."
-            )
-        if self.tune:
-            raise InputError(
-                "gradients are estimated for theta alone, and tune trains the source: leave one of them out."
-            )
-
     @property
     def searches(self) -> bool:
         """Whether the recipe searches for a method and its settings."""
@@ -214,8 +175,15 @@ class Recipe:
         return read_gradients(METHODS[self.method["name"]].gradients if self.gradients is None else self.gradients)
 
     @property
+    def model_source(self) -> Any:
+        """What `hf_reprogram.sources.load_source` takes: the name, or the black box of an endpoint."""
+        return self.source["name"] if self.endpoint is None else self.endpoint.black_box()
+
+    @property
     def source_kwargs(self) -> dict[str, Any]:
-        """Arguments of the source's `from_pretrained`."""
+        """Arguments of the source's `from_pretrained`; a black box has none."""
+        if self.endpoint is not None:
+            return {}
         given = {key: value for key, value in self.source.items() if key not in ("name", "kind")}
         return {**given, "trust_remote_code": True} if self.trusts_code else given
 
@@ -272,7 +240,9 @@ class Recipe:
         plain = asdict(self) if keep_sweep else {**asdict(self), "sweep": {}}
         for dotted, value in values.items():
             _set(plain, dotted, value)
-        return make_recipe(plain, self.trusts_code)
+        made = make_recipe(plain, self.trusts_code)
+        made.endpoint = self.endpoint
+        return made
 
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the sweep's values, by dotted key; without a sweep one empty combination."""

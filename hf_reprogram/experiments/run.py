@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import BudgetSpent, InputError
 from ..files import write_json, write_text
 from ..methods import METHODS
 from ..progress import quiet_libraries
@@ -34,7 +34,7 @@ from ..tasks.shifts import load_shifts
 from ..tasks.task import Task
 from ..transforms import TRANSFORMS
 from .auto import check_optuna, search
-from .baselines import run_baselines
+from .baselines import make_baselines, run_baselines
 from .choices import decide
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
@@ -80,6 +80,8 @@ def train(
     )  # otherwise two CPU processes do not see each other
     output = Path(recipe.output or "runs/run")
     _check_part(recipe, only_seed, only_trial)
+    if recipe.endpoint is not None:
+        recipe.endpoint.check_key()
     if recipe.searches:
         check_optuna(process)
         if recipe.task_options.streaming:
@@ -97,6 +99,8 @@ def train(
             only_seed is not None or only_trial is not None
         )  # the run that merges reports what is out of distribution
         shifts = load_shifts(recipe.shift_options, task) if recipe.shift_options and not part else None
+    if recipe.endpoint is not None:
+        recipe.endpoint.check(task, make_baselines(recipe).values())
     started = time.perf_counter()
     job, found = Job(recipe, task, output, process, resume, quiet), None
     if recipe.searches:
@@ -108,19 +112,20 @@ def train(
         return {}
     job, tried = sweep(job)
     recipe = job.recipe
-    runs = []
-    for seed in recipe.seeds if only_seed is None else [only_seed]:
-        folder = train_seed(job, seed)
-        runs.append(SeedRun(seed, folder, score_test(job, folder)))
+    runs, not_run = _run_seeds(job, recipe.seeds if only_seed is None else [only_seed])
     if only_seed is not None:
         return {}
     best = max(runs, key=lambda run: task.benefit(run.result["validation"]))
     results = {**_results(recipe, task, runs, best, tried), "defaults": decided, **({"auto": found} if found else {})}
+    if not_run:
+        results["not_run"] = not_run
 
     def keep() -> None:
         """Write the results so far, so that no later failure can lose them."""
         if process.is_main_process:
             results["wall_seconds"] = time.perf_counter() - started
+            if recipe.endpoint is not None:
+                results["usage"] = recipe.endpoint.usage()
             write_json(output / "results.json", results)
 
     if process.is_main_process:
@@ -136,15 +141,39 @@ def train(
         keep()
     record, records = None, {}
     if shifts is not None and (process.is_main_process or shards(recipe.source_kwargs)):
-        records = {run.seed: seed_record(run.folder, recipe, task, shifts, run.seed, process, quiet) for run in runs}
+        try:
+            records = {
+                run.seed: seed_record(run.folder, recipe, task, shifts, run.seed, process, quiet) for run in runs
+            }
+        except BudgetSpent as error:
+            results.setdefault("not_run", {})["ood"] = str(error)
     if not process.is_main_process:
         return {}
-    if shifts is not None:
+    if shifts is not None and records:
         results["ood"] = summarize_ood([*records.values()], shifts, task)
         keep()
         record = records[best.seed]
+    keep()
     _finish(output, results, record, quiet)
     return results
+
+
+def _run_seeds(job: Job, seeds: Sequence[int]) -> tuple[list[SeedRun], dict[str, str]]:
+    """The finished runs of the seeds, and the reason by seed for those that the budget of a source that is paid for left out.
+
+    Raises:
+        BudgetSpent: it left out all of them.
+    """
+    runs: list[SeedRun] = []
+    for place, seed in enumerate(seeds):
+        try:
+            folder = train_seed(job, seed)
+            runs.append(SeedRun(seed, folder, score_test(job, folder)))
+        except BudgetSpent as error:
+            if not runs:
+                raise
+            return runs, {str(left): str(error) for left in seeds[place:]}
+    return runs, {}
 
 
 def _check_part(recipe: Recipe, seed: int | None, trial: int | None) -> None:
@@ -226,8 +255,9 @@ def _record(result: dict[str, Any]) -> dict[str, Any]:
         "history",
         "seconds",
         "warning",
+        "stopped",
     )
-    return {key: result[key] for key in kept if result.get(key) is not None}
+    return {key: result[key] for key in kept if result.get(key) not in (None, False)}
 
 
 def _finish(output: Path, results: dict[str, Any], record: dict[str, Any] | None, quiet: bool) -> None:

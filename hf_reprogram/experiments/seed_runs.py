@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import BudgetSpent, InputError
 from ..files import write_json
 from ..modalities.examples import Examples
 from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
+from ..sources.black_box import BlackBox
 from ..sources.sharding import shards
 from ..sources.tuning import values_of
 from ..tasks.problems import IGNORE, Diverged
@@ -88,6 +89,9 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
 
     Returns:
         The folder of the run.
+
+    Raises:
+        BudgetSpent: the source is paid for, and its budget allows no step.
     """
     from ..model import to_accelerator
     from ..weights import weights_bytes
@@ -103,6 +107,8 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
     check_alphas(model.mapping, recipe.shift_options.alphas if recipe.shift_options else [])
     for baseline in make_baselines(recipe).values():
         baseline.check_source(model.source.spec, task)
+    if isinstance(model.source, BlackBox):
+        model.source.reserved = 2 * len(task.test)  # for the adapter and for its start
     if recipe.cache_text is not None:
         model.source.cache_text(int(recipe.cache_text * 2**30))
     to_accelerator(model)
@@ -128,6 +134,8 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
         resume=job.resume,
         quiet=quiet,
     )
+    if result.stopped and result.trainer.state.global_step <= int(model.estimated.spent):
+        raise BudgetSpent(f"The budget ended before the first step of seed {seed}: raise budget.")
     if process.is_main_process:
         model.save_pretrained(folder)
         if processor is not None:
@@ -144,6 +152,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "best_epoch": result.best_epoch,
                 "history": result.history,
                 "seconds": result.seconds,
+                "stopped": result.stopped,
                 "warning": advice,
                 "trainable": model.num_trainable(),
                 "tune": model.config.tune,
@@ -175,7 +184,7 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
 
     set_seed(seed)
     return reprogram(
-        recipe.source["name"],
+        recipe.model_source,
         method=recipe.method["name"],
         labels=task.labels or None,
         problem_type=task.problem_type,
@@ -215,7 +224,7 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
     if not done and (process.is_main_process or shards(recipe.source_kwargs)):
         with plugins(True):  # the recipe names them
             model = ReprogrammedModel.from_pretrained(
-                folder, source=recipe.source["name"], source_kwargs=recipe.source_kwargs
+                folder, source=recipe.model_source, source_kwargs=recipe.source_kwargs
             )
         to_accelerator(model)
         processor = task.modality.load_processor(folder)

@@ -58,13 +58,14 @@ class Estimated:
         search: the search of "cma_es", which trains theta alone; None for an estimate of a gradient.
         spent: whether the budget of the source ended during this step, which then has no gradient.
         asked: the number of rows that the last step has asked the source for.
+        stopped: whether the budget has ended training before its last step.
     """
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self.search = Search(estimator) if isinstance(estimator, CMAES) else None
         self.seed, self.step, self.scheduled = 0, 0, False
-        self.spent, self.asked = False, 0
+        self.spent, self.asked, self.stopped = False, 0, False
 
     def begin_step(self, seed: int, step: int) -> None:
         """Draw the directions of this step, from 1, until the next call; the Trainer's `Schedule` calls this."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..experiments.endpoint import CHANGEABLE as PRIVATE
 from ..publishing import without_folder
 from ..reports.card import render_card
+from ..sources.remote import is_address
 
 # The files of an adapter's repository. Runs, checkpoints and baselines are not uploaded.
 FILES = (
@@ -74,6 +76,17 @@ def push_adapter(
             f"The adapter's source is the local folder {name!r}, which others do not have: name it on the Hub with "
             "source=owner/name."
         )
+    results = (
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        if (folder / "results.json").is_file()
+        else None
+    )
+    called = name or (results["source"]["name"] if results else "")
+    if is_address(called):
+        raise InputError(
+            f"The card would show the address of the adapter's source, {called!r}: give it a public name with source=NAME, or "
+            "in the recipe with source.name."
+        )
     if repo_id.count("/") != 1:
         raise InputError(f"{repo_id!r} is not the name of a repository: write owner/name.")
     api = HfApi()
@@ -85,8 +98,8 @@ def push_adapter(
         texts = {"config.json": json.dumps(config, indent=2)}
         if (folder / "recipe.json").is_file():
             recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-            recipe["source"] = {key: value for key, value in recipe["source"].items() if key != "token"}
-            recipe["source"]["name"] = name
+            recipe["source"] = {key: value for key, value in recipe["source"].items() if key not in ("token", *PRIVATE)}
+            recipe["source"]["name"] = called
             recipe["method"] = _without_folders(recipe["method"])
             recipe["task"]["dataset"] = without_folder(recipe["task"]["dataset"])
             for kind in ("covariate", "semantic"):
@@ -94,9 +107,8 @@ def push_adapter(
                     section["dataset"] = without_folder(section["dataset"])
             recipe["init_from"] = without_folder(recipe["init_from"])
             texts["recipe.json"] = json.dumps(recipe, indent=2)
-        if (folder / "results.json").is_file():  # the card's code loads the adapter from its repository
-            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            results["source"]["name"] = name
+        if results is not None:  # the card's code loads the adapter from its repository
+            results["source"]["name"] = called
             results["method"] = _without_folders(results["method"])
             texts["results.json"] = json.dumps(results, indent=2)
             texts["README.md"] = render_card(results, repo_id)

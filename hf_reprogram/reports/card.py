@@ -12,8 +12,9 @@ from ..modalities.base import CardFacts
 from ..ood.report import note
 from ..ood.report import rows as ood_rows
 from ..publishing import in_words, without_folder
+from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
-from .results import gain_note, markdown, plus_minus, rows, run_reports
+from .results import gain_note, markdown, plus_minus, rows, run_reports, usage_note
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
@@ -57,13 +58,16 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         tuned=f"{results.get('tuned', 0):,}" if tune else "",
         tuned_parts=in_words(tune),
         source_name=source["name"],
-        source_link=f"https://huggingface.co/{source['name']}" if "/" in source["name"] else "#limits",
-        source_sentence=_SOURCE_SENTENCE["/" in source["name"]],
+        source_link=f"https://huggingface.co/{source['name']}" if _on_hub(source) else "#limits",
+        source_sentence=_ANSWERS_ALONE if _answers_alone(source) else _SOURCE_SENTENCE[_on_hub(source)],
+        source_argument="source" if _answers_alone(source) else '"path/to/source"',
         processor=modality.processor_note(info.transform),
         trainable=f"{results['trainable']:,}",
         adapter_bytes=f"{results['adapter_bytes']:,}",
         repo_id=repo_id,
-        example=modality.card_example(_facts(results, repo_id)),
+        example=_asked(repo_id, modality.takes)
+        if _answers_alone(source)
+        else modality.card_example(_facts(results, repo_id)),
         results_table=markdown(rows(results)),
         results_note=_note(results),
         ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
@@ -94,7 +98,7 @@ def card_metadata(results: dict[str, Any], repo_id: str) -> Any:
     method, task, source = results["method"], results["task"], results["source"]
     tag = pipeline_tag(results)
     on_hub = task["on_hub"] and "/" in task["dataset"]
-    base = {"base_model": source["name"], "base_model_relation": "adapter"} if "/" in source["name"] else {}
+    base = {"base_model": source["name"], "base_model_relation": "adapter"} if _on_hub(source) else {}
     evaluations = [
         EvalResult(
             task_type=tag,
@@ -124,6 +128,9 @@ _SOURCE_SENTENCE = {
     True: "The source is loaded by its own name. To use a copy of it, load the model with",
     False: "The source is not on the Hub under this name. Load the model with a copy of it:",
 }
+_ANSWERS_ALONE = (
+    "The source only answers, and this repository does not say where. Ask it as in training, and load the model with"
+)
 _HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 
@@ -144,6 +151,29 @@ def _problem(results: dict[str, Any]) -> str:
     """The problem type; results without one are of a single-label classification or a regression."""
     task = results["task"]
     return task.get("problem") or ("single_label_classification" if task["labels"] else "regression")
+
+
+def _on_hub(source: dict[str, Any]) -> bool:
+    """Whether the name of a source is that of a repository."""
+    return "/" in source["name"] and not is_address(source["name"])
+
+
+def _answers_alone(source: dict[str, Any]) -> bool:
+    return str(source.get("kind", "")).endswith("_black_box")
+
+
+def _asked(repo_id: str, takes: str) -> str:
+    """Python that loads an adapter of a black box."""
+    task, size = (
+        ("image-classification", "image_size=...")
+        if takes == "pixel_values"
+        else ("audio-classification", "samples=..., sampling_rate=...")
+    )
+    return (
+        "from hf_reprogram import ReprogrammedModel\nfrom hf_reprogram.sources import BlackBox, InferenceEndpoint\n\n"
+        f'source = BlackBox(InferenceEndpoint("https://...", "{task}"), labels=[...], {size}, name="...")\n'
+        f'model = ReprogrammedModel.from_pretrained("{repo_id}", source=source)'
+    )
 
 
 def _facts(results: dict[str, Any], repo_id: str) -> CardFacts:
@@ -170,7 +200,7 @@ def _note(results: dict[str, Any]) -> str:
     spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
     metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
-    added = gain_note(results)
+    added = " ".join(filter(None, (gain_note(results), usage_note(results))))
     return (
         f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}.{f' {added}' if added else ''}"

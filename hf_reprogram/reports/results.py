@@ -162,6 +162,30 @@ def gain_note(results: dict[str, Any]) -> str:
     return f"Training adds {factor * entry['mean']:.{digits}f}{spread} {metric} to the untrained start {how}.{seldom}"
 
 
+def usage_note(results: dict[str, Any]) -> str:
+    """What a source that is paid for was asked, and what its budget left out, in one line; empty for any other source.
+
+    >>> usage = {"sent": 1200, "cached": 300, "failed": 2, "cost": 1.8, "left": 0}
+    >>> usage_note({"usage": usage, "seeds": {"0": {"stopped": True}}, "not_run": {"1": "The budget is 1,200 samples."}})
+    'The source was sent 1,200 samples (2 failed, cost 1.80, 0 left of the budget); 300 more answers were known. The budget \
+ended seed 0 early, and left out 1.'
+    """
+    if "usage" not in results:
+        return ""
+    usage = results["usage"]
+    details = [
+        f"{usage['failed']:,} failed" if usage["failed"] else "",
+        f"cost {usage['cost']:,.2f}" if usage["cost"] else "",
+        "" if usage["left"] is None else f"{usage['left']:,} left of the budget",
+    ]
+    listed = f" ({', '.join(filter(None, details))})" if any(details) else ""
+    sent = f"The source was sent {usage['sent']:,} samples{listed}; {usage['cached']:,} more answers were known."
+    early = [seed for seed, record in results["seeds"].items() if record.get("stopped")]
+    ends = [f"ended seed {', '.join(early)} early"] if early else []
+    ends += [f"left out {', '.join(results['not_run'])}"] if results.get("not_run") else []
+    return f"{sent} The budget {', and '.join(ends)}." if ends else sent
+
+
 def _row(title: str, entry: dict[str, Any], metrics: list[str], size: str) -> dict[str, str]:
     return {
         "": title,

@@ -28,6 +28,7 @@ import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from .. import __version__
 from ..errors import InputError
@@ -88,6 +89,11 @@ def make_app(programs: Programs, limits: Limits | None = None, split: Split | No
     async def too_large(_: Request, error: TooLarge) -> JSONResponse:
         """A request is over a limit."""
         return JSONResponse({"error": str(error)}, 413)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> JSONResponse:
+        """A client left before it had sent its request; nobody reads this, but it is counted."""
+        return JSONResponse({"error": "The client has gone."}, 499)
 
     @app.exception_handler(HTTPException)
     async def failed(_: Request, error: HTTPException) -> JSONResponse:
@@ -247,6 +253,7 @@ class _Server:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
                 raise HTTPException(499, "The client has gone.")
             return list(work.result())
         except Full as error:

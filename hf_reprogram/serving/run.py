@@ -10,6 +10,7 @@ from ..programs import Programs
 from ..progress import quiet_libraries
 
 SPLITS = ("gradients", "answers")
+PLAIN = "source"  # the name of the source itself
 DRAIN = 30  # seconds for requests that are being answered when the server is told to stop
 
 
@@ -20,6 +21,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     split: str | None = None,
+    plain: bool = False,
     quiet: bool = False,
     trust_remote_code: bool = False,
     **limits: Any,
@@ -32,6 +34,7 @@ def serve(
         host, port: where it listens; port 0 takes a free one.
         split: "gradients" or "answers" to let others train programs through the source (`hf_reprogram.sources.remote`), with
             the gradients of its inputs or without; None to let nobody.
+        plain: also answer with the labels of the source itself, under the name "source"; it is for images and sounds.
         quiet: write no line per request.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
         limits: of requests (`hf_reprogram.serving.app.Limits`).
@@ -58,6 +61,8 @@ def serve(
     programs = Programs.recorded_by(pairs[0][1], source, **arguments) if pairs else Programs(source, **arguments)
     for name, folder in pairs:
         programs.add(name, folder)
+    if plain:
+        programs.add_plain(PLAIN)
     trained = None if split is None else Split(programs.source, programs.record, white_box=split == "gradients")
     uvicorn.run(
         make_app(programs, Limits(**limits), trained),

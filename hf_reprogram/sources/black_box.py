@@ -27,7 +27,7 @@ from ..errors import BudgetSpent, InputError, shown
 from ..options import check_whole
 from .answers import ANSWERS, FIXED, to_logits
 from .base import Source
-from .black_box_inputs import Taken, taken
+from .black_box_inputs import Taken, black_box_spec, taken
 from .endpoints import Endpoint, Stopped
 from .families import SourceFamily
 from .ledger import Ledger
@@ -56,6 +56,9 @@ class BlackBox(Source):
         ledger: the file in which answers are kept; by default they are kept in memory.
         offline: answer from the ledger alone, and send nothing.
         batch_size: the largest number of rows in a call of a function; None for all at once.
+
+    Attributes:
+        reserved: the samples that training leaves in the budget for what follows it, such as the test split.
 
     Raises:
         InputError: an argument cannot work, the answers are of another form, or the model is not the one of the ledger.
@@ -108,14 +111,13 @@ class BlackBox(Source):
             raise InputError(f"answers is {shown(answers)}: choose one of {', '.join(ANSWERS)}.")
         if batch_size is not None:
             check_whole(batch_size=batch_size)
-        names = tuple(map(str, range(labels))) if isinstance(labels, int) else tuple(labels)
-        if len(names) < 2 or len({*names}) < len(names):
-            raise InputError(f"labels is {shown(labels)}: give at least 2 names, each of its own, or their count.")
         self._taken = taken(image_size, samples, sampling_rate, tokenizer, max_tokens)
         named = name or getattr(ask, "address", "") or getattr(ask, "__name__", type(ask).__name__)
-        self.spec = self._taken.spec(family=named, widths={"logits": len(names)}, labels=names)
+        self.spec = black_box_spec(self._taken, named, labels)
+        names = self.spec.labels
         self.settings = {"labels": list(names), "answers": answers, **self._taken.settings}
         self._ask, self._answers, self._batch_size, self._offline = ask, answers, batch_size, offline
+        self.reserved = 0
         self._identity = hashlib.sha256(repr((named, version, names, answers)).encode()).hexdigest()
         self.register_buffer("_place", torch.zeros(()), persistent=False)
         self.ledger = Ledger(ledger, budget, price_per_1000)
@@ -168,8 +170,11 @@ class BlackBox(Source):
 
     @property
     def left(self) -> float:
-        """The number of samples that the budget still allows."""
-        return self.ledger.left
+        """The number of samples that the budget still allows to train with; offline, as when the answers were bought."""
+        budget = self.ledger.budget
+        if self._offline and budget is not None:
+            return max(0, budget - self.ledger.reached - self.reserved)
+        return max(0, self.ledger.left - self.reserved)
 
     def usage(self) -> dict[str, float]:
         """The samples that were sent, answered from the ledger, and failed, their cost, and what is left of the budget."""

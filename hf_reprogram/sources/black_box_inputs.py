@@ -263,6 +263,26 @@ def taken(
     return Images(image_size) if samples is None else Sounds(samples, sampling_rate)
 
 
+def black_box_spec(what: Taken, name: str, labels: Sequence[str] | int) -> SourceSpec:
+    """The properties of a black box, without asking it anything.
+
+    Args:
+        what: what it takes.
+        name: what the model is called.
+        labels: the names of its labels, or their count.
+
+    Raises:
+        InputError: there are fewer than 2 labels, or two of one name.
+
+    >>> black_box_spec(Images(8), "mine", 2).labels
+    ('0', '1')
+    """
+    names = tuple(map(str, range(labels))) if isinstance(labels, int) else tuple(labels)
+    if len(names) < 2 or len({*names}) < len(names):
+        raise InputError(f"labels is {shown(labels)}: give at least 2 names, each of its own, or their count.")
+    return what.spec(family=name, widths={"logits": len(names)}, labels=names)
+
+
 def _of_words(words: Sequence[Any]) -> Any:
     """A tokenizer of words that spaces separate."""
     from tokenizers import Tokenizer

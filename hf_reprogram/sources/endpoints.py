@@ -178,8 +178,8 @@ class InferenceEndpoint(Endpoint):
     def __init__(
         self, address: str, task: str, *, top_k: int | None = None, provider: str | None = None, **options: Any
     ) -> None:
-        if task not in _ENCODERS:
-            raise InputError(f"task is {shown(task)}: choose one of {', '.join(_ENCODERS)}.")
+        if task not in TASKS:
+            raise InputError(f"task is {shown(task)}: choose one of {', '.join(TASKS)}.")
         if top_k is not None:
             check_whole(top_k=top_k)
         is_url = address.startswith(("http://", "https://"))
@@ -325,3 +325,4 @@ _ENCODERS: dict[str, Callable[[Any, int | None], bytes]] = {
     "audio-classification": wav,
     "text-classification": utf8,
 }
+TASKS = tuple(_ENCODERS)

@@ -22,7 +22,9 @@ from ..errors import BudgetSpent, InputError, shown
 from ..options import check_whole
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS answers (digest BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    digest BLOB PRIMARY KEY, logits BLOB NOT NULL, sent INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -36,6 +38,10 @@ class Ledger:
         path: the file; None to keep the ledger in memory.
         budget: the largest number of samples that may ever be sent, over all runs with this file; None for no limit.
         price_per_1000: the price of 1,000 samples, in any currency.
+
+    Attributes:
+        reached: the number of samples that had been sent when the latest of the answers came that were read so far. A run that
+            is repeated from the file alone decides by it as the first one did.
 
     Raises:
         InputError: the file is no ledger, or a number is out of its range.
@@ -57,7 +63,7 @@ class Ledger:
             check_whole(0, " of samples", budget=budget)
         if not 0 <= price_per_1000 < inf:
             raise InputError(f"price_per_1000 is {shown(price_per_1000)}: give 0 or more.")
-        self.budget, self.price_per_1000 = budget, price_per_1000
+        self.budget, self.price_per_1000, self.reached = budget, price_per_1000, 0
         self._lock = threading.RLock()
         try:
             self._file = sqlite3.connect(
@@ -66,6 +72,8 @@ class Ledger:
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.execute("PRAGMA synchronous=NORMAL")
             self._file.executescript(_TABLES)
+            if not any(column[1] == "sent" for column in self._file.execute("PRAGMA table_info(answers)")):
+                self._file.execute("ALTER TABLE answers ADD COLUMN sent INTEGER NOT NULL DEFAULT 0")
         except sqlite3.Error as error:
             raise InputError(f"The ledger {os.fspath(path or '')!r} cannot be used: {error}.") from error
 
@@ -114,15 +122,17 @@ class Ledger:
         """Keep the answer (labels,) to the input with this digest."""
         with self._writing():
             row = np.ascontiguousarray(logits, dtype=np.float32).tobytes()
-            self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (digest, row))
+            values = (digest, row, self._count("sent"))
+            self._file.execute("INSERT OR REPLACE INTO answers (digest, logits, sent) VALUES (?, ?, ?)", values)
 
     def known(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
         """The answers that are kept, by their digests."""
         found = {}
         with self._lock:
             for digest in digests:
-                row = self._file.execute("SELECT logits FROM answers WHERE digest = ?", (digest,)).fetchone()
+                row = self._file.execute("SELECT logits, sent FROM answers WHERE digest = ?", (digest,)).fetchone()
                 if row is not None:
+                    self.reached = max(self.reached, row[1])
                     found[digest] = np.frombuffer(row[0], dtype=np.float32)
         return found
 

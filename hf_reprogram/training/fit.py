@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import BudgetSpent, InputError
 from ..losses import IGNORE
 from ..mappings.linear_fit import losses
 from ..model import ReprogrammedModel
 from ..progress import in_terminal
-from ..schedule import begin_epoch
+from ..schedule import begin_epoch, end_training
 from ..tasks.problems import finite
 from ..tasks.task import Task
 from .callbacks import QuietLog, TenthsLog
@@ -51,6 +51,7 @@ class Fit:
         history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics. Epoch 0 is the start.
         best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start.
         seconds: wall-clock time of training, with the evaluation after every epoch.
+        stopped: whether the budget of a source that is paid for has ended training early.
     """
 
     trainer: Any
@@ -59,6 +60,7 @@ class Fit:
     history: list[dict[str, float]]
     best_epoch: float
     seconds: float
+    stopped: bool = False
 
 
 def fit(
@@ -93,6 +95,7 @@ def fit(
     Raises:
         InputError: training arguments contradict each other.
         Diverged: the logits of the best model are not finite.
+        BudgetSpent: the budget of the source does not allow to score the start.
     """
     from transformers import Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -163,7 +166,14 @@ def fit(
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         loaders = trainer.get_train_dataloader(), trainer.get_eval_dataloader()
         begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, loaders[1], quiet, soften=False)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except BudgetSpent:  # others have a share in it, so that the schedule could not foresee the end
+        if trainer.state.best_model_checkpoint is None:
+            raise
+        trainer._load_best_model()
+        end_training(model)
+        model.estimated.stopped = True
     seconds = time.perf_counter() - started
     trainer.args.train_sampling_strategy = "random"  # grouping by length would reorder the predictions too
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
@@ -175,6 +185,7 @@ def fit(
         history=learning_curve(trainer.state.log_history),
         best_epoch=best_epoch(trainer.state),
         seconds=seconds,
+        stopped=isinstance(model, ReprogrammedModel) and model.estimated is not None and model.estimated.stopped,
     )
 
 

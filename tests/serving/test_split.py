@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from datasets import Dataset, Features, Image, Value
 from safetensors.torch import load, save
 
@@ -26,6 +23,7 @@ from hf_reprogram.sources import AudioSource, load_source
 from hf_reprogram.sources.remote import RemoteSource
 from tests.support import tiny_vision
 from tests.support.frozen import bytes_of
+from tests.support.listening import listening
 from tests.support.training import losses_of
 
 
@@ -33,16 +31,8 @@ from tests.support.training import losses_of
 def served(split):
     """The address of a server for a source."""
     app = make_app(Programs(split.source), split=split)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with listening(app) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -179,6 +179,22 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
         of_images(ledger=tmp_path / "notes.txt")
 
 
+def test_a_ledger_from_before_the_order_of_answers_is_still_read(tmp_path):
+    file = sqlite3.connect(tmp_path / "ledger.sqlite")
+    file.execute("CREATE TABLE answers (digest BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID")
+    file.execute("INSERT INTO answers VALUES (?, ?)", (b"old", np.float32([1, 2]).tobytes()))
+    file.commit()
+    file.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.reserve(3)
+    ledger.keep(b"new", [3.0, 4.0])
+    assert {digest: row.tolist() for digest, row in ledger.known([b"old", b"new"]).items()} == {
+        b"old": [1, 2],
+        b"new": [3, 4],
+    }
+    assert ledger.reached == 3
+
+
 def test_the_ledger_holds_no_inputs(tmp_path):
     source = of_images(ledger=tmp_path / "ledger.sqlite")
     asked(source, images(2))

@@ -142,6 +142,7 @@ def served() -> Iterator[tuple[Server, str]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 2**16  # headers and content in one packet, which waits for no other
 
         def do_POST(self) -> None:
             with server.lock:
