@@ -55,7 +55,7 @@ def client_app(client: Client) -> ClientApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        content = message.content
+        content: Any = message.content
         label_map = numbers(content["map"]) if "map" in content else {}
         trained, loss = client.train(numbers(content["arrays"]), label_map, int(content["config"]["server-round"]))
         metrics = MetricRecord({"num-examples": client.examples, "loss": loss})
@@ -239,12 +239,13 @@ def federate(
     end_training(model)
     model.eval()
     messages = len(clients) * rounds
+    found: Any = result.train_metrics_clientapp
     return Federation(
         numbers=numbers_of(model),
         label_map=map_of(model),
         round=best[2],
         scores=scores,
-        losses=[float(metrics["loss"]) for _, metrics in sorted(result.train_metrics_clientapp.items())],
+        losses=[metrics["loss"] for _, metrics in sorted(found.items())],
         bytes_down=grid.sent["down"] / messages,
         bytes_up=grid.sent["up"] / messages,
         replies=grid.replies,
