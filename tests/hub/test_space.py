@@ -40,22 +40,9 @@ class Anything:
 @pytest.fixture
 def gradio(monkeypatch):
     """A module `gradio` that keeps what is made of its parts."""
-    module, made = ModuleType("gradio"), {}
-    for name in (
-        "Blocks",
-        "Markdown",
-        "Row",
-        "Column",
-        "Textbox",
-        "Image",
-        "Audio",
-        "Button",
-        "Label",
-        "JSON",
-        "Accordion",
-        "Code",
-    ):
-        part = type(name, (Anything,), {})
+    module = ModuleType("gradio")
+    names = "Blocks Markdown Row Column Textbox Image Audio Button Label JSON Accordion Code"
+    for name in names.split():
         setattr(module, name, part)
     module.Error = type("Error", (Exception,), {})
     monkeypatch.setattr(Anything, "made", [])
@@ -141,11 +128,8 @@ def test_no_path_and_no_token_is_in_a_space(finished, monkeypatch):
     for content in files.values():
         assert "hf_secret" not in content
         assert str(finished.folder) not in content
-        assert not any(
-            word.startswith("/") and word != "/"
-            for line in content.splitlines()
-            for word in line.replace('"', " ").split()
-        )
+        words = content.replace('"', " ").split()
+        assert not any(word.startswith("/") and word != "/" for word in words)
 
 
 def test_a_dry_run_writes_what_would_be_pushed_and_pushes_nothing(hub, finished, tmp_path, capsys):
