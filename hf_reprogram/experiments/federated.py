@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import InputError
 from ..federated.options import FederatedOptions, check_flower
 from ..federated.partition import partition
+from ..federated.program import check_program
 from ..files import write_json
 from ..model import to_accelerator
 from ..progress import progress
@@ -49,6 +50,13 @@ def check_run(job: Job) -> None:
         raise InputError(
             f"A program for {job.task.modality.noun} is scaled by all training rows, which no client has: leave federated out."
         )
+
+
+def check_shared(job: Job) -> None:
+    """Raise `InputError`, before anything is trained, if clients cannot share the program that was decided."""
+    if federated_options(job.recipe.federated) is not None:
+        seed = job.recipe.seeds[0]
+        check_program(untrained_model(job.recipe, job.task, seed, job.task.splits(seed))[0])
 
 
 def run_federated(job: Job, runs: list[SeedRun]) -> dict[str, Any] | None:

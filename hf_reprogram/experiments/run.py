@@ -37,7 +37,7 @@ from ..transforms import TRANSFORMS
 from .auto import check_optuna, search
 from .baselines import run_baselines
 from .choices import decide
-from .federated import check_run, run_federated
+from .federated import check_run, check_shared, run_federated
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
 from .output_folder import claim, merge_runs, publish
@@ -106,6 +106,7 @@ def train(
         job, decided, found = search(job)
     else:
         job, decided = decide(job)
+        check_shared(job)
     if only_trial is not None:
         run_trial(job, only_trial)
         return {}

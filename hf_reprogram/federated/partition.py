@@ -25,7 +25,7 @@ def partition(labels: np.ndarray, clients: int, alpha: float, seed: int = 0) -> 
         InputError: there are fewer examples than clients, or no draw gave an example to every client.
 
     >>> [rows.tolist() for rows in partition(np.array([0, 0, 0, 1, 1, 1]), clients=2, alpha=0.3)]
-    [[0, 1, 2, 3, 4], [5]]
+    [[3, 4, 5], [0, 1, 2]]
     """
     if len(labels) < clients:
         raise InputError(

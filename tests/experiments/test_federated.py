@@ -35,7 +35,7 @@ def recipe(world, output, **changes):
     """Two clients with other classes, on images."""
     values = {
         "source": world.vit,
-        "method": {"name": "ilm_vp", "image_size": 8},
+        "method": {"name": "ilm_vp", "image_size": 8, "mapping": "label_map"},
         "task": {**world.task, "max_test": 20},
         "training": {"learning_rate": 0.1, "num_train_epochs": 2, "per_device_train_batch_size": 16},
         "federated": {"clients": 2, "rounds": 2, "alpha": 1.0},
@@ -48,6 +48,15 @@ def test_without_flower_it_is_one_sentence_before_anything_is_trained(world, tmp
     monkeypatch.setattr(options, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed: pip install 'hf_reprogram\[federated\]'"):
         train(recipe(world, tmp_path / "run"), quiet=True)
+    assert not (tmp_path / "run" / "runs" / "seed-0").exists()
+
+
+def test_a_start_that_needs_all_data_is_refused_before_anything_is_trained(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "find_spec", lambda name: "there")
+    with pytest.raises(InputError, match="which no client has: take a label map"):
+        train(
+            recipe(world, tmp_path / "run", method={"name": "ilm_vp", "image_size": 8, "mapping": "dense"}), quiet=True
+        )
     assert not (tmp_path / "run" / "runs" / "seed-0").exists()
 
 
