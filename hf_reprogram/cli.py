@@ -158,7 +158,7 @@ def train(
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
     from .reports.leaderboard import leaderboard
-    from .reports.results import gain_note, markdown, render_ood, rows, run_reports, usage_note
+    from .reports.results import federated_note, gain_note, markdown, render_ood, rows, run_reports, usage_note
 
     overrides = [*(set_ or []), *([f"output={json.dumps(output, ensure_ascii=False)}"] if output else [])]
     chosen = load_recipe(recipe, overrides, trust_remote_code=trust_remote_code)
@@ -174,11 +174,11 @@ def train(
         typer.echo(f"{what} is done. The run of the whole recipe takes it over with --merge {chosen.output}.")
     if results:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
+        notes = gain_note(results), federated_note(results), usage_note(results)
         if "auto" in results:
             typer.echo(f"\n{leaderboard(results['auto'], results['task']['metrics'])}")
-        notes = " ".join(filter(None, (gain_note(results), usage_note(results))))
         typer.echo(
-            f"\n{markdown(rows(results))}\n\n{notes}{ood_tables}\n"
+            f"\n{markdown(rows(results))}\n\n{' '.join(filter(None, notes))}{ood_tables}\n"
             f"The adapter, results.json and the model card are in {chosen.output}."
         )
 
@@ -355,28 +355,6 @@ def inspect(
     quiet_libraries()
     inspection = inspect_adapter(adapter, source, top, example, plot, trust_remote_code)
     typer.echo(json.dumps(inspection, indent=2, ensure_ascii=False) if as_json else describe(inspection))
-
-
-@app.command()
-def push(
-    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
-    repo_id: Annotated[str, typer.Argument(help="The repository, as owner/name.")],
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-    revision: Annotated[Optional[str], typer.Option(help="Branch to push to.")] = None,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
-    message: Annotated[str, typer.Option(help="Commit message.")] = "Upload a reprogramming adapter",
-    source: Annotated[
-        Optional[str], typer.Option(help="Hub id of the source, if the adapter was trained on a local copy.")
-    ] = None,
-) -> None:
-    """Push an adapter, its tokenizer, card and results to the Hub."""
-    from .hub.push import push_adapter
-
-    typer.echo(
-        push_adapter(
-            adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message, source=source
-        )
-    )
 
 
 add_diagnosis(app)

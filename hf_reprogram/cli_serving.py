@@ -1,4 +1,4 @@
-"""The commands that hand adapters to others: `hf-reprogram export | serve`."""
+"""The commands that hand adapters to others: `hf-reprogram push | export | serve`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,48 @@ from .cli_arguments import Adapter, Quiet, Source, Trust
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
+    app.command()(push)
     app.command()(export)
     app.command()(serve)
+
+
+def push(
+    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    repo_id: Annotated[str, typer.Argument(help="The repository, as owner/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    revision: Annotated[Optional[str], typer.Option(help="Branch to push to.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    message: Annotated[str, typer.Option(help="Commit message.")] = "Upload a reprogramming adapter",
+    source: Annotated[
+        Optional[str], typer.Option(help="Hub id of the source, if the adapter was trained on a local copy.")
+    ] = None,
+    space: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="OWNER/NAME", help="Push a Space too, a page of Gradio on which the adapter can be tried."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        Optional[Path],
+        typer.Option(metavar="DIR", help="Write into this new folder what would be pushed, and push nothing."),
+    ] = None,
+) -> None:
+    """Push an adapter, its tokenizer, card and results to the Hub, and with --space a page to try it."""
+    from .hub.push import check_space, push_adapter, push_space, write_instead
+
+    if dry_run is not None:
+        for folder in write_instead(dry_run, adapter, repo_id, space, source):
+            typer.echo(folder)
+        return
+    if space is not None:
+        check_space(adapter, repo_id, space, source)
+    typer.echo(
+        push_adapter(
+            adapter, repo_id, private=private, revision=revision, create_pr=create_pr, message=message, source=source
+        )
+    )
+    if space is not None:
+        typer.echo(push_space(adapter, repo_id, space, private=private, source=source))
 
 
 def export(

@@ -173,6 +173,7 @@ def key_pages() -> Iterator[tuple[str, str]]:
         "training": "[All keys of training](training.md).",
         "baselines": "[All baselines and their options](baselines.md).",
         "ood": "[All keys of `ood`](ood.md).",
+        "federated": "[Federated training](../guides/federated.md).",
     }
     rows = "\n".join(f"- `{name}`: {text}" for name, text in sections.items())
     grammar = inspect.cleandoc(inspect.getmodule(Recipe).__doc__ or "").partition("\n\n")[2]
@@ -261,6 +262,7 @@ ROOMS = {
     "diagnostics": "the alignment of a model with its source's own data",
     "inspection": "descriptions and pictures of an adapter",
     "reports": "tables, cards and plots of results",
+    "federated": "programs that clients train together",
     "experiments": "recipes and runs",
     "export": "adapters as plain models of transformers and as ONNX",
     "serving": "a server of adapters over one source",

@@ -10,6 +10,7 @@
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
+    federated: {clients: 5, rounds: 10, alpha: 0.3}       # the same by clients that share no data (hf_reprogram.federated)
 
 `method: auto` with `budget: 10m` searches methods and their settings on validation (`hf_reprogram.experiments.auto`).
 
@@ -39,6 +40,7 @@ from ..tasks.shifts import ShiftOptions, check_task
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
+from .federated_section import check_federated
 from .library import find
 from .recipe_checks import check_gradients, check_tune
 from .training_arguments import check_training
@@ -62,6 +64,8 @@ class Recipe:
         storage: of `method: auto`: the URL of a database in which several processes share one search; by default a file in the
             output folder.
         ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
+        federated: the section of federated training, which is run beside the central one, see
+            `hf_reprogram.federated.options.FederatedOptions`.
         init_from: an adapter to start from (two-stage training).
         tune: the parts of the source that are trained too: a list of norms, positions, {last_layers: n} and {lora: {...}}, or
             all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
@@ -87,6 +91,7 @@ class Recipe:
     budget: Any = None
     storage: str | None = None
     ood: dict[str, Any] | None = None
+    federated: dict[str, Any] | None = None
     init_from: str | None = None
     tune: Any = None
     gradients: Any = None
@@ -131,6 +136,7 @@ class Recipe:
         check_training(self.training)
         check_tune(self)
         check_gradients(self)
+        check_federated(self)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}: give every seed once.")

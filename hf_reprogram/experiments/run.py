@@ -7,6 +7,7 @@ output/
   config.json, model.safetensors    the adapter of the seed with the best validation score, with its processor and card
   results.json                      every seed, mean and deviation, baselines, versions
   learning_curve.png, ...           plots, if matplotlib is installed
+  federated/                        the adapter of federated training, if the recipe has a section `federated:`
   ood.md                            accuracy under shift and OOD detection, if the recipe has a section `ood:`
   runs/defaults.json                what the recipe left open, and what was chosen for it
   runs/seed-0/                      one folder per seed: the adapter, fit.json, and checkpoints during training
@@ -36,6 +37,7 @@ from ..transforms import TRANSFORMS
 from .auto import check_optuna, search
 from .baselines import make_baselines, run_baselines
 from .choices import decide
+from .federated import check_run, check_shared, run_federated
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
 from .output_folder import claim, merge_runs, publish
@@ -103,10 +105,12 @@ def train(
         recipe.endpoint.check(task, make_baselines(recipe).values())
     started = time.perf_counter()
     job, found = Job(recipe, task, output, process, resume, quiet), None
+    check_run(job)
     if recipe.searches:
         job, decided, found = search(job)
     else:
         job, decided = decide(job)
+        check_shared(job)
     if only_trial is not None:
         run_trial(job, only_trial)
         return {}
@@ -131,6 +135,9 @@ def train(
     if process.is_main_process:
         publish(best.folder, output)
     keep()
+    if federated := run_federated(job, runs):
+        results["federated"] = federated
+        keep()
     make = partial(untrained_model, recipe, task)
     for outcome in run_baselines(job, shifts, best.result["num_prompts"], make):
         results["baselines"] |= outcome.records

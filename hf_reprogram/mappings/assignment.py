@@ -82,9 +82,33 @@ def response(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> 
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    means = np.zeros((num_labels, probabilities.shape[1]))
+    return mean_response(response_sums(probabilities, labels, num_labels))
+
+
+def response_sums(probabilities: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """The sums behind `response` (num_labels, K_S + 1); the last column is the number of examples of each class.
+
+    Sums of several data sets add up to those of all their examples.
+
+    >>> response_sums(np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]), np.array([0, 0, 1]), num_labels=2)
+    array([[1. , 1. , 2. ],
+           [0.5, 0.5, 1. ]])
+    """
+    sums = np.zeros((num_labels, probabilities.shape[1] + 1))
     for label in np.unique(labels):
-        means[label] = probabilities[labels == label].mean(0, dtype=np.float64)
+        chosen = probabilities[labels == label]
+        sums[label] = [*chosen.sum(0, dtype=np.float64), len(chosen)]
+    return sums
+
+
+def mean_response(sums: np.ndarray) -> np.ndarray:
+    """The response (classes, K_S) from its sums (classes, K_S + 1); zeros for a class without examples.
+
+    >>> mean_response(np.array([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0]]))
+    array([[0.5, 0.5],
+           [0. , 0. ]])
+    """
+    means: np.ndarray = sums[:, :-1] / np.maximum(sums[:, -1:], 1)
     return means
 
 
@@ -176,8 +200,30 @@ def bayesian_weights(probabilities: np.ndarray, labels: np.ndarray, num_labels: 
     array([[1., 0.],
            [0., 1.]])
     """
-    predicted = probabilities.argmax(1)[:, None]
-    return _posterior(predicted, np.ones_like(predicted), labels, (num_labels, probabilities.shape[1]))
+    return posterior(bayesian_counts(probabilities, labels, num_labels))
+
+
+def bayesian_counts(
+    probabilities: np.ndarray, labels: np.ndarray, num_labels: int, share: float | None = None
+) -> np.ndarray:
+    """The counts N(t, s) of BLM (num_labels, K_S), or those of BLM+ with a `share`; see `bayesian_plus_weights`.
+
+    Counts of several data sets add up to those of all their examples.
+
+    >>> bayesian_counts(np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75]]), np.array([0, 1, 1]), num_labels=2)
+    array([[1., 0.],
+           [0., 2.]])
+    """
+    if share is None:
+        kept = probabilities.argmax(1)[:, None]
+        mass = np.ones_like(kept)
+    else:
+        top = max(1, int(share * num_labels))
+        kept = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
+        mass = np.take_along_axis(probabilities, kept, 1)
+    shape = num_labels, probabilities.shape[1]
+    pairs = labels[:, None] * shape[1] + kept  # k source labels of each example, (n, k)
+    return np.bincount(pairs.ravel(), mass.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def bayesian_plus_weights(
@@ -197,20 +243,21 @@ def bayesian_plus_weights(
     array([[0.79, 0.21],
            [0.29, 0.71]])
     """
-    top = max(1, int(share * num_labels))
-    kept = np.argpartition(-probabilities, top - 1, axis=1)[:, :top]
-    mass = np.take_along_axis(probabilities, kept, 1)
-    return _posterior(kept, mass, labels, (num_labels, probabilities.shape[1]))
+    return posterior(bayesian_counts(probabilities, labels, num_labels, share))
 
 
-def _posterior(sources: np.ndarray, mass: np.ndarray, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Weights of `shape` (classes, K_S) from the mass (n, k) that each example gives to k source labels (n, k)."""
-    pairs = labels[:, None] * shape[1] + sources
-    joint = np.bincount(pairs.ravel(), mass.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+def posterior(joint: np.ndarray) -> np.ndarray:
+    """The weights (classes, K_S) of BLM and BLM+ from their counts (classes, K_S); see `bayesian_weights`.
+
+    >>> posterior(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    array([[1. , 0. ],
+           [0.5, 0.5]])
+    """
     of_source = joint / (joint.sum(0, keepdims=True) + 1)
     total = of_source.sum(1, keepdims=True)
-    uniform = np.full(shape, 1 / shape[1])  # a class without examples weighs all labels alike
-    return np.where(total > 0, of_source / np.where(total > 0, total, 1), uniform)
+    uniform = np.full(joint.shape, 1 / joint.shape[1])  # a class without examples weighs all labels alike
+    weights: np.ndarray = np.where(total > 0, of_source / np.where(total > 0, total, 1), uniform)
+    return weights
 
 
 def similarity_sets(target: np.ndarray, source: np.ndarray, most: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ the source's last linear layer take the place of its class means. "similarity_in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -134,14 +134,47 @@ class LabelMap(OutputMapping):
             raise InputError(
                 f"A label map with how={options.how!r} is decided by its options: there is nothing to fit."
             )
-        similar = options.how in SIMILAR
-        _check_data(outputs, labels, options.num_labels, None if similar else options.width)
-        values, classes = outputs.detach().float().cpu(), labels.cpu().numpy()
-        if similar:
-            self.sets.copy_(_padded(_similar(values.numpy(), classes, options, source), options.set_size()))
+        if options.how not in SIMILAR:
+            return self.fit_counts(self.counts(outputs, labels))
+        _check_data(outputs, labels, options.num_labels, None)
+        found = _similar(outputs.detach().float().cpu().numpy(), labels.cpu().numpy(), options, source)
+        self.sets.copy_(_padded(found, options.set_size()))
+        return self._now_fitted()
+
+    def counts(self, outputs: Tensor, labels: Tensor) -> np.ndarray:
+        """What the map is fitted to, summed over examples: those of several data sets add up (`fit_counts`).
+
+        Args:
+            outputs, labels: as for `fit`, with the source's logits.
+
+        Returns:
+            Sums of probabilities, and the number of examples in a last column (classes, width + 1); for BLM the counts N(t, s)
+            (classes, width). Both are float64.
+
+        Raises:
+            InputError: the map is not fitted to logits, or the outputs and labels do not fit it.
+        """
+        options = self.options
+        if not options.is_fitted or options.how in SIMILAR:
+            raise InputError(f"A label map with how={options.how!r} has no counts: use how='frequency'.")
+        _check_data(outputs, labels, options.num_labels, options.width)
+        shares = outputs.detach().float().cpu().softmax(-1).numpy()
+        given = shares, labels.cpu().numpy(), options.num_labels
+        if options.how in WEIGHTS:
+            return assignment.bayesian_counts(*given, options.share if options.how == "blm_plus" else None)
+        return assignment.response_sums(*given)
+
+    def fit_counts(self, counts: np.ndarray) -> None:
+        """Fit the sets or the weights to `counts`, or to the sum of those of several data sets."""
+        options = self.options
+        if options.how in WEIGHTS:
+            self.weight.copy_(torch.from_numpy(assignment.posterior(counts)))
         else:
-            fitted = _FITS[options.how](values.softmax(-1).numpy(), classes, options)
-            (self.weight if options.how in WEIGHTS else self.sets).copy_(torch.from_numpy(fitted))
+            choose = assignment.optimal_sets if options.how == "optimal" else assignment.frequency_sets
+            self.sets.copy_(torch.from_numpy(choose(assignment.mean_response(counts), options.set_size())))
+        self._now_fitted()
+
+    def _now_fitted(self) -> None:
         self.fitted.fill_(0)
         self._ask()
 
@@ -305,15 +338,6 @@ def _decided(options: LabelMapOptions) -> list[list[int]]:
     else:
         sets = np.sort(assignment.random_sets(*size, options.seed))
     return [[int(label) for label in row] for row in sets]
-
-
-_FITS: dict[str, Callable[[np.ndarray, np.ndarray, LabelMapOptions], np.ndarray]] = {
-    "frequency": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
-    "iterative": lambda p, y, o: assignment.frequency_sets(assignment.response(p, y, o.num_labels), o.set_size()),
-    "optimal": lambda p, y, o: assignment.optimal_sets(assignment.response(p, y, o.num_labels), o.set_size()),
-    "blm": lambda p, y, o: assignment.bayesian_weights(p, y, o.num_labels),
-    "blm_plus": lambda p, y, o: assignment.bayesian_plus_weights(p, y, o.num_labels, o.share),
-}  # each takes the source's probabilities (n, K_S), the classes (n,) and the options
 
 
 _SIMILAR = {

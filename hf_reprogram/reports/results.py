@@ -115,7 +115,7 @@ def plus_minus(entry: dict[str, float], metric: str) -> str:
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
-    """The results table: one row per baseline, one for the start of the method, and one for the method.
+    """The results table: one row per baseline, one for the start of the method, one for the method, and its federated training.
 
     Args:
         results: the content of `results.json`.
@@ -136,7 +136,29 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         scores = {metric: plus_minus(results["start"]["test"][metric], metric) for metric in results["task"]["metrics"]}
         table.append({"": f"{name}, untrained start", **scores, "trained numbers": "", "seconds": "", "bytes": ""})
     table.append(_row(name, results, results["task"]["metrics"], f"{results['adapter_bytes']:,}"))
+    if federated := results.get("federated"):
+        clients = federated["clients"]
+        table.append(_row(f"{name}, federated ({clients} clients)", federated, results["task"]["metrics"], ""))
+        scores = {metric: plus_minus(federated["alone"][metric], metric) for metric in results["task"]["metrics"]}
+        alone = f"{name}, one client alone (mean of {clients})"
+        table.append(
+            {"": alone, **scores, "trained numbers": f"{federated['trainable']:,}", "seconds": "", "bytes": ""}
+        )
     return table
+
+
+def federated_note(results: dict[str, Any]) -> str:
+    """What federated training sends, in one sentence; empty for results without it.
+
+    >>> federated_note({"federated": {"bytes_down": 2048.0, "bytes_up": 1024.0, "source_bytes": 4096000, "rounds": 10}})
+    'A client receives 2,048 bytes and sends 1,024 in each of 10 rounds; the source has 4,096,000 bytes and is never sent.'
+    """
+    if (found := results.get("federated")) is None:
+        return ""
+    return (
+        f"A client receives {found['bytes_down']:,.0f} bytes and sends {found['bytes_up']:,.0f} in each of {found['rounds']} "
+        f"rounds; the source has {found['source_bytes']:,} bytes and is never sent."
+    )
 
 
 def gain_note(results: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class FakeHub:
                 self.files[operation.path_in_repo] = file.read()
         self.options = options
         address = f"https://huggingface.co/{repo_id}"
-        pr = f"{address}/discussions/1" if options["create_pr"] else None
+        pr = f"{address}/discussions/1" if options.get("create_pr") else None
         return SimpleNamespace(commit_url=f"{address}/commit/1", pr_url=pr)
 
 

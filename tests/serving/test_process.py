@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,45 +15,14 @@ from huggingface_hub import InferenceClient
 
 from hf_reprogram import Programs
 from hf_reprogram.modalities.pixels import encoded
-from tests.support import adapters
+from tests.support import adapters, serving
 
 
 @pytest.fixture
 def server(tmp_path):
     """The process, its address, its source and its adapters. A batch waits for a second."""
-    source = adapters.source(tmp_path / "source", "bert")
-    saved = {one: adapters.save(tmp_path / one, source, "bert", one) for one in ("films", "topics", "digits")}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "hf_reprogram",
-        "serve",
-        source,
-        "--port",
-        str(port),
-        "--latency",
-        "1000",
-        "--quiet",
-    ]
-    for name, folder in saved.items():
-        command += ["--adapter", f"{name}={folder}"]
-    process = subprocess.Popen(command, cwd=os.getcwd(), stderr=subprocess.PIPE, text=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, process.stderr.read()
-            try:
-                httpx.get(f"{address}/health")
-                break
-            except httpx.TransportError:
-                time.sleep(0.2)
-        yield process, address, source, saved
-    finally:
-        process.kill()
-        process.communicate()
+    with serving.server(tmp_path, "bert", ("films", "topics", "digits"), latency=1000) as running:
+        yield running
 
 
 def metric(address, name):
