@@ -106,7 +106,8 @@ def space_files(
         results: the adapter's `results.json`, if it has one: whether it takes pairs, and the columns of a table.
 
     Raises:
-        InputError: the adapter takes examples for which there is no page, or fills in masked tokens.
+        InputError: the adapter has a source without a name, takes examples for which there is no page, or fills in masked
+            tokens.
 
     >>> config = {"transform": {"type": "prompt_slots"}, "mapping": {"type": "verbalizer"}, "id2label": {"0": "no", "1": "yes"}}
     >>> files = space_files(config, "me/films", "google-bert/bert-base-uncased", "me/films-demo")
@@ -115,6 +116,10 @@ def space_files(
     """
     task = (results or {}).get("task", {})
     kind, problem = _takes(config), config.get("problem_type")
+    if not source:
+        raise InputError(
+            "The adapter's source is known to its user alone, and a Space cannot load it: leave space out."
+        )
     if config["mapping"].get("reads") == "decoder":
         raise InputError("The adapter fills in masked tokens, for which there is no Space: leave space out.")
     kinds = ["text", "pair"] if kind == "text" and task.get("pair") else [kind]

@@ -11,6 +11,7 @@ import yaml
 from hf_reprogram import InputError, Programs
 from hf_reprogram.cli import main
 from hf_reprogram.hub import push
+from hf_reprogram.hub.space import space_files
 from tests.hub.test_push import SOURCE, FakeHub
 from tests.support import adapters
 
@@ -154,3 +155,13 @@ def test_a_space_that_cannot_be_is_refused_before_the_adapter_is_pushed(space, h
     assert end.value.code == 2
     assert "is not the name of a repository: write owner/name" in capsys.readouterr().err
     assert hub.created is None
+
+
+@pytest.mark.parametrize(
+    ("source", "reads", "message"),
+    [("", "features", "known to its user alone"), (SOURCE, "decoder", "fills in masked tokens")],
+)
+def test_adapters_that_a_space_cannot_run_are_refused(source, reads, message):
+    config = {"transform": {"type": "prompt_slots"}, "mapping": {"reads": reads}, "id2label": {"0": "no", "1": "yes"}}
+    with pytest.raises(InputError, match=message):
+        space_files(config, "me/films", source, "me/demo")
