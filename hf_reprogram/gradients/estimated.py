@@ -59,6 +59,14 @@ class Estimated:
         spent: whether the budget of the source ended during this step, which then has no gradient.
         asked: the number of rows that the last step has asked the source for.
         stopped: whether the budget has ended training before its last step.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, gradients={"rgf": {"q": 3}})
+    >>> batch = tokenizer(["a film", "a book"], padding=True, return_tensors="pt")
+    >>> loss, logits = model.estimated(model, batch, torch.tensor([0, 1]))
+    >>> loss.backward()
+    >>> model.transform.prompts.grad.shape, model.estimated.asked  # 2 texts with 1 + 3 thetas
+    (torch.Size([4, 32]), 8)
     """
 
     def __init__(self, estimator: Any) -> None:
@@ -140,7 +148,15 @@ class Estimated:
 
 
 def check_precision(model: ReprogrammedModel, theta: Mapping[str, Tensor]) -> None:
-    """Raise `InputError` under autocast and for half precision, in which differences of losses drown."""
+    """Raise `InputError` under autocast and for half precision, in which differences of losses drown.
+
+    >>> from types import SimpleNamespace
+    >>> check_precision(SimpleNamespace(source=text_source), {"w": nn.Parameter(torch.ones(2))})
+    >>> half = {"w": nn.Parameter(torch.ones(2).bfloat16())}
+    >>> check_precision(SimpleNamespace(source=text_source), half)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: Gradients are estimated from small differences of losses, which bfloat16 rounds away: ...
+    """
     half = next((p.dtype for p in [*theta.values(), *model.source.parameters()] if p.dtype.itemsize == 2), None)
     if torch.is_autocast_enabled(model.source.device.type):
         half = torch.get_autocast_dtype(model.source.device.type)
@@ -174,7 +190,14 @@ def _outputs(
 
 @torch.no_grad()
 def outputs_of(model: ReprogrammedModel, made: list[dict[str, Any]]) -> list[Tensor]:
-    """The source's output for several inputs of as many rows; in one batch if every input has a row for each example."""
+    """The source's output for several inputs of as many rows; in one batch if every input has a row for each example.
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)
+    >>> inputs = model.transform(tokenizer(["a film"], return_tensors="pt"), text_source)
+    >>> [output.shape for output in outputs_of(model, [inputs, inputs])]
+    [torch.Size([1, 32]), torch.Size([1, 32])]
+    """
     reads = model.mapping.reads
     if {*made[0]} <= ROW_INPUTS:
         joined = {name: torch.cat([inputs[name] for inputs in made]) for name in made[0]}

@@ -79,7 +79,10 @@ class CMAES:
 
 
 def check_installed() -> None:
-    """Raise `InputError` if the library `cma` is missing."""
+    """Raise `InputError` if the library `cma` is missing.
+
+    >>> check_installed()
+    """
     if find_spec("cma") is None:
         raise InputError("cma_es needs cma: pip install 'hf_reprogram[blackbox]'.")
 

@@ -60,6 +60,11 @@ def check_training(model: ReprogrammedModel, args: Any, own_optimizer: bool) -> 
     Raises:
         InputError: half precision or several processes, and for "cma_es" another step than a plain one, a penalty of theta,
             more numbers than it can search, or no library `cma`.
+
+    >>> from hf_reprogram import reprogram
+    >>> from transformers import TrainingArguments
+    >>> model, _ = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, gradients="rgf")
+    >>> check_training(model, TrainingArguments(use_cpu=True), own_optimizer=False)
     """
     if args.bf16 or args.fp16:
         raise InputError(

@@ -127,7 +127,8 @@ def test_the_probe_reads_other_kinds_of_sources(family, setting):
 
 
 def test_a_probe_of_texts_as_they_are_on_a_dual_encoder_is_refused(tmp_path):
-    recipe = SimpleNamespace(source={"name": tiny_dual.save_source(tmp_path / "source", "clip")}, source_kwargs={})
+    folder = tiny_dual.save_source(tmp_path / "source", "clip")
+    recipe = SimpleNamespace(source={"name": folder}, model_source=folder, source_kwargs={})
     with pytest.raises(
         InputError,
         match="A source of kind 'dual' does not take texts as they are: give the baseline the option tokens: target",

@@ -179,9 +179,10 @@ def test_a_baseline_that_needs_more_than_answers_is_refused_before_anything_is_s
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"image_size": None}, "give image_size, and neither samples nor sampling_rate"),
-        ({"task": "text-classification"}, "choose one of image-classification, audio-classification"),
-        ({"task": "audio-classification"}, "give samples and sampling_rate, and no image_size"),
+        ({"image_size": None}, "give image_size, and none of samples, sampling_rate, tokenizer"),
+        ({"task": "text-classification"}, "give tokenizer, and none of image_size, samples, sampling_rate"),
+        ({"task": "audio-classification"}, "give samples and sampling_rate, and none of image_size, tokenizer"),
+        ({"task": "object-detection"}, "choose one of image-classification, audio-classification, text-classification"),
         ({"key": "sk-Pasted"}, "no name of an environment variable in capitals"),
         ({"key": "NO_SUCH_KEY"}, "there is no environment variable of this name"),
         ({"endpoint": "http://me:secret@host/"}, "holds a password or a query"),
