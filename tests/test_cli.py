@@ -122,6 +122,7 @@ def test_a_run_is_resumed_when_asked_and_refused_otherwise(cli, recipe_file, tmp
     assert runs.weights(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_a_quiet_run_in_a_process_of_its_own_says_nothing_at_all(recipe_file, tmp_path):
     """Not even when it ends at one class, or when a library would like to report something."""
     data = runs.write_csv(tmp_path / "same.csv", 40, sentence=["the film"] * 40)

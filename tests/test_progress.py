@@ -73,6 +73,7 @@ def test_a_short_way_and_a_quiet_one_say_nothing(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_run_whose_log_is_a_file_writes_few_lines(source_folder, csv_file, tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(

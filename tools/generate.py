@@ -153,6 +153,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "series": lambda: series_table(ROOT / "results" / "series"),
     "series ranks": lambda: rank_table(ROOT / "results" / "series"),
     "audio": lambda: scores(ROOT / "results" / "audio"),
+    "black_box": lambda: scores(ROOT / "results" / "black_box"),
     "forecasts": lambda: forecasts(ROOT / "results" / "forecast", "weather"),
     "fpt": lambda: fpt(ROOT / "results" / "fpt"),
     "programs": lambda: scores(ROOT / "results" / "programs"),

@@ -142,6 +142,14 @@ AUDIO = {
     "_both": ["tune=[all]", "baselines=[majority]"],
 }
 
+# A program from answers alone, beside the gradient itself, with 10,000 samples of training each.
+ANSWERS = {
+    "bar": [],
+    "spsa_gc": ["method.name=spsa_gc", "gradients={spsa: {q: 5}}", "sweep={training.learning_rate: [1e-1, 1.0]}"],
+    "cma_es": ["gradients={cma_es: {popsize: 20, sigma: 0.3}}", "training.max_steps=24", "sweep={}"],
+    "gradient": ["gradients=exact", "training.max_steps=500", "sweep={}", "training.learning_rate=1e-2"],
+}
+
 # Patches of other data through a text model: its norms and positions tuned, none of it, all of it, and with random weights.
 FPT_SOURCES = {"bert_tiny": "bert-tiny-splade", "minilm": MINILM, "smollm2": "smollm2-135m"}
 FPT_TASKS = {
@@ -277,6 +285,9 @@ def plan() -> Iterator[tuple[str, str, str, list[str]]]:
     for language in ("lithuanian", "arabic"):
         for name, overrides in AUDIO.items():
             yield f"audio/{language}{name}", f"audio/{language}_commands", SPOTTER, overrides
+    for name, overrides in ANSWERS.items():
+        beside = [] if name == "bar" else ["baselines=[majority]"]
+        yield f"black_box/pneumonia_{name}", "black_box/pneumonia", MOBILENET, [*overrides, *beside]
     for name, overrides in FORECASTS.items():
         beside = [] if not name else ["baselines=[majority]"]
         yield f"forecast/weather{name}", "series/weather", MINILM, [*overrides, *beside]

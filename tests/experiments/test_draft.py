@@ -209,6 +209,7 @@ print(text, doubts)
 """
 
 
+@pytest.mark.slow
 def test_a_modality_of_another_package_is_drafted(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
