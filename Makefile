@@ -20,7 +20,7 @@ $(BIN)/.installed: pyproject.toml
 
 venv: $(BIN)/.installed ## Create .venv and install the package with its development tools
 
-demo: venv ## Reprogram a real encoder for tweet sentiment and show the results (10 to 15 minutes)
+demo: venv ## Reprogram a real encoder for tweet sentiment and show the results (about 7 minutes)
 	$(BIN)/python demo/prepare.py demo_output
 	$(BIN)/python demo/run.py demo_output
 
