@@ -9,7 +9,8 @@ from transformers.trainer_callback import TrainerCallback
 
 from ..model import ReprogrammedModel
 from ..options import check_whole
-from .measures import agreement, distances, risk, target_outputs
+from ..schedule import reader
+from .measures import agreement, compared, distances, risk
 
 
 class Alignment(TrainerCallback):
@@ -50,10 +51,11 @@ class Alignment(TrainerCallback):
             return
         loader = train_dataloader if eval_dataloader is None else eval_dataloader
         record: dict[str, Any] = {"epoch": state.epoch or 0.0, "step": state.global_step}
+        read = reader(model, loader, args.eval_batch_size)  # keeps what it has read
         if self.reference is not None:
-            outputs, _ = target_outputs(model, loader, self.rows, args.eval_batch_size)
+            outputs, _ = read(compared(model), self.rows)
             record |= distances(outputs, self.reference)
-        if (value := risk(model, loader, self.rows, args.eval_batch_size)) is not None:
+        if (value := risk(model, *read(model.mapping.reads, self.rows))) is not None:
             record["risk"] = value
         if self.examples and (found := agreement(model, train_dataloader, self.examples)) is not None:
             record |= found

@@ -101,11 +101,16 @@ def distances(outputs: Tensor, reference: Tensor, seed: int = 0) -> dict[str, fl
     }
 
 
-def risk(model: Any, loader: Any, rows: int, batch_size: int = 64) -> float | None:
-    """The risk of Theorem 1 on target data; None where it is not defined, since an example has not one class."""
+def risk(model: Any, outputs: Tensor, labels: Tensor) -> float | None:
+    """The risk of Theorem 1 on target data; None where it is not defined, since an example has not one class.
+
+    Args:
+        model: a `ReprogrammedModel`.
+        outputs: what its mapping reads (n, width), from the source.
+        labels: (n,).
+    """
     if model.config.problem_type != "single_label_classification":
         return None
-    outputs, labels = reader(model, loader, batch_size)(model.mapping.reads, rows)
     training = model.training
     model.eval()
     with torch.no_grad():

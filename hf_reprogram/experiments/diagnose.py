@@ -27,7 +27,7 @@ from ..registry import plugins
 from ..reports.diagnosis import render_diagnosis
 from ..reports.results import versions
 from ..schedule import begin_epoch
-from ..tasks.options import TaskOptions
+from ..tasks.options import TaskOptions, data_address
 from ..tasks.source_data import source_data
 from ..training.adapter import load_adapter
 from ..training.encode import batches, collator, encode, labels_of
@@ -117,10 +117,7 @@ def diagnose_adapter(
 
 def _address(dataset: str, overrides: list[str]) -> TaskOptions:
     """The section that names the source's own data."""
-    section: dict[str, Any] = {"dataset": dataset}
-    if not Path(dataset).exists() and ":" in dataset:
-        section["dataset"], _, section["name"] = dataset.rpartition(":")
-    values = {"source_data": section}
+    values: dict[str, Any] = {"source_data": data_address(dataset)}
     apply_overrides(values, overrides)
     if [*values] != ["source_data"]:
         raise InputError("--set changes keys of the source's data here: write --set source_data.KEY=VALUE.")

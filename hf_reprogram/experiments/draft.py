@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,7 +24,7 @@ from ..modalities.base import Modality
 from ..modalities.first_recipe import FirstRecipe, Guess
 from ..tasks.files import with_numbers
 from ..tasks.labels import known_task
-from ..tasks.options import TaskOptions
+from ..tasks.options import TaskOptions, data_address
 from ..tasks.problems import usual_metrics
 from ..tasks.read import read_splits
 from .recipe import make_recipe
@@ -72,9 +71,7 @@ def write_draft(data: str, output: str | os.PathLike, source: str | None = None)
 
 def draft(data: str, source: str | None = None) -> tuple[str, list[str]]:
     """The text of a recipe for `data`, and what could not be decided; see `write_draft`."""
-    address = {"dataset": data}
-    if not Path(data).exists() and ":" in data:
-        address["dataset"], _, address["name"] = data.rpartition(":")
+    address = data_address(data)
     options = TaskOptions(**address)
     splits = read_splits(options)
     task = [Entry(key, value) for key, value in address.items()]

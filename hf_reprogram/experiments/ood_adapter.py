@@ -16,7 +16,7 @@ from ..progress import quiet_libraries
 from ..registry import plugins
 from ..reports.results import ood_reports, render_ood, versions
 from ..tasks.inputs import task_modality
-from ..tasks.options import TaskOptions
+from ..tasks.options import TaskOptions, data_address
 from ..tasks.shifts import ShiftOptions, load_shifts
 from ..training.adapter import load_adapter
 from .evaluate import seed_of, task_of
@@ -110,7 +110,7 @@ def _sections(
         )
     task = with_whole_paths(dict(chosen.task)) if chosen else {}
     if inside is not None:
-        address = with_whole_paths({"name": None, **_address(inside)})
+        address = with_whole_paths({"name": None, **data_address(inside)})
         task = task if all(task.get(key) == value for key, value in address.items()) else address
     ood = dict(chosen.ood or {}) if chosen and (from_user or not (covariate or semantic)) else {}
     for key, sets in (("covariate", covariate), ("semantic", semantic)):
@@ -146,15 +146,7 @@ def _named(text: str, option: str) -> tuple[str, dict[str, Any]]:
     name, sign, address = text.partition("=")
     if not (name and sign and address):
         raise InputError(f"--{option} is {text!r}: write NAME=DATASET, such as textures=images:dtd.")
-    return name, _address(address)
-
-
-def _address(text: str) -> dict[str, Any]:
-    """The address of a data set: DATASET, or DATASET:CONFIGURATION."""
-    if Path(text).exists() or ":" not in text:
-        return {"dataset": text}
-    dataset, _, name = text.rpartition(":")
-    return {"dataset": dataset, "name": name}
+    return name, data_address(address)
 
 
 def _plot(record: dict[str, Any], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, shown, unknown
@@ -157,6 +158,18 @@ class TaskSection:
                 raise InputError(f"task.labels holds {name!r}, which is no text: put the name in quotes.")
         listed = label_list(list(names) if isinstance(given, dict) else given, "task.labels")
         return given if isinstance(given, dict | list) else listed
+
+
+def data_address(text: str) -> dict[str, str]:
+    """The keys of a section `task` for a data set that the command line names, as DATASET or DATASET:CONFIGURATION.
+
+    >>> data_address("nyu-mll/glue:sst2")
+    {'dataset': 'nyu-mll/glue', 'name': 'sst2'}
+    """
+    if Path(text).exists() or ":" not in text:
+        return {"dataset": text}
+    dataset, _, name = text.rpartition(":")
+    return {"dataset": dataset, "name": name}
 
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def test_records_are_what_the_functions_of_alignment_give():
     found = distances(outputs, reference)
     assert found["w1"] == pytest.approx(wasserstein(outputs, reference[:16]))
     assert found["w1_null"] < found["w1"]
-    assert risk(model, loader, 100) == pytest.approx(mean_risk(logits, labels), rel=1e-5)
+    assert risk(model, outputs, labels) == pytest.approx(mean_risk(logits, labels), rel=1e-5)
     gradients = per_sample_gradients(model, {**batch, "labels": labels})
     assert agreement(model, loader, 16)["alignment"] == pytest.approx(gradient_alignment(gradients), rel=1e-4)
     assert agreement(model, loader, 16, shuffled=True)["alignment"] != agreement(model, loader, 16)["alignment"]
