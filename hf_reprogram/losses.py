@@ -13,6 +13,8 @@ A batch without any label has the loss 0 and a gradient of zeros.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,23 @@ from torch.nn import functional as F
 from .errors import InputError
 
 IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of labelled examples in training, with what the model makes of it.
+
+    Attributes:
+        inputs: what the model's `forward` was given, by name.
+        labels: as for `target_loss`.
+        groups: the group (batch,) of each example; None where the data have none.
+        logits: of the target's labels, with their graph.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    groups: Tensor | None
+    logits: Tensor
 
 
 def target_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:

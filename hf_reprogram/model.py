@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +19,13 @@ from .files import staged
 from .first_batch import FirstBatch
 from .gradients import estimated
 from .hub_arguments import access_arguments, hub_arguments
-from .losses import check_labels
+from .losses import Batch, check_labels
 from .mappings import MAPPINGS
 from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
 from .parts import build, check_config, check_schedule, is_frozen, leave_source_out, options_as_they_are
-from .publishing import in_words, public_config, short_card
+from .publishing import html_table, public_config, short_card
 from .sources.base import Source
 from .sources.loading import restore_source
 from .sources.tuning import for_adapter
@@ -42,6 +41,9 @@ from .weights import (
     remove_others,
     weight_files,
 )
+
+if TYPE_CHECKING:
+    from .objectives.base import Objective
 
 # The arguments of `from_pretrained` that go to the source's own `from_pretrained`.
 _SOURCE_ARGUMENTS = ("dtype", "device_map", "attn_implementation", "quantization_config", "max_memory")
@@ -61,6 +63,7 @@ class ReprogrammedModel(PreTrainedModel):
     Attributes:
         estimated: computes the loss in training with an estimated gradient of theta, as the config's `gradients` says; None for
             the exact gradient. With "cma_es" omega stays where it starts.
+        objectives: what training minimises beside the loss of labelled examples (`hf_reprogram.objectives`); empty at first.
 
     Raises:
         InputError: the transform, the mapping, `tune` or `gradients` does not fit the source.
@@ -102,6 +105,7 @@ class ReprogrammedModel(PreTrainedModel):
         self._ddp_params_and_buffers_to_ignore = [name for name in every if is_frozen(self, name)]
         self._first = FirstBatch()
         self.estimated = estimated(config, source, self.transform, self.mapping)
+        self.objectives: list[Objective] = []
         self.in_schedule = False  # set by `hf_reprogram.schedule.begin_epoch`
 
     def forward(
@@ -116,6 +120,7 @@ class ReprogrammedModel(PreTrainedModel):
         past_values: Tensor | None = None,
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
+        groups: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -136,6 +141,7 @@ class ReprogrammedModel(PreTrainedModel):
             past_values: time series (batch, length).
             image_features: an image's zero-shot features (batch, width), if they were computed before.
             labels: (batch,), (batch, labels) or (batch, tokens).
+            groups: the group (batch,) of each example, from 0, for objectives that read it; it is no input of the model.
             output_hidden_states, output_attentions: refused if true, since the source computes only what the mapping reads.
             return_dict: False for the tuple (loss, logits), or (logits,) without labels.
 
@@ -174,8 +180,8 @@ class ReprogrammedModel(PreTrainedModel):
         else:
             outputs = self.source(self.transform(batch, self.source), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)
-            if loss is not None and self.training:
-                loss = loss + self.transform.penalty()
+            if loss is not None and labels is not None and self.training:
+                loss = self._with_objectives(loss + self.transform.penalty(), Batch(batch, labels, groups, logits))
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output
@@ -192,6 +198,11 @@ class ReprogrammedModel(PreTrainedModel):
             logits = target.standardized(own[0] + own[1] * logits)
         loss = None if labels is None else self._loss(logits, labels)
         return logits if target is None else target.restored(logits), loss
+
+    def _with_objectives(self, loss: Tensor, batch: Batch) -> Tensor:
+        """The loss of labelled examples, or zero where an objective trains without labels, and that of every objective."""
+        loss = 0.0 * loss if any(objective.without_labels for objective in self.objectives) else loss
+        return sum((objective.loss(self, batch) for objective in self.objectives), start=loss)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch without the transform's penalty."""
@@ -240,18 +251,7 @@ class ReprogrammedModel(PreTrainedModel):
 
     def _repr_html_(self) -> str:
         """A short table for notebooks."""
-        reference, names = self.config.source, self.label_names
-        frozen = f"frozen but for {in_words(self.config.tune)}" if self.config.tune else "frozen"
-        rows = {
-            "method": (self.config.method or {}).get("name", ""),
-            "source": f"{reference.get('name') or self.source.spec.family} ({self.source.spec.kind}, {frozen})",
-            "input transform": self.config.transform["type"],
-            "output mapping": self.config.mapping["type"],
-            "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
-            "trained numbers": f"{self.num_trainable():,}",
-        }
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
-        return f"<table>{cells}</table>"
+        return html_table(self.config, self.source.spec, self.label_names, self.num_trainable())
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = None, every_n_layers: int = 1

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,25 @@ model = ReprogrammedModel.from_pretrained("{repo_id}")
 
 Labels: {", ".join(labels[:20])}{f" and {len(labels) - 20} more" if len(labels) > 20 else ""}.
 """
+
+
+def html_table(config: Any, spec: Any, names: Sequence[str], trained: int) -> str:
+    """A short table of a model for notebooks.
+
+    Args:
+        config: the model's.
+        spec: that of its source.
+        names: of the labels.
+        trained: the count of trained numbers.
+    """
+    frozen = f"frozen but for {in_words(config.tune)}" if config.tune else "frozen"
+    rows = {
+        "method": (config.method or {}).get("name", ""),
+        "source": f"{config.source.get('name') or spec.family} ({spec.kind}, {frozen})",
+        "input transform": config.transform["type"],
+        "output mapping": config.mapping["type"],
+        "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
+        "trained numbers": f"{trained:,}",
+    }
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{cells}</table>"

@@ -7,7 +7,7 @@ it declares an entry point in the registry's group:
     my_transform = "my_package.my_module:MyTransform"
 
 The groups are `hf_reprogram.transforms`, `hf_reprogram.mappings`, `hf_reprogram.methods`, `hf_reprogram.modalities`,
-`hf_reprogram.source_families` and `hf_reprogram.baselines`.
+`hf_reprogram.source_families`, `hf_reprogram.baselines` and `hf_reprogram.objectives`.
 
 A part that a user names, in Python or in a recipe, is loaded. A part of another package that an adapter's files alone name is
 loaded if the package is imported already, or if the caller consents; see `plugins`. Modalities and source families are asked

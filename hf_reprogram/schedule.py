@@ -22,8 +22,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from functools import cache, wraps
-from itertools import islice
+from functools import wraps
 from math import floor, isfinite
 from typing import Any
 
@@ -31,20 +30,16 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
 from .errors import InputError
 from .gradients import check_training
-from .losses import IGNORE
-from .mappings.base import Reader
 from .modalities.examples import Examples
 from .model import ReprogrammedModel
-from .progress import progress
 from .publishing import check_public
-
-_STREAMED = 10_000  # examples that stand for a stream without a length
+from .readings import reader, standing_for
 
 
 def begin_epoch(
@@ -130,86 +125,6 @@ def target_values(loader: Any) -> Tensor:
     return torch.cat(values)
 
 
-def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = None, quiet: bool = True) -> Reader:
-    """The function with which a mapping reads the source's outputs on all data of a loader.
-
-    Every process gets the same outputs. The function does not change the random numbers of training. Where the data are
-    augmented it draws the same numbers every time, so that a resumed run reads the same outputs as an uninterrupted one. What
-    was read is kept as long as the function.
-
-    Args:
-        model: a `ReprogrammedModel`.
-        loader: the data loader.
-        batch_size: examples per batch.
-        half: the autocast dtype of training, so that a map is fitted in training's precision; None for none.
-        quiet: show no progress bar.
-
-    Of a stream without a length, the first 10,000 examples are read.
-    """
-
-    @cache
-    @torch.no_grad()
-    def read(reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
-        outputs, labels, data = [], [], standing_for(loader.dataset)
-        training = model.training
-        model.eval()
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(0)
-            if not hasattr(data, "__len__"):
-                data = list(islice(data, most or _STREAMED))
-            if most is not None and len(data) > most:
-                data = Subset(data, sorted(torch.randperm(len(data))[:most].tolist()))
-            batches = DataLoader(data, batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
-            for batch in progress(batches, f"Reading {reads}", -(-len(data) // batch_size), quiet):
-                if "labels" not in batch:
-                    raise InputError("The training data have no labels: add a column of labels, or set start='none'.")
-                given = batch.pop("labels")
-                inputs = {name: value.to(model.source.device) for name, value in batch.items()}
-                labels.append(_to_predict(model, inputs, given).cpu())
-                with torch.autocast(model.source.device.type, half, enabled=half is not None):
-                    outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
-        model.train(training)
-        return joined(outputs, 0.0), joined(labels, IGNORE)
-
-    return read
-
-
-def _to_predict(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """The labels of a batch as the mapping has to predict them: a forecast's are those in the units of its own series."""
-    target = model.mapping.target
-    own = None if target is None else model.transform.target_scale(inputs)
-    if own is None:
-        return labels
-    mean, deviation = own
-    restored: Tensor = target.restored((labels.to(mean.device).reshape(len(mean), -1) - mean) / deviation)
-    return restored
-
-
-def standing_for(data: Any) -> Any:
-    """The data set that is read where all training data would be: the sample of a stream that has one, else the data set."""
-    while isinstance(data, IterableDataset) and not hasattr(data, "sample") and hasattr(data, "dataset"):
-        data = data.dataset  # the share of a process
-    return getattr(data, "sample", data)
-
-
-def joined(batches: list[Tensor], fill: float) -> Tensor:
-    """Batches as one tensor; those of texts are padded with `fill` to the longest.
-
-    >>> joined([torch.ones(1, 1), torch.ones(1, 2)], 0.0)
-    tensor([[1., 0.],
-            [1., 1.]])
-    """
-    longest = max(batch.shape[1] if batch.dim() > 1 else 0 for batch in batches)
-    if all(batch.dim() < 2 or batch.shape[1] == longest for batch in batches):
-        return torch.cat(batches)
-    return torch.cat(
-        [
-            torch.nn.functional.pad(batch, [0, 0] * (batch.dim() - 2) + [0, longest - batch.shape[1]], value=fill)
-            for batch in batches
-        ]
-    )
-
-
 class Schedule(TrainerCallback):
     """Calls the functions of this module for every `ReprogrammedModel` in a Trainer's model.
 
@@ -241,6 +156,10 @@ class Schedule(TrainerCallback):
         for each in _models(model):
             if each.estimated is not None:
                 check_training(each, args, own_optimizer=optimizer is not None)
+                if each.objectives:
+                    raise InputError(
+                        "Objectives need exact gradients, and theta's are estimated: leave one of them out."
+                    )
         if args.push_to_hub:
             for each in _models(model):
                 check_public(each.config.source.get("name", ""))
@@ -251,9 +170,13 @@ class Schedule(TrainerCallback):
         self.on_init_end(args, state, control, model=model, optimizer=kwargs.get("optimizer"))
         self.resumed = True
         if state.global_step and (searches := _searches(model)):
-            kept = state.stateful_callbacks.get("Schedule", {}).get("attributes", {}).get("searches") or []
+            kept = _kept(state).get("searches") or []
             for search, record in zip(searches, [*kept, *[None] * len(searches)], strict=False):
                 search.restore(record, args.seed)
+        objectives = [objective for each in _models(model) for objective in each.objectives]
+        kept = _kept(state).get("objectives") if state.global_step else None
+        for objective, record in zip(objectives, kept or [None] * len(objectives), strict=True):
+            objective.begin(args.seed, record)
         if args.eval_on_start:
             self._begin(args, state, model, soften=False, **kwargs)
 
@@ -276,7 +199,7 @@ class Schedule(TrainerCallback):
         self._begin(args, state, model, **kwargs)
         if not _models(model):
             return
-        epoch, kept = _epoch(state), state.stateful_callbacks.get("Schedule", {}).get("attributes", {})
+        epoch, kept = _epoch(state), _kept(state)
         if self.resumed and state.global_step and kept.get("epoch") == epoch:
             torch.set_rng_state(torch.frombuffer(bytearray(b64decode(kept["random"])), dtype=torch.uint8))
         self.resumed = False
@@ -290,8 +213,10 @@ class Schedule(TrainerCallback):
             begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet, soften=soften)
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
-        """Tell an estimate of the gradient its step, on which its random directions depend."""
+        """Tell objectives, and an estimate of the gradient, the step on which their random numbers depend."""
         for each in _models(model):
+            for objective in each.objectives:
+                objective.begin_step(args.seed, state.global_step + 1, state.max_steps)
             if each.estimated is not None:
                 each.estimated.begin_step(args.seed, state.global_step + 1)
 
@@ -306,6 +231,7 @@ class Schedule(TrainerCallback):
         """Stop where the source's budget allows no further step and validation after it; what was learned is validated."""
         if searches := _searches(model):
             _keep(state, {"searches": [search.record() for search in searches]})
+        self._keep_objectives(state, control, model)
         validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
         for each in _models(model):
             if each.estimated is None:
@@ -319,6 +245,7 @@ class Schedule(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs):
         """Call `end_epoch`, before the Trainer validates and saves; leave out a validation that the budget does not allow."""
+        self._keep_objectives(state, control, model)
         for each in _models(model) if self._acts(state) else ():
             end_epoch(each)
             validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
@@ -334,6 +261,11 @@ class Schedule(TrainerCallback):
         for each in _models(model) if self._acts(state) else ():
             end_training(each)
 
+    def _keep_objectives(self, state: Any, control: Any, model: nn.Module | None) -> None:
+        """Keep what objectives have learned in a checkpoint that is about to be written."""
+        if control.should_save and (found := [each for one in _models(model) for each in one.objectives]):
+            _keep(state, {"objectives": [objective.record() for objective in found]})
+
     def _acts(self, state: Any) -> bool:
         """Whether this is the first `Schedule` of this training: a second one, added by hand, does nothing."""
         return vars(state).setdefault("_schedule", self) is self
@@ -341,8 +273,13 @@ class Schedule(TrainerCallback):
 
 def _keep(state: Any, attributes: dict[str, Any]) -> None:
     """Add to what every checkpoint keeps of `Schedule`."""
-    kept = state.stateful_callbacks.get("Schedule", {}).get("attributes", {})
-    state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {**kept, **attributes}}
+    state.stateful_callbacks["Schedule"] = {"args": {}, "attributes": {**_kept(state), **attributes}}
+
+
+def _kept(state: Any) -> dict[str, Any]:
+    """What the last checkpoint keeps of `Schedule`."""
+    kept: dict[str, Any] = state.stateful_callbacks.get("Schedule", {}).get("attributes", {})
+    return kept
 
 
 def _searches(model: nn.Module | None) -> list[Any]:

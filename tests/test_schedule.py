@@ -8,7 +8,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import DataCollatorWithPadding
 
-from hf_reprogram import InputError, ReprogrammedModel, reprogram, schedule
+from hf_reprogram import InputError, ReprogrammedModel, reprogram
+from hf_reprogram.readings import reader
 from hf_reprogram.schedule import Schedule, begin_epoch, end_epoch, end_training, target_values
 from tests.support import tiny
 
@@ -69,7 +70,7 @@ def test_targets_are_read_from_columns_from_batches_and_never_from_a_stream():
 
 
 def test_a_stream_without_end_is_read_in_part(source_folder, monkeypatch):
-    monkeypatch.setattr(schedule, "_STREAMED", 20)
+    monkeypatch.setattr("hf_reprogram.readings._STREAMED", 20)
     model, processor = reprogram(source_folder("bert"), "warp", ["no", "yes"], num_prompts=2)
     row = processor("a film", return_tensors="pt")
 
@@ -78,7 +79,7 @@ def test_a_stream_without_end_is_read_in_part(source_folder, monkeypatch):
             while True:
                 yield {"input_ids": row["input_ids"][0], "attention_mask": row["attention_mask"][0], "labels": 1}
 
-    outputs, labels = schedule.reader(model, DataLoader(Endless(), 4), 8)("features")
+    outputs, labels = reader(model, DataLoader(Endless(), 4), 8)("features")
     assert len(outputs) == len(labels) == 20
 
 

@@ -258,6 +258,7 @@ ROOMS = {
     "methods": "the papers' choices of a transform and a mapping",
     "tasks": "data, splits, problems and metrics",
     "training": "training one model, predicting with it, and callbacks",
+    "objectives": "what training minimises beside the loss of labelled examples",
     "baselines": "models and rules to compare with",
     "diagnostics": "the alignment of a model with its source's own data",
     "inspection": "descriptions and pictures of an adapter",

@@ -9,7 +9,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from ..model import ReprogrammedModel
 from ..options import check_whole
-from ..schedule import reader
+from ..readings import reader
 from .measures import agreement, compared, distances, risk
 
 

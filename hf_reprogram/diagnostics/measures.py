@@ -23,7 +23,7 @@ from ..alignment import (
     wasserstein,
 )
 from ..errors import InputError
-from ..schedule import reader, standing_for
+from ..readings import reader, standing_for
 from .gradients import NoGradients, per_sample_gradients
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..losses import IGNORE
-from ..schedule import joined, reader
+from ..readings import joined, reader
 from ..tasks.task import Task
 
 FEW = 16  # validation examples, below which folds decide

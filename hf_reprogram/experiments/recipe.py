@@ -42,7 +42,7 @@ from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
 from .federated_section import check_federated
 from .library import find
-from .recipe_checks import check_gradients, check_tune
+from .recipe_checks import check_gradients, check_objectives, check_tune, named_options
 from .training_arguments import check_training
 from .yaml_text import read_yaml
 
@@ -72,6 +72,8 @@ class Recipe:
             `training.source_learning_rate`, by default `training.learning_rate`.
         gradients: how theta's gradient is estimated, as exact, a name or {name: {option: value}} (`hf_reprogram.gradients`); by
             default that of the method, of which most have none.
+        objectives: what training minimises beside the loss of labelled examples: names, or `{name: {option: value}}`
+            (`hf_reprogram.objectives`).
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -95,6 +97,7 @@ class Recipe:
     init_from: str | None = None
     tune: Any = None
     gradients: Any = None
+    objectives: list[Any] = field(default_factory=list)
     cache_text: float | None = None
     output: str | None = None
 
@@ -107,8 +110,9 @@ class Recipe:
                 raise InputError(
                     f"The recipe's {section} is {getattr(self, section)!r}: write its name, or {{name: NAME, ...}}."
                 )
-        if not isinstance(self.baselines, list):
-            raise InputError(f"baselines is {self.baselines!r}: give a list of names.")
+        for section in ("baselines", "objectives"):
+            if not isinstance(getattr(self, section), list):
+                raise InputError(f"{section} is {getattr(self, section)!r}: give a list of names.")
         if self.cache_text is not None and (isinstance(self.cache_text, str) or not self.cache_text > 0):
             raise InputError(f"cache_text is {self.cache_text!r}: give a number of GiB above 0.")
         self.source = {"name": self.source} if isinstance(self.source, str) else dict(self.source)
@@ -136,6 +140,7 @@ class Recipe:
         check_training(self.training)
         check_tune(self)
         check_gradients(self)
+        check_objectives(self)
         check_federated(self)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
@@ -228,18 +233,11 @@ class Recipe:
 
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
         """The baselines as pairs of name and options."""
-        pairs: list[tuple[str, dict[str, Any]]] = []
-        for entry in self.baselines:
-            if isinstance(entry, str):
-                pairs.append((entry, {}))
-            elif isinstance(entry, dict) and len(entry) == 1:
-                name, options = next(iter(entry.items()))
-                if not isinstance(options, dict | None):
-                    raise InputError(f"The baseline {name!r} has the options {options!r}: write {{option: value}}.")
-                pairs.append((name, dict(options or {})))
-            else:
-                raise InputError(f"A baseline is {entry!r}: write its name, or {{name: {{option: value}}}}.")
-        return pairs
+        return named_options(self.baselines, "baseline")
+
+    def objective_list(self) -> list[tuple[str, dict[str, Any]]]:
+        """The objectives as pairs of name and options."""
+        return named_options(self.objectives, "objective")
 
     def with_values(self, values: dict[str, Any], keep_sweep: bool = False) -> Recipe:
         """A copy with some values changed, by dotted keys such as `training.learning_rate`; without a sweep by default."""

@@ -1,11 +1,12 @@
-"""What the keys `tune` and `gradients` of a recipe cannot be together with."""
+"""What the keys `tune`, `gradients` and `objectives` of a recipe cannot be together with, and lists of names with options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..gradients import check_plain_step, plain_step
+from ..objectives import make_objectives
 from ..sources.tuning import read_tune
 
 if TYPE_CHECKING:
@@ -51,3 +52,45 @@ def check_gradients(recipe: Recipe) -> None:
         )
     if recipe.tune:
         raise InputError("gradients are estimated for theta alone, and tune trains the source: leave one of them out.")
+
+
+def check_objectives(recipe: Recipe) -> None:
+    """Refuse unknown objectives, and what they cannot be together with."""
+    made = make_objectives(recipe.objective_list())
+    if not made:
+        return
+    if recipe.searches:
+        raise InputError("method: auto trains on labelled examples alone: leave objectives out, or name the method.")
+    if recipe.estimator:
+        raise InputError(
+            f"objectives need exact gradients, and gradients is {next(iter(recipe.estimator))!r}: leave one of them out."
+        )
+    for objective in made:
+        objective.check(recipe)
+
+
+def named_options(entries: list[Any], kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names with their options, from a list of names and of `{name: {option: value}}`.
+
+    Args:
+        entries: the list.
+        kind: the noun of an entry, for messages.
+
+    Raises:
+        InputError: an entry has another form.
+
+    >>> named_options(["majority", {"linear_probe": {"reads": "features"}}], "baseline")
+    [('majority', {}), ('linear_probe', {'reads': 'features'})]
+    """
+    pairs: list[tuple[str, dict[str, Any]]] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            pairs.append((entry, {}))
+        elif isinstance(entry, dict) and len(entry) == 1:
+            name, options = next(iter(entry.items()))
+            if not isinstance(options, dict | None):
+                raise InputError(f"The {kind} {name!r} has the options {options!r}: write {{option: value}}.")
+            pairs.append((name, dict(options or {})))
+        else:
+            raise InputError(f"One of the {kind}s is {entry!r}: write its name, or {{name: {{option: value}}}}.")
+    return pairs

@@ -17,6 +17,8 @@ from typing import Any
 from ..errors import BudgetSpent, InputError
 from ..files import write_json
 from ..modalities.examples import Examples
+from ..objectives import make_objectives
+from ..objectives.base import TrainingData
 from ..registry import plugins
 from ..reports.results import one_class_advice, short_name
 from ..sources.black_box import BlackBox
@@ -122,6 +124,9 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "does not allow: leave task.streaming out."
             )
         data["train"] = TrainStream(task, processor, data["train"], seed)
+    model.objectives = make_objectives(recipe.objective_list())
+    for objective in model.objectives:
+        objective.prepare(model, TrainingData(task, processor, arguments.get("per_device_train_batch_size", 8)))
     result = fit(
         model,
         processor,

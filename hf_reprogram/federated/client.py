@@ -15,7 +15,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..model import ReprogrammedModel
-from ..schedule import Schedule, end_epoch, reader
+from ..readings import reader
+from ..schedule import Schedule, end_epoch
 from ..training.encode import Tokenized, collator
 from ..training.rates import RATES, own_optimizer
 from .program import Numbers, numbers_of, set_map, set_numbers, shared_map

@@ -131,7 +131,7 @@ REFUSED = [
     ({"source": ["a"]}, "source"),
     ({"method": 5}, "method"),
     ({"baselines": "majority"}, "baselines is 'majority'"),
-    ({"baselines": [3]}, "A baseline is 3"),
+    ({"baselines": [3]}, "One of the baselines is 3"),
     ({"baselines": [{"linear_probe": 3}]}, "linear_probe"),
     ({"seeds": []}, "seeds is []"),
     ({"seeds": 3}, "seeds is 3"),

@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArgume
 
 from hf_reprogram import InputError, ReprogramConfig, ReprogrammedModel
 from hf_reprogram.mappings.label_map import LabelMap
-from hf_reprogram.schedule import Schedule, reader
+from hf_reprogram.readings import reader
+from hf_reprogram.schedule import Schedule
 from hf_reprogram.sources import load_source
 from hf_reprogram.transforms import TRANSFORMS
 from hf_reprogram.transforms.base import InputTransform
