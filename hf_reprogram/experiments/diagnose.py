@@ -91,8 +91,8 @@ def diagnose_adapter(
         )
     reference, source_risk = None, None
     if source_dataset is not None:
-        address = _address(source_dataset, overrides or [])
-        reference, source_risk = _reference(model, recipe, address, rows, quiet)
+        address = source_address(source_dataset, overrides or [])
+        reference, source_risk = reference_outputs(model, recipe, address, rows, quiet)
     splits = task.splits(seed)
     start, start_processor = _start(recipe, task, seed, splits, model.source, quiet)
     record: dict[str, Any] = {"task": task.title, "source_data": source_dataset, "reads": compared(model), "states": {}}
@@ -115,7 +115,7 @@ def diagnose_adapter(
     return tables, folder
 
 
-def _address(dataset: str, overrides: list[str]) -> TaskOptions:
+def source_address(dataset: str, overrides: list[str]) -> TaskOptions:
     """The section that names the source's own data."""
     values: dict[str, Any] = {"source_data": data_address(dataset)}
     apply_overrides(values, overrides)
@@ -125,7 +125,7 @@ def _address(dataset: str, overrides: list[str]) -> TaskOptions:
     return options
 
 
-def _reference(
+def reference_outputs(
     model: Any, recipe: Recipe, address: TaskOptions, rows: int, quiet: bool
 ) -> tuple[torch.Tensor, float | None]:
     """The source's outputs for its own data, and its risk there; None where the data do not name its labels."""
