@@ -8,7 +8,10 @@ import typer
 
 Adapter = Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")]
 Source = Annotated[
-    Optional[str], typer.Option(help="Name or folder of the source, if it is not where the adapter recorded it.")
+    Optional[str],
+    typer.Option(
+        help="Name or folder of the source, if it is not where the adapter recorded it; or a recipe file with its endpoint."
+    ),
 ]
 Trust = Annotated[
     bool,

@@ -34,6 +34,7 @@ from ..training.encode import batches, collator, encode, labels_of
 from ..training.predict import predict_logits
 from ..trust import file_arguments
 from .evaluate import seed_of, task_of
+from .named_source import named_source
 from .recipe import Recipe, apply_overrides, make_recipe, recorded_recipe
 from .seed_runs import untrained_model
 
@@ -62,7 +63,7 @@ def diagnose_adapter(
         examples: the number of training examples whose gradients are compared; 0 for none.
         output: the folder to write into; None for `diagnosis` in the adapter's folder, or in the current folder for an adapter
             of the Hub.
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         quiet: show no progress bars.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
@@ -82,7 +83,7 @@ def diagnose_adapter(
         )
     with plugins(trust_remote_code):
         recipe = make_recipe(values)
-    model, processor = load_adapter(adapter, source, recipe.source_kwargs, trust_remote_code)
+    model, processor = load_adapter(adapter, named_source(source), recipe.source_kwargs, trust_remote_code)
     options, seed = recipe.task_options, seed_of(adapter)
     task = task_of(model, options)
     if task.problem_type != "single_label_classification":

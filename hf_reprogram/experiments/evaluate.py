@@ -14,6 +14,7 @@ from ..tasks.task import Task
 from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
+from .named_source import named_source
 from .predictions import Bar, Predictor
 from .recipe import apply_overrides, load_recipe, make_recipe, recorded_recipe
 
@@ -34,7 +35,7 @@ def evaluate_adapter(
         recipe: the file or the name of a recipe whose task is scored; None for the recipe in the adapter's folder.
         overrides: changes of the recipe, such as "task.max_test=500".
         split: "validation" or "test".
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         quiet: show no progress bars and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
@@ -57,7 +58,7 @@ def evaluate_adapter(
         with plugins(trust_remote_code):
             chosen = make_recipe(values)
     model, processor = load_adapter(
-        adapter, source, chosen.source_kwargs if recipe is None else None, trust_remote_code
+        adapter, named_source(source), chosen.source_kwargs if recipe is None else None, trust_remote_code
     )
     options = chosen.task_options
     task = task_of(model, options)
@@ -106,7 +107,7 @@ def predict_lines(
         adapter: a folder or a Hub id.
         lines: one example per line, in the form that `Modality.parse` of the adapter's modality reads. Empty lines are
             skipped.
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         quiet: show no progress bars and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 

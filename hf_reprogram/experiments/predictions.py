@@ -31,6 +31,7 @@ from ..training.answers import answers_of
 from ..training.encode import encode
 from ..training.infilling import infill
 from ..training.predict import batches_by_length, predict_each, tokens_on
+from .named_source import named_source
 from .prediction_inputs import Lines, check_there, open_input
 from .prediction_output import PredictionFile
 
@@ -53,7 +54,7 @@ def iter_predictions(
         adapter: a folder or a Hub id.
         file: a file of lines, or "-" for standard input, in the form that `Modality.parse` of the adapter's modality reads; or
             a jsonl, csv, tsv or parquet file with the columns of the adapter's examples. Empty lines are skipped.
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         keep: further columns of the file, such as an id, which every record begins with.
         quiet: show no progress bar and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
@@ -130,7 +131,7 @@ class Predictor:
 
     Args:
         adapter: a folder or a Hub id.
-        source: the name or folder of the source, if it is not where the adapter recorded it.
+        source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Attributes:
@@ -141,7 +142,7 @@ class Predictor:
     """
 
     def __init__(self, adapter: str, source: str | None = None, trust_remote_code: bool = False):
-        self.model, self.processor = load_adapter(adapter, source, trust_remote_code=trust_remote_code)
+        self.model, self.processor = load_adapter(adapter, named_source(source), trust_remote_code=trust_remote_code)
         self.modality = modality_taking(self.model.transform.takes)
         self.part = PART_OF_PICTURES if self.modality.pictures else PART
         self._said: set[str] = set()

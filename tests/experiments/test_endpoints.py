@@ -16,7 +16,7 @@ from huggingface_hub import constants
 
 from hf_reprogram import InputError
 from hf_reprogram.errors import BudgetSpent
-from hf_reprogram.experiments.evaluate import evaluate_adapter
+from hf_reprogram.experiments.evaluate import evaluate_adapter, predict_lines
 from hf_reprogram.experiments.recipe import make_recipe, recorded_recipe
 from hf_reprogram.experiments.run import train
 from hf_reprogram.reports.card import render_card
@@ -224,6 +224,23 @@ def test_no_file_of_an_adapter_opens_a_connection(server, task, tmp_path):
     with pytest.raises(InputError, match="pass the model with"):
         evaluate_adapter(str(tmp_path / "run"), None, [], "test", None, True)
     assert server.samples == before
+
+
+def test_a_recipe_file_names_the_source_of_an_adapter(server, task, tmp_path):
+    chosen = recipe(task, server.url, tmp_path / "run")
+    found = train(chosen, quiet=True)
+    file, before = tmp_path / "mine.yaml", server.samples
+    file.write_text(json.dumps({**asdict(chosen), "output": str(tmp_path / "run")}))  # JSON is YAML
+    score = evaluate_adapter(str(tmp_path / "run"), None, [], "test", str(file), True)
+    assert score["accuracy"] == found["test"]["accuracy"]["mean"]
+    images, _ = tiny_vision.images(48)
+    images[40].save(tmp_path / "scan.png")
+    (answer,) = predict_lines(str(tmp_path / "run"), [str(tmp_path / "scan.png")], str(file), True)
+    assert answer["label"] in ("above", "below")
+    assert server.samples == before + 2 * FIXED  # what is asked at each start; the image was answered in training
+    file.write_text(json.dumps({"source": "owner/model", "method": "bar", "task": task}))
+    with pytest.raises(InputError, match="has a source with weights: give its name, 'owner/model'"):
+        predict_lines(str(tmp_path / "run"), ["scan.png"], str(file), True)
 
 
 # ------------------------------------------------------------------------------------------------------ processes
