@@ -112,7 +112,7 @@ def changed(model):
     return model.eval()
 
 
-SLOW = [pytest.param(name, marks=() if name in ("text, mask", "image", "dual") else pytest.mark.slow) for name in CASES]
+SLOW = [pytest.param(name, marks=() if name in ("text, mask", "image") else pytest.mark.slow) for name in CASES]
 
 
 @pytest.fixture(scope="module", params=SLOW)

@@ -51,6 +51,7 @@ def test_an_adapter_loads_when_we_are_imported_first(finished):
     assert names == ["ReprogramConfig", "TokenizersBackend", "ReprogrammedModel", "ReprogrammedModel"]
 
 
+@pytest.mark.slow
 def test_an_adapter_loads_when_the_auto_classes_are_imported_first(finished):
     assert python(THEIRS_FIRST, str(finished.folder)) == "ReprogrammedModel"
 

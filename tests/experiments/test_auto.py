@@ -98,6 +98,7 @@ def test_resuming_repeats_no_trial_and_a_larger_budget_goes_on(searched, tmp_pat
     assert more["seeds"]["0"]["validation"] == best["validation"]
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_and_find_what_one_does(searched, source_folder, csv_file, tmp_path):
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     first = recipe(source_folder("bert"), csv_file, tmp_path / "first", budget=2, storage=storage)

@@ -120,6 +120,7 @@ def test_columns_that_are_called_labels_are_several_labels_of_a_table(tmp_path):
     assert (recipe.task["label"], recipe.task["features"], doubts) == (["label_x", "label_y"], "a", [])
 
 
+@pytest.mark.slow
 def test_a_draft_of_several_labels_trains(tmp_path, source_folder):
     texts = [f"the film number {row} was fine" for row in range(60)]
     data = table(tmp_path / "a.csv", review=texts, fun=[0, 1, 1] * 20, sad=[1, 0, 0, ""] * 15)

@@ -111,7 +111,11 @@ R2DL = {"name": "r2dl", "tokenizer": "characters", "sparsity": 4}
 )
 @pytest.mark.parametrize(
     "every",
-    [{}, EVERY_FEW_STEPS, {**EVERY_FEW_STEPS, "train_sampling_strategy": "random"}],
+    [
+        {},
+        EVERY_FEW_STEPS,
+        pytest.param({**EVERY_FEW_STEPS, "train_sampling_strategy": "random"}, marks=pytest.mark.slow),
+    ],
     ids=["epochs", "steps by length", "steps"],
 )
 def test_what_changes_in_the_course_of_training_resumes_to_the_same_bytes(

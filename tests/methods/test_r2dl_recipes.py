@@ -34,6 +34,7 @@ def run(source_folder, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_a_recipe_of_several_labels_with_missing_ones(run):
     def columns(texts, labels):
         film = [int("film" in text) for text in texts]

@@ -203,6 +203,7 @@ def test_an_adapter_is_evaluated_and_described(finished):
     assert "series: 6 patches of 8 numbers" in describe(inspect_adapter(adapter))
 
 
+@pytest.mark.slow
 def test_the_source_is_untouched_and_a_fresh_process_forecasts_the_same_bits(finished, source_folder):
     adapter = finished[1] / "run"
     model = ReprogrammedModel.from_pretrained(adapter)

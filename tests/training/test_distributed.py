@@ -45,8 +45,8 @@ def in_processes(recipe: Path, *arguments: str, config: str = "ddp", processes: 
 @pytest.mark.parametrize(
     ("config", "processes"),
     [
-        ("fsdp2", 2),
-        pytest.param("ddp", 2, marks=pytest.mark.slow),
+        pytest.param("fsdp2", 2, marks=pytest.mark.slow),
+        ("ddp", 2),
         pytest.param("ddp", 4, marks=pytest.mark.slow),
         pytest.param("fsdp2", 4, marks=pytest.mark.slow),
     ],

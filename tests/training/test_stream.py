@@ -79,7 +79,7 @@ def test_texts_of_a_batch_have_similar_lengths(tokens):
     assert spread < np.ptp(lengths) / 3
 
 
-@pytest.mark.parametrize("method", ["warp", "r2dl"])
+@pytest.mark.parametrize("method", ["warp", pytest.param("r2dl", marks=pytest.mark.slow)])
 def test_a_streamed_recipe_trains_resumes_and_loads(method, source_folder, csv_file, tmp_path):
     def recipe(name, **training):
         options = {"num_prompts": 3} if method == "warp" else {"tokenizer": "words", "sparsity": 4}

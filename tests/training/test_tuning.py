@@ -62,6 +62,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_frozen_bytes_stay_and_a_fresh_process_gives_the_same_logits(tmp_path):
     found = {}
     for case in CASES:
