@@ -1,0 +1,71 @@
+"""Floating-point operations of a computation, by `torch.utils.flop_counter`.
+
+    a product (m, k) x (k, n)                          2 m k n
+    a convolution of kernel k, per output number       2 k (input channels / groups)
+    attention of t tokens of width w                   4 t^2 w, since it is two products
+
+Only these are counted. Look-ups, sums, normalisations, soft-maxes, Fourier transforms and resized images are left out, as is
+usual. Fused kernels of attention and of recurrent layers hide their products from the counter, so they are switched off here.
+So a count does not depend on the device.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def count_flops(run: Callable[[], Any]) -> int:
+    """The floating-point operations of a call, that of its backward pass included where it has one.
+
+    Args:
+        run: is called once.
+
+    >>> from torch import nn
+    >>> layer = nn.Linear(3, 4)
+    >>> count_flops(lambda: layer(torch.ones(5, 3)))  # 2 x 5 x 3 x 4
+    120
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with warnings.catch_warnings(), _plain_kernels():
+        warnings.simplefilter("ignore")  # on modules that are called twice, whose parts are not asked for
+        with FlopCounterMode(display=False) as counter:
+            run()
+    return int(counter.get_total_flops())
+
+
+def flops_per_example(count: Callable[[int], int], batch_size: int) -> int:
+    """The operations of one example in a batch. What a batch costs once is shared by its examples.
+
+    Args:
+        count: from a number of equal examples, 1 or 2, to the operations of their batch.
+        batch_size: the examples of the batch that is meant.
+
+    >>> flops_per_example(lambda examples: 1000 + 50 * examples, batch_size=10)
+    150
+    """
+    one, two = count(1), count(2)
+    each = two - one
+    return round(each + (one - each) / batch_size)
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Compute attention and recurrent layers by products of matrices."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    backends: Any = torch.backends
+    before = backends.mkldnn.enabled, backends.cudnn.enabled, backends.mha.get_fastpath_enabled()
+    try:
+        backends.mkldnn.enabled = backends.cudnn.enabled = False
+        backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        backends.mkldnn.enabled, backends.cudnn.enabled = before[:2]
+        backends.mha.set_fastpath_enabled(before[2])
