@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def count_flops(run: Callable[[], Any]) -> int:
 
     with warnings.catch_warnings(), _plain_kernels():
         warnings.simplefilter("ignore")  # on modules that are called twice, whose parts are not asked for
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             run()
     return int(counter.get_total_flops())
 
@@ -52,6 +53,31 @@ def flops_per_example(count: Callable[[int], int], batch_size: int) -> int:
     one, two = count(1), count(2)
     each = two - one
     return round(each + (one - each) / batch_size)
+
+
+def _convolution_backward(
+    grad: Any,
+    inputs: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    wanted: list[bool],
+    **_: Any,
+) -> int:
+    """The operations of a convolution's backward pass, from shapes: as many as forward for each gradient but the bias's.
+
+    The formula of torch takes the gradient of a grouped weight for that of a weight without groups.
+    """
+    places = prod((inputs if transposed else grad)[2:])
+    return 2 * int(inputs[0]) * places * prod(weight) * sum(wanted[:2])
+
+
+_FORMULAS: Any = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 @contextmanager
