@@ -74,7 +74,8 @@ def _convolution_backward(
     The formula of torch takes the gradient of a grouped weight for that of a weight without groups.
     """
     places = prod((inputs if transposed else grad)[2:])
-    return 2 * int(inputs[0]) * places * prod(weight) * sum(wanted[:2])
+    found: int = 2 * int(inputs[0]) * places * prod(weight) * sum(wanted[:2])
+    return found
 
 
 _FORMULAS: Any = {torch.ops.aten.convolution_backward: _convolution_backward}

@@ -11,6 +11,7 @@ import torch
 from hf_reprogram import ReprogrammedModel, reprogram
 from hf_reprogram.experiments import cost, seed_runs
 from hf_reprogram.experiments.cost import cost_section, numbers_of, rows_sent, uncounted
+from hf_reprogram.experiments.job import Job
 from hf_reprogram.experiments.run import train
 from hf_reprogram.sources import BlackBox, VisionSource
 from hf_reprogram.tasks.load import load_task
@@ -36,19 +37,18 @@ def test_a_run_of_two_seeds_has_the_section(finished):
     assert probe["cost"] == {"shipped_bytes": 4 * probe["trainable"]}
 
 
-def test_the_operations_are_those_of_the_formula_for_the_text_of_median_length(finished):
-    task = load_task(finished.recipe.task_options)
-    model = ReprogrammedModel.from_pretrained(finished.folder)
-    processor = task.modality.load_processor(finished.folder)
-    few = task.splits(0)["train"].select(range(64))
+def test_the_operations_are_those_of_the_formula_for_the_text_of_median_length(source_folder, csv_file, tmp_path):
+    recipe = runs.recipe(source_folder("bert"), csv_file, tmp_path, method={"reads": "features"})
+    task = load_task(recipe.task_options)
+    splits = task.splits(0)
+    (model, processor), (start, _) = (seed_runs.untrained_model(recipe, task, 0, splits) for _ in range(2))
+    few = splits["train"].select(range(64))
     lengths = sorted(len(ids) for ids in encode({"train": few}, processor)["train"]["input_ids"])
     shape, tokens = model.source.model.config, lengths[32]
-    width, wide, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
-    products = (layers - 1) * tokens * 2 * (4 * width**2 + 2 * width * wide)
-    products += tokens * 2 * 2 * width**2 + 2 * (2 * width**2 + 2 * width * wide)  # the last layer, for the mask alone
-    products += 2 * width**2  # the transform of the head
-    attended, omega = (layers - 1) * 4 * tokens**2 * width + 4 * tokens * width, 2 * 2 * width
-    assert finished.results["cost"]["flops"] == {
+    width, layers = shape.hidden_size, shape.num_hidden_layers
+    products = layers * tokens * 2 * (4 * width**2 + 2 * width * shape.intermediate_size)
+    attended, omega = layers * 4 * tokens**2 * width, 2 * 2 * width
+    assert cost.flops_of(Job(recipe, task, tmp_path, None), model.eval(), lambda: start, processor) == {
         "forward": products + attended + omega,
         "training": 2 * products + 3 * attended + 3 * omega,
         "batch_size": 16,
