@@ -24,20 +24,38 @@ def count_flops(run: Callable[[], Any]) -> int:
     """The floating-point operations of a call, that of its backward pass included where it has one.
 
     Args:
-        run: is called once.
+        run: is called once, and a second time if there are recurrent layers in it.
 
     >>> from torch import nn
     >>> layer = nn.Linear(3, 4)
     >>> count_flops(lambda: layer(torch.ones(5, 3)))  # 2 x 5 x 3 x 4
     120
     """
+    count, hidden = _counted(run, recurrent=False)
+    return _counted(run, recurrent=True)[0] if hidden else count
+
+
+def _counted(run: Callable[[], Any], recurrent: bool) -> tuple[int, bool]:
+    """The operations of a call, and whether recurrent layers have hidden theirs.
+
+    Args:
+        run: the call.
+        recurrent: whether such layers are computed by products of matrices; other layers are then slow in half precision.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with warnings.catch_warnings(), _plain_kernels():
+    hidden = []
+
+    def hide(*_: Any, **__: Any) -> int:
+        hidden.append(True)
+        return 0
+
+    formulas: Any = {torch.ops.aten.convolution_backward: _convolution_backward, **dict.fromkeys(_FUSED, hide)}
+    with warnings.catch_warnings(), _plain_kernels(recurrent):
         warnings.simplefilter("ignore")  # on modules that are called twice, whose parts are not asked for
-        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
             run()
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()), bool(hidden)
 
 
 def flops_per_example(count: Callable[[int], int], batch_size: int) -> int:
@@ -78,18 +96,19 @@ def _convolution_backward(
     return found
 
 
-_FORMULAS: Any = {torch.ops.aten.convolution_backward: _convolution_backward}
+_FUSED: Any = [torch.ops.aten.mkldnn_rnn_layer, torch.ops.aten._cudnn_rnn, torch.ops.aten.miopen_rnn]
 
 
 @contextmanager
-def _plain_kernels() -> Iterator[None]:
-    """Compute attention and recurrent layers by products of matrices."""
+def _plain_kernels(recurrent: bool) -> Iterator[None]:
+    """Compute attention by products of matrices, and recurrent layers too if asked for."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     backends: Any = torch.backends
     before = backends.mkldnn.enabled, backends.cudnn.enabled, backends.mha.get_fastpath_enabled()
     try:
-        backends.mkldnn.enabled = backends.cudnn.enabled = False
+        if recurrent:
+            backends.mkldnn.enabled = backends.cudnn.enabled = False
         backends.mha.set_fastpath_enabled(False)
         with sdpa_kernel(SDPBackend.MATH):
             yield

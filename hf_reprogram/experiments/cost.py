@@ -110,9 +110,10 @@ def flops_of(job: Job, model: Any, load_start: Callable[[], Any], processor: Any
         with torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is to be said of the example was said in training
             make = _batches(job, model, processor)
-            forward, step = _forward(job, model, make), _step(job, load_start(), make)
-            step(1)  # computes what is kept from then on
+            forward = _forward(job, model, make)
             found["forward"] = flops_per_example(lambda size: count_flops(lambda: forward(size)), batch_size)
+            step = _step(job, load_start(), make)
+            step(1)  # computes what is kept from then on
             found["training"] = flops_per_example(lambda size: count_flops(lambda: step(size)), batch_size)
     except Exception as error:  # of a measurement, which must not lose the run
         return {**found, "reason": (str(error).strip() or type(error).__name__).splitlines()[0]}
@@ -166,6 +167,8 @@ def _step(job: Job, start: Any, make: Callable[[int], dict[str, torch.Tensor]]) 
     start.train()
     start.in_schedule = True
     start.transform.begin_epoch(0.0)
+    if job.recipe.cache_text is not None:
+        start.source.cache_text(int(job.recipe.cache_text * 2**30))
     if arguments.get("gradient_checkpointing"):
         start.gradient_checkpointing_enable(arguments.get("gradient_checkpointing_kwargs"))
 
