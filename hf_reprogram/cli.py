@@ -157,6 +157,7 @@ def train(
     """Train an adapter from a recipe, and write the adapter, results.json, plots and a model card."""
     from .experiments.recipe import load_recipe
     from .experiments.run import train as run
+    from .reports.cost import cost_note, cost_rows
     from .reports.leaderboard import leaderboard
     from .reports.results import federated_note, gain_note, markdown, render_ood, rows, run_reports, usage_note
 
@@ -174,11 +175,11 @@ def train(
         typer.echo(f"{what} is done. The run of the whole recipe takes it over with --merge {chosen.output}.")
     if results:
         ood_tables = f"\n\n{render_ood(run_reports(results), results['ood']['report'])}" if "ood" in results else "\n"
-        notes = gain_note(results), federated_note(results), usage_note(results)
+        notes = gain_note(results), federated_note(results), usage_note(results), cost_note(results)
         if "auto" in results:
             typer.echo(f"\n{leaderboard(results['auto'], results['task']['metrics'])}")
         typer.echo(
-            f"\n{markdown(rows(results))}\n\n{' '.join(filter(None, notes))}{ood_tables}\n"
+            f"\n{markdown(rows(results))}\n\n{' '.join(filter(None, notes))}\n\n{markdown(cost_rows(results))}{ood_tables}\n"
             f"The adapter, results.json and the model card are in {chosen.output}."
         )
 

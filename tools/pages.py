@@ -251,6 +251,7 @@ ROOMS = {
     "alignment": "distances of logits and agreement of gradients, which work on their own",
     "dictionary": "sparse codes and dictionaries, which work on their own",
     "gradients": "estimated gradients of theta",
+    "costs": "operations, memory and energy, which work on their own",
     "modalities": "the kinds of target data",
     "sources": "the frozen models",
     "transforms": "the input transforms, with theta",

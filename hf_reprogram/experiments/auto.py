@@ -236,6 +236,7 @@ class _Search:
             )
             fitted = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
             self._note(trial, recipe, record, fitted["validation"], started)
+            trial.set_user_attr("trainable", fitted["trainable"])
             trial.set_user_attr("epochs", watch.epochs)
             trial.set_user_attr("epoch_seconds", fitted["seconds"] / max(watch.epochs, 1e-3))
             trial.set_user_attr("shortened", shortened or watch.cut)
@@ -315,7 +316,7 @@ class _Search:
                     "options": noted.get("options", {}),
                     "training": {key: value for key, value in noted.get("training", {}).items() if key not in given},
                     "seconds": noted.get("seconds", 0.0),
-                    **{key: noted[key] for key in ("epochs", "reason") if key in noted},
+                    **{key: noted[key] for key in ("trainable", "epochs", "reason") if key in noted},
                 }
             )
         return entries

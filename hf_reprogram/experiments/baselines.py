@@ -20,6 +20,7 @@ from ..options import from_dict
 from ..reports.results import summarize
 from ..tasks.shifts import Shifts
 from ..tasks.task import Task
+from .cost import NUMBER_BYTES
 from .job import Job
 from .ood import options_as_json, report_of
 from .recipe import Recipe
@@ -122,6 +123,7 @@ def _summary(baseline: Baseline, records: list[dict[str, Any]], shifts: Shifts |
         "test": summarize([record["test"] for record in records]),
         "trainable": records[0]["trainable"],
         "seconds": summarize([{"train": record["seconds"]} for record in records])["train"],
+        "cost": {"shipped_bytes": NUMBER_BYTES * records[0]["trainable"]},
         "chosen": [record["chosen"] for record in records],
     }
     if shifts and all(record["ood"]["report"] for record in records):

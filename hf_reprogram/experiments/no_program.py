@@ -70,6 +70,7 @@ def without_program(job: Job, candidate: Candidate) -> dict[str, dict[str, Any]]
             "value": selection(task, scores, outcome.validation, labels),
             "validation": scores,
             "options": options,
+            "trainable": outcome.trainable,
             "seconds": outcome.seconds,
         }
     return found

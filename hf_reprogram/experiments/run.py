@@ -37,6 +37,7 @@ from ..transforms import TRANSFORMS
 from .auto import check_optuna, search
 from .baselines import make_baselines, run_baselines
 from .choices import decide
+from .cost import cost_section
 from .federated import check_run, check_shared, run_federated
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
@@ -243,6 +244,7 @@ def _results(
         "tuned": best.result.get("tuned", 0),
         "adapter_bytes": best.result["adapter_bytes"],
         "seconds": summarize([{"train": outcome["seconds"]} for outcome in outcomes])["train"],
+        "cost": cost_section(outcomes, best.result["adapter_bytes"], len(task.test)),
         "sweep": tried,
         "baselines": {},
         "versions": versions(),
@@ -261,6 +263,9 @@ def _record(result: dict[str, Any]) -> dict[str, Any]:
         "forecasts",
         "history",
         "seconds",
+        "test_seconds",
+        "memory",
+        "joules",
         "warning",
         "stopped",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from ..training.fit import fit
 from ..training.predict import predict_logits
 from ..training.stream import TrainStream
 from .baselines import make_baselines
+from .cost import flops_of, numbers_of, rows_sent
 from .job import Job
 from .ood import check_alphas
 from .recipe import Recipe
@@ -163,6 +165,10 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "tune": model.config.tune,
                 "tuned": sum(weight.numel() for weight in values_of(model.source).values()),
                 "adapter_bytes": weights_bytes(folder),
+                "numbers": numbers_of(model),
+                "rows_sent": rows_sent(model),
+                "joules": result.joules,
+                "memory": result.memory,
                 "num_prompts": model.transform.num_prompts,
                 "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
                 "method": model.config.method,
@@ -236,13 +242,18 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
         data = encode({"test": task.test}, processor, task.options.max_length, task.problem_type)["test"]
         bf16 = bool(recipe.training.get("bf16"))
         add_zero_shot_features(model, processor, {"test": data}, bf16=bf16, quiet=quiet)
+        started = time.perf_counter()
         logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
+        seconds = time.perf_counter() - started
         labels = labels_of(data)
-        record: dict[str, Any] = {"test": task.score(logits, labels)}
+        record: dict[str, Any] = {"test": task.score(logits, labels), "test_seconds": seconds}
         record["start_test"] = record["test"]
+
+        def load_start() -> Any:
+            return to_accelerator(ReprogrammedModel.from_pretrained(folder / "start", source=model.source))
+
         if result["best_epoch"]:
-            start = to_accelerator(ReprogrammedModel.from_pretrained(folder / "start", source=model.source))
-            untrained = predict_logits(start, processor, data, bf16=bf16, quiet=quiet)
+            untrained = predict_logits(load_start(), processor, data, bf16=bf16, quiet=quiet)
             record["start_test"] = task.score(untrained, labels)
         if task.problem_type in ("single_label_classification", "token_classification"):
             from sklearn.metrics import confusion_matrix
@@ -257,5 +268,7 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
             record["forecasts"] = shown_forecasts(task.test, logits, task.options.season)
         if process.is_main_process:
             write_json(path, record)
+            if result["seed"] == recipe.seeds[0]:
+                write_json(path, {**record, "flops": flops_of(job, model, load_start, processor)})
     process.wait_for_everyone()
     return {**result, **json.loads(path.read_text(encoding="utf-8"))}

@@ -32,6 +32,11 @@ class RGF:
         check_whole(q=self.q)
         check_positive("mu", self.mu)
 
+    @property
+    def rows(self) -> int:
+        """How often a training example is sent in a step."""
+        return self.q + 1
+
     def offsets(self, size: int, random: np.random.Generator, step: int) -> Tensor:
         """Changes (q, size) of theta at a step, from 1, whose losses are asked for."""
         drawn = torch.from_numpy(random.standard_normal((self.q, size)))
@@ -70,6 +75,11 @@ class SPSA:
         check_positive("c", self.c)
         if not 0 <= self.decay < inf:
             raise InputError(f"decay is {shown(self.decay)}: give 0 or more.")
+
+    @property
+    def rows(self) -> int:
+        """How often a training example is sent in a step."""
+        return 2 * self.q + 1
 
     def offsets(self, size: int, random: np.random.Generator, step: int) -> Tensor:
         """Changes (2 q, size) of theta at a step, from 1; the second half is the negative of the first."""

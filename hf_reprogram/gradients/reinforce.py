@@ -60,6 +60,11 @@ class REINFORCE:
         if self.reward not in REWARDS:
             raise unknown("reward", self.reward, REWARDS)
 
+    @property
+    def rows(self) -> int:
+        """How often a training example is sent in a step."""
+        return self.samples
+
     def advantages(self, rewards: Tensor) -> Tensor:
         """Rewards (draws, batch), each minus the mean of the example's others."""
         count = len(rewards)

@@ -66,6 +66,11 @@ class CMAES:
         check_whole(2, popsize=self.popsize)
         check_positive("sigma", self.sigma)
 
+    @property
+    def rows(self) -> int:
+        """How often a training example is sent in a step."""
+        return self.popsize + 1
+
     def check(self, size: int) -> None:
         """Raise `InputError` if `cma` is not installed, or theta has no numbers or too many."""
         check_installed()

@@ -25,6 +25,7 @@ def leaderboard(found: dict[str, Any], metrics: list[str]) -> str:
             "candidate": entry["title"] + (" (kept)" if entry.get("number") == found["chosen"] else ""),
             **{name: plus_minus({"mean": entry["validation"][name], "std": 0.0, "n": 1}, name) for name in metrics},
             "settings": settings(entry),
+            "trained numbers": f"{entry['trainable']:,}" if "trainable" in entry else "",
             "epochs": f"{entry['epochs']:g}" if "epochs" in entry else "",
             "seconds": f"{entry['seconds']:.1f}",
             "ended": {"complete": "", "baseline": ""}.get(entry["state"], entry["state"]),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..costs import Meter
 from ..errors import BudgetSpent, InputError
 from ..losses import IGNORE
 from ..mappings.linear_fit import losses
@@ -52,6 +52,8 @@ class Fit:
         best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start.
         seconds: wall-clock time of training, with the evaluation after every epoch.
         stopped: whether the budget of a source that is paid for has ended training early.
+        joules: the energy of that time; None if it cannot be read.
+        memory: the largest memory in bytes; see `hf_reprogram.costs.Meter`.
     """
 
     trainer: Any
@@ -61,6 +63,8 @@ class Fit:
     best_epoch: float
     seconds: float
     stopped: bool = False
+    joules: float | None = None
+    memory: dict[str, int | None] = field(default_factory=dict)
 
 
 def fit(
@@ -160,21 +164,20 @@ def fit(
     trainer.remove_callback(PrinterCallback if no_bars else ProgressCallback)
     if not quiet:
         trainer.add_callback((TenthsLog if no_bars else QuietLog)(task.metrics[0]))
-    started = time.perf_counter()
     checkpoint = last_whole_checkpoint(folder) if resume else None
-    if isinstance(model, ReprogrammedModel) and checkpoint is None:
-        half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-        loaders = trainer.get_train_dataloader(), trainer.get_eval_dataloader()
-        begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, loaders[1], quiet, soften=False)
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except BudgetSpent:  # others have a share in it, so that the schedule could not foresee the end
-        if trainer.state.best_model_checkpoint is None:
-            raise
-        trainer._load_best_model()
-        end_training(model)
-        model.estimated.stopped = True
-    seconds = time.perf_counter() - started
+    with Meter() as meter:
+        if isinstance(model, ReprogrammedModel) and checkpoint is None:
+            half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+            loaders = trainer.get_train_dataloader(), trainer.get_eval_dataloader()
+            begin_epoch(model, 0, loaders[0], args.eval_batch_size, half, loaders[1], quiet, soften=False)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except BudgetSpent:  # others have a share in it, so that the schedule could not foresee the end
+            if trainer.state.best_model_checkpoint is None:
+                raise
+            trainer._load_best_model()
+            end_training(model)
+            model.estimated.stopped = True
     trainer.args.train_sampling_strategy = "random"  # grouping by length would reorder the predictions too
     output = trainer.predict(data["validation"], metric_key_prefix="validation")
     logits = finite(output.predictions)
@@ -184,8 +187,10 @@ def fit(
         logits=logits,
         history=learning_curve(trainer.state.log_history),
         best_epoch=best_epoch(trainer.state),
-        seconds=seconds,
+        seconds=meter.seconds,
         stopped=isinstance(model, ReprogrammedModel) and model.estimated is not None and model.estimated.stopped,
+        joules=meter.joules,
+        memory=meter.memory,
     )
 
 

@@ -49,9 +49,10 @@ def weights(folder: Path | str) -> bytes:
 
 
 def without_clocks(value: Any) -> Any:
-    """Results without wall-clock times."""
+    """Results without wall-clock times, and without the memory and the energy of the process."""
     if isinstance(value, dict):
-        return {key: without_clocks(entry) for key, entry in value.items() if not key.endswith("seconds")}
+        kept = {key: entry for key, entry in value.items() if not key.endswith(("seconds", "memory", "joules"))}
+        return {key: without_clocks(entry) for key, entry in kept.items()}
     return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
 
 
