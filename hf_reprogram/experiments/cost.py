@@ -2,7 +2,8 @@
 
 The operations are counted when the first seed is scored, after training and on models of their own, so that no random number
 and no weight of the run is touched. The training step is one of the untrained start, with the method's own gradient; what is
-done between epochs is not in it, nor what objectives add. The prediction is one of the trained adapter, with all that can be kept kept.
+done between epochs is not in it, nor what objectives add. The prediction is one of the trained adapter, with all that can be
+kept kept.
 """
 
 from __future__ import annotations
