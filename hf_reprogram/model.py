@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .calibration import Calibration, check_untrained, read_calibration
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
@@ -26,7 +26,7 @@ from .mappings.base import OutputMapping
 from .mappings.target_scale import TargetScale
 from .modalities.processors import check_without_code
 from .parts import build, check_config, check_schedule, is_frozen, leave_source_out, options_as_they_are
-from .publishing import in_words, public_config, short_card
+from .publishing import html_table, public_config, short_card
 from .sources.base import Source
 from .sources.loading import restore_source
 from .sources.tuning import for_adapter
@@ -82,6 +82,7 @@ class ReprogrammedModel(PreTrainedModel):
     transform: InputTransform
     mapping: OutputMapping
     source: Source
+    calibration: Calibration | None
 
     def __init__(self, config: ReprogramConfig, source: Source):
         super().__init__(config)
@@ -96,6 +97,8 @@ class ReprogrammedModel(PreTrainedModel):
         device = source.device
         self.transform.to(device)
         self.mapping.to(device)
+        fit = read_calibration(config.calibration, config.problem_type)
+        self.calibration = None if fit is None else Calibration(fit).to(device)
         leave_source_out(self)
         # DDP leaves what is frozen alone: it is the same in every process, and may be sharded
         every = (f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each)
@@ -145,7 +148,7 @@ class ReprogrammedModel(PreTrainedModel):
 
         Raises:
             InputError: the argument that the transform takes is missing, an input cannot come from the adapter's processor,
-                a label is no label of the problem, or options that change in the course of training have no schedule.
+                a label is no label of the problem, a calibrated adapter is trained, or options need a schedule.
         """
         if output_hidden_states or output_attentions:
             asked = "output_hidden_states" if output_hidden_states else "output_attentions"
@@ -169,10 +172,12 @@ class ReprogrammedModel(PreTrainedModel):
                 f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
                 f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
             )
-        if labels is not None and self.training and torch.is_grad_enabled() and self.estimated is not None:
+        if trains := self.training and torch.is_grad_enabled():
+            check_untrained(self)
+        if labels is not None and trains and self.estimated is not None:
             loss, logits = self.estimated(self, batch, labels)
         else:
-            outputs = self.source(self.transform(batch, self.source), self.mapping.reads)
+            outputs = self.source(self.inputs(batch), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)
             if loss is not None and self.training:
                 loss = loss + self.transform.penalty()
@@ -180,14 +185,21 @@ class ReprogrammedModel(PreTrainedModel):
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output
 
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The source's inputs by name for a batch: what the transform makes of it, and the shift of a calibration."""
+        made = self.transform(batch, self.source)
+        return made if self.calibration is None else self.calibration.shifted(made)
+
     def logits_and_loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> tuple[Tensor, Any]:
-        """The logits, and their loss without the transform's penalty; None without labels.
+        """The calibrated logits, and their loss without the transform's penalty; None without labels.
 
         Args:
             outputs: what the mapping reads, from the source.
             batch, labels: as for `forward`.
         """
         logits = self.mapping(outputs, self.source)
+        if self.calibration is not None:
+            logits = self.calibration.scaled(logits)
         if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
             logits = target.standardized(own[0] + own[1] * logits)
         loss = None if labels is None else self._loss(logits, labels)
@@ -240,18 +252,7 @@ class ReprogrammedModel(PreTrainedModel):
 
     def _repr_html_(self) -> str:
         """A short table for notebooks."""
-        reference, names = self.config.source, self.label_names
-        frozen = f"frozen but for {in_words(self.config.tune)}" if self.config.tune else "frozen"
-        rows = {
-            "method": (self.config.method or {}).get("name", ""),
-            "source": f"{reference.get('name') or self.source.spec.family} ({self.source.spec.kind}, {frozen})",
-            "input transform": self.config.transform["type"],
-            "output mapping": self.config.mapping["type"],
-            "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
-            "trained numbers": f"{self.num_trainable():,}",
-        }
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
-        return f"<table>{cells}</table>"
+        return html_table(self)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = None, every_n_layers: int = 1

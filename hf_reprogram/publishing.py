@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,32 @@ def _part_in_words(part: Any) -> str:
     return f"LoRA of rank {part['lora'].get('r', 8)} on {where}"
 
 
+def html_table(model: Any) -> str:
+    """A short table of a model, for notebooks.
+
+    Args:
+        model: a `ReprogrammedModel`.
+
+    >>> from hf_reprogram import reprogram
+    >>> html_table(reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)[0]).count("<tr>")
+    6
+    """
+    config, names = model.config, model.label_names
+    reference, calibration = config.source, config.calibration
+    frozen = f"frozen but for {in_words(config.tune)}" if config.tune else "frozen"
+    rows = {
+        "method": (config.method or {}).get("name", ""),
+        "source": f"{reference.get('name') or model.source.spec.family} ({model.source.spec.kind}, {frozen})",
+        "input transform": config.transform["type"],
+        "output mapping": config.mapping["type"],
+        "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
+        "trained numbers": f"{model.num_trainable():,}",
+        **({"temperature": f"{calibration.get('temperature', 1):.3g}"} if calibration else {}),
+    }
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{cells}</table>"
+
+
 def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:
     """The card of an adapter without results, as Markdown with its metadata.
 
@@ -97,6 +124,11 @@ def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[st
     changed = "No weight of it was changed; this"
     if tune := config.get("tune"):
         changed = f"Parts of it were trained too ({in_words(tune)}), and their new weights are among these; this"
+    calibrated = ""
+    if calibration := config.get("calibration"):
+        examples = (calibration.get("record") or {}).get("examples")
+        where = f" on {examples:,} held-out examples" if examples else ""
+        calibrated = f" It was calibrated{where}: its logits are divided by {calibration.get('temperature', 1):.4g}."
     return f"""---
 {data.to_yaml()}
 ---
@@ -104,7 +136,7 @@ def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[st
 # {name.split("/")[-1] or "A model"} reprogrammed with {method}
 
 A {"partly " if tune else ""}frozen {name or "model"} between a trained input transform and a trained output mapping. {changed}
-repository holds only the {trained:,} trained numbers.
+repository holds only the {trained:,} trained numbers.{calibrated}
 
 ```python
 from hf_reprogram import ReprogrammedModel

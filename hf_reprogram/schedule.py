@@ -35,6 +35,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
+from .calibration import check_untrained
 from .errors import InputError
 from .gradients import check_training
 from .losses import IGNORE
@@ -72,8 +73,9 @@ def begin_epoch(
             this once more before the first step.
 
     Raises:
-        InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
+        InputError: the data lack what the options ask for, such as the mean of known targets; or the model is calibrated.
     """
+    check_untrained(model)
     target = model.mapping.target
     if target is not None and not target.is_fitted():
         target.fit(target_values(loader))
@@ -167,7 +169,7 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
                 labels.append(_to_predict(model, inputs, given).cpu())
                 with torch.autocast(model.source.device.type, half, enabled=half is not None):
-                    outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
+                    outputs.append(model.source(model.inputs(inputs), reads).float().cpu())
         model.train(training)
         return joined(outputs, 0.0), joined(labels, IGNORE)
 

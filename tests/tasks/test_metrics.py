@@ -14,7 +14,8 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.metrics import METRICS, average_precision, load_metric, perplexity, recovery, roc_auc, score
+from hf_reprogram.tasks.metric_modules import load_metric
+from hf_reprogram.tasks.metrics import METRICS, average_precision, perplexity, recovery, roc_auc, score
 
 CLASSIFICATION = {
     "accuracy": lambda p, r: sklearn.accuracy_score(r, p),
