@@ -199,6 +199,9 @@ def _save(model: Any, processor: Any, adapter: str, folder: Path, in_place: bool
     if in_place:
         with staged(folder, last="config.json") as stage:
             _write(model, stage, {name: values for name, values in kept.items() if name == "results.json"}, folder.name)
+            for file in stage.iterdir():
+                if (folder / file.name).exists():
+                    shutil.copymode(folder / file.name, file)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")

@@ -39,9 +39,10 @@ def render_calibration(calibration: dict[str, Any]) -> str:
         for split, state in states.items()
         if state["changed"]
     )
-    where = "all examples" if record["split"] == "all" else f"examples of {record['split']}"
+    count, split = f"{record['examples']:,}", record["split"]
+    examples = f"all {count} examples" if split == "all" else f"{count} examples of {split}"
     parts = [
-        f"{_what(calibration)}, fitted on {record['examples']:,} {where} of {record['data']}.",
+        f"{_what(calibration)}, fitted on {examples} of {record['data']}.",
         f"The shift changes {changes}." if changes else "No label changes.",
         "Accuracy is in percent. ECE has 15 bins of equal width, and the adaptive one 15 of equal size.",
     ]
