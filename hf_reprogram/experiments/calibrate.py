@@ -94,7 +94,7 @@ def calibrate_adapter(
         found = CalibrationOptions(temperature=fit_temperature(rows, classes))
         after = {name: values / found.temperature for name, values in logits.items()}
     else:
-        found = fit_clamping(model, processor, encoded[split], clamping, quiet)
+        found = fit_clamping(model, processor, encoded[split], clamping, bf16=bf16, quiet=quiet)
         after = {n: predict_logits(model, processor, each, bf16=bf16, quiet=quiet) for n, each in encoded.items()}
     states = {name: _state(model, logits[name], after[name], labels[name]) for name in encoded}
     record = {"data": task.title, "split": split, **states[split], **({"test": states["test"]} if test else {})}

@@ -94,7 +94,7 @@ def measures(rows: Any, classes: Any) -> dict[str, float]:
     """Accuracy, ECE, adaptive ECE, Brier score and NLL of rows of logits (m, classes) with classes (m,).
 
     >>> {name: round(value, 3) for name, value in measures([[0.0, 0.0], [0.0, 0.0]], [0, 1]).items()}
-    {'accuracy': 0.5, 'ece': 0.0, 'adaptive_ece': 0.0, 'brier': 0.5, 'nll': 0.693}
+    {'accuracy': 0.5, 'ece': 0.0, 'adaptive_ece': 0.5, 'brier': 0.5, 'nll': 0.693}
     """
     values, labels = np.asarray(rows, np.float64), np.asarray(classes)
     shares = np.maximum(softmax(values, axis=1), np.finfo(float).tiny)  # so that NLL is finite
@@ -172,7 +172,13 @@ def shift_of(model: Any, batch: dict[str, Tensor]) -> tuple[str, list[int]]:
 
 
 def fit_clamping(
-    model: Any, processor: Any, data: Any, options: ClampingOptions | None = None, quiet: bool = True
+    model: Any,
+    processor: Any,
+    data: Any,
+    options: ClampingOptions | None = None,
+    *,
+    bf16: bool = False,
+    quiet: bool = True,
 ) -> CalibrationOptions:
     """Fit a shift and a temperature, and calibrate the model with them.
 
@@ -181,6 +187,7 @@ def fit_clamping(
         processor: its processor.
         data: labelled held-out examples, from `hf_reprogram.training.encode.encode`.
         options: how.
+        bf16: whether to autocast to bfloat16, as in training with `bf16: true`.
         quiet: show no progress bar.
 
     Returns:
@@ -201,13 +208,13 @@ def fit_clamping(
     def with_shift(delta: Tensor) -> tuple[float, CalibrationOptions]:
         """The best temperature for a shift, with which the model is calibrated; and its NLL."""
         started = CalibrationOptions("neural_clamping", 1.0, shifted, shape)
-        logits = predict_logits(calibrated(model, started, delta), processor, data, quiet=True)
+        logits = predict_logits(calibrated(model, started, delta), processor, data, bf16=bf16, quiet=True)
         rows, classes = scored_rows(torch.from_numpy(logits), labels, problem)
         temperature = fit_temperature(rows, classes)
         found = CalibrationOptions("neural_clamping", temperature, shifted, shape)
         return measures(rows / temperature, classes)["nll"], found
 
-    loss, best = with_shift(torch.zeros(shape, device=device))
+    lowest, best = with_shift(torch.zeros(shape, device=device))
     kept: Tensor | None = None
     delta = (chosen.deviation * torch.randn(shape, generator=random)).to(device).requires_grad_()
     temperature = torch.tensor(best.temperature, device=device, requires_grad=True)
@@ -217,18 +224,20 @@ def fit_clamping(
         for batch in loader:
             inputs = {name: value.to(device) for name, value in batch.items()}
             optimizer.zero_grad()
-            clamping_loss(model, inputs, shifted, delta, temperature, chosen).backward(inputs=[delta, temperature])
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = clamping_loss(model, inputs, shifted, delta, temperature, chosen)
+            loss.backward(inputs=[delta, temperature])
             optimizer.step()
         try:
-            now, found = with_shift(delta)
+            nll_now, found = with_shift(delta)
         except InputError:  # every example is right with this shift, so no temperature is best
             break
         finally:
             uncalibrate(model)
         with torch.no_grad():
             temperature.fill_(found.temperature)
-        if now < loss:
-            loss, best, kept = now, found, delta.detach().clone()
+        if nll_now < lowest:
+            lowest, best, kept = nll_now, found, delta.detach().clone()
     if kept is None:
         best = CalibrationOptions(temperature=best.temperature)
     calibrated(model, best, kept)

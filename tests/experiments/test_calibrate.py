@@ -16,6 +16,7 @@ from hf_reprogram.experiments.calibrate import calibrate_adapter
 from hf_reprogram.experiments.evaluate import evaluate_adapter, predict_lines
 from hf_reprogram.experiments.ood import _predict
 from hf_reprogram.hub.push import adapter_files
+from hf_reprogram.inspection.adapter import describe, inspect_adapter
 from hf_reprogram.training.calibration import MEASURES, ClampingOptions
 from hf_reprogram.training.encode import encode
 from tests.support import runs, tiny, tiny_vision
@@ -98,6 +99,13 @@ def test_predictions_have_calibrated_scores(run):
     assert after["label"] == before["label"]
     assert after["score"] == pytest.approx(float(odds.sigmoid()), abs=1e-5)
     assert model.config.calibration == {}
+
+
+def test_inspect_shows_the_temperature(run):
+    assert "calibrated" not in describe(inspect_adapter(str(run)))
+    calibrate_adapter(str(run), quiet=True)
+    temperature = json.loads((run / "config.json").read_text())["calibration"]["temperature"]
+    assert f"calibrated: logits are divided by {temperature:.4g}" in describe(inspect_adapter(str(run)))
 
 
 def test_a_second_calibration_replaces_the_first(run):
