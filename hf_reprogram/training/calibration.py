@@ -4,9 +4,10 @@
     delta, T = argmin loss(f(x~ + delta) / T) + lambda ||delta||_2                 Neural Clamping
 
 NLL is convex in 1 / T, whose derivative mean(E_p[z] - z_y) has one root. Neural Clamping (Tang et al. 2024, arXiv 2209.11604)
-starts at delta ~ N(0, .01) and takes steps of SGD on delta and T together. Here each epoch ends with the best T for its delta,
-and the epoch with the lowest NLL is kept, delta = 0 among them. So on the fitted examples it is never worse than temperature
-scaling. delta is in the units of the source's input: pixels from 0 to 1, samples of a sound, or entries of a spectrogram.
+starts at delta ~ N(0, .01) and takes steps of SGD on delta and T together, on all held-out examples. delta has as many numbers
+as an image, so it soon knows these examples by heart. Here it learns from one half of them, and the other half fits T after
+each epoch and keeps the epoch with the lowest NLL there, delta = 0 among them. delta is in the units of the source's input:
+pixels from 0 to 1, samples of a sound, or entries of a spectrogram.
 
 All measures are of rows of logits with one class each (`scored_rows`). Each scored token is a row. So is each known label of a
 multi-label problem, with the logits (0, z) of "absent" and "present".
@@ -22,7 +23,7 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import softmax
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ..calibration import SHIFTED, CalibrationOptions, calibrated, uncalibrate
 from ..errors import InputError
@@ -185,7 +186,7 @@ def fit_clamping(
     Args:
         model: a `ReprogrammedModel`, which is put into eval mode; its theta, omega and source stay as they are.
         processor: its processor.
-        data: labelled held-out examples, from `hf_reprogram.training.encode.encode`.
+        data: labelled held-out examples, from `hf_reprogram.training.encode.encode`. One half of them judges the shift.
         options: how.
         bf16: whether to autocast to bfloat16, as in training with `bf16: true`.
         quiet: show no progress bar.
@@ -200,21 +201,28 @@ def fit_clamping(
     uncalibrate(model.eval())
     device, problem = model.source.device, model.config.problem_type
     random = torch.Generator().manual_seed(chosen.seed)
-    loader = DataLoader(data, chosen.batch_size, shuffle=True, generator=random, collate_fn=collator(processor))
+    if len(data) < 4:
+        raise InputError(
+            f"There are {len(data)} held-out examples: give at least 4, of which one half judges the shift."
+        )
+    learned, judges = torch.randperm(len(data), generator=random).chunk(2)
+    half = Subset(data, learned.tolist())
+    loader = DataLoader(half, chosen.batch_size, shuffle=True, generator=random, collate_fn=collator(processor))
     first = {name: value.to(device) for name, value in next(iter(loader)).items() if name != "labels"}
     shifted, shape = shift_of(model, first)
     labels = torch.as_tensor(labels_of(data))
 
-    def with_shift(delta: Tensor) -> tuple[float, CalibrationOptions]:
-        """The best temperature for a shift, with which the model is calibrated; and its NLL."""
+    def with_shift(delta: Tensor, chosen_rows: Tensor) -> tuple[float, CalibrationOptions]:
+        """The NLL of some examples with a shift and the best temperature for them; the model is calibrated with the shift."""
         started = CalibrationOptions("neural_clamping", 1.0, shifted, shape)
         logits = predict_logits(calibrated(model, started, delta), processor, data, bf16=bf16, quiet=True)
-        rows, classes = scored_rows(torch.from_numpy(logits), labels, problem)
+        rows, classes = scored_rows(torch.from_numpy(logits)[chosen_rows], labels[chosen_rows], problem)
         temperature = fit_temperature(rows, classes)
         found = CalibrationOptions("neural_clamping", temperature, shifted, shape)
         return measures(rows / temperature, classes)["nll"], found
 
-    lowest, best = with_shift(torch.zeros(shape, device=device))
+    none = torch.zeros(shape, device=device)
+    lowest, best = with_shift(none, judges)
     kept: Tensor | None = None
     delta = (chosen.deviation * torch.randn(shape, generator=random)).to(device).requires_grad_()
     temperature = torch.tensor(best.temperature, device=device, requires_grad=True)
@@ -229,8 +237,8 @@ def fit_clamping(
             loss.backward(inputs=[delta, temperature])
             optimizer.step()
         try:
-            nll_now, found = with_shift(delta)
-        except InputError:  # every example is right with this shift, so no temperature is best
+            nll_now, found = with_shift(delta, judges)
+        except InputError:  # with this shift every example is right, or too few are, so no temperature is best
             break
         finally:
             uncalibrate(model)
@@ -239,7 +247,7 @@ def fit_clamping(
         if nll_now < lowest:
             lowest, best, kept = nll_now, found, delta.detach().clone()
     if kept is None:
-        best = CalibrationOptions(temperature=best.temperature)
+        best = CalibrationOptions(temperature=with_shift(none, torch.arange(len(data)))[1].temperature)
     calibrated(model, best, kept)
     return best
 

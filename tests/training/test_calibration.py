@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -144,10 +146,21 @@ def test_clamping_lowers_the_nll_of_a_temperature_and_changes_nothing_else(image
 
 def test_a_shift_that_is_no_better_than_none_is_left_out(images):
     model, processor, data = images
+    own = copy(data)
+    own.labels = predict_logits(model, processor, data, quiet=True).argmax(1)  # which any shift can only change
+    own.labels[::5] = 1 - own.labels[::5]
     far = ClampingOptions(epochs=1, learning_rate=1e-6, deviation=30.0)
-    found = fit_clamping(model, processor, data, far)
+    found = fit_clamping(model, processor, own, far)
     assert (found.method, found.shape, model.calibration.delta) == ("temperature", None, None)
     model.calibration, model.config.calibration = None, {}
+
+
+def test_a_shift_needs_examples_to_judge_it(images):
+    model, processor, data = images
+    few = copy(data)
+    few.size = 3
+    with pytest.raises(InputError, match="give at least 4, of which one half judges the shift"):
+        fit_clamping(model, processor, few)
 
 
 def test_sounds_and_series_are_shifted_too(tmp_path):
