@@ -12,6 +12,7 @@ import typer.core
 
 from . import __version__
 from .cli_arguments import Adapter, Quiet, Source, Trust
+from .cli_calibration import add_commands as add_calibration
 from .cli_diagnosis import add_commands as add_diagnosis
 from .cli_serving import add_commands as add_serving
 from .errors import InputError, sentence_of
@@ -358,6 +359,7 @@ def inspect(
     typer.echo(json.dumps(inspection, indent=2, ensure_ascii=False) if as_json else describe(inspection))
 
 
+add_calibration(app)
 add_diagnosis(app)
 add_serving(app)
 

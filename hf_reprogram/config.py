@@ -19,6 +19,7 @@ _FIELDS: dict[str, Any] = {  # what an adapter's file may say
     "method": dict,
     "tune": list | None,
     "gradients": dict | None,
+    "calibration": dict | None,
     "problem_type": Literal["single_label_classification", "regression", "multi_label_classification", None],
     "id2label": dict | None,
     "label2id": dict | None,
@@ -46,6 +47,8 @@ class ReprogramConfig(PreTrainedConfig):
         tune: the parts of the source that are trained too (`hf_reprogram.sources.tuning`), whose new values are among the
             adapter's weights; empty if all of it is frozen.
         gradients: how theta's gradient is estimated, `{name: options}` (`hf_reprogram.gradients`); empty if it is exact.
+        calibration: the temperature of the logits, where a shift is added, and what they were fitted on
+            (`hf_reprogram.calibration`); empty, and left out of the file, if the adapter is not calibrated.
         problem_type: "single_label_classification", "regression" or "multi_label_classification".
         id2label, label2id, num_labels: as in every transformers classifier.
 
@@ -62,6 +65,14 @@ class ReprogramConfig(PreTrainedConfig):
     method: dict[str, Any] = field(default_factory=dict)
     tune: list[Any] = field(default_factory=list)
     gradients: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain data, without an empty `calibration`."""
+        values: dict[str, Any] = super().to_dict()
+        if not values.get("calibration"):
+            values.pop("calibration", None)
+        return values
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .calibration import Calibration, check_untrained, read_calibration
 from .config import ReprogramConfig
 from .errors import InputError
 from .files import staged
@@ -85,6 +86,7 @@ class ReprogrammedModel(PreTrainedModel):
     transform: InputTransform
     mapping: OutputMapping
     source: Source
+    calibration: Calibration | None
 
     def __init__(self, config: ReprogramConfig, source: Source):
         super().__init__(config)
@@ -99,6 +101,8 @@ class ReprogrammedModel(PreTrainedModel):
         device = source.device
         self.transform.to(device)
         self.mapping.to(device)
+        fit = read_calibration(config.calibration, config.problem_type)
+        self.calibration = None if fit is None else Calibration(fit).to(device)
         leave_source_out(self)
         # DDP leaves what is frozen alone: it is the same in every process, and may be sharded
         every = (f"source.{name}" for each in (source.named_parameters(), source.named_buffers()) for name, _ in each)
@@ -151,7 +155,7 @@ class ReprogrammedModel(PreTrainedModel):
 
         Raises:
             InputError: the argument that the transform takes is missing, an input cannot come from the adapter's processor,
-                a label is no label of the problem, or options that change in the course of training have no schedule.
+                a label is no label of the problem, a calibrated adapter is trained, or options need a schedule.
         """
         if output_hidden_states or output_attentions:
             asked = "output_hidden_states" if output_hidden_states else "output_attentions"
@@ -175,10 +179,12 @@ class ReprogrammedModel(PreTrainedModel):
                 f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
                 f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
             )
-        if labels is not None and self.training and torch.is_grad_enabled() and self.estimated is not None:
+        if trains := self.training and torch.is_grad_enabled():
+            check_untrained(self)
+        if labels is not None and trains and self.estimated is not None:
             loss, logits = self.estimated(self, batch, labels)
         else:
-            outputs = self.source(self.transform(batch, self.source), self.mapping.reads)
+            outputs = self.source(self.inputs(batch), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)
             if loss is not None and labels is not None and self.training:
                 loss = self._with_objectives(loss + self.transform.penalty(), Batch(batch, labels, groups, logits))
@@ -186,14 +192,21 @@ class ReprogrammedModel(PreTrainedModel):
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output
 
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The source's inputs by name for a batch: what the transform makes of it, and the shift of a calibration."""
+        made = self.transform(batch, self.source)
+        return made if self.calibration is None else self.calibration.shifted(made)
+
     def logits_and_loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> tuple[Tensor, Any]:
-        """The logits, and their loss without the transform's penalty; None without labels.
+        """The calibrated logits, and their loss without the transform's penalty; None without labels.
 
         Args:
             outputs: what the mapping reads, from the source.
             batch, labels: as for `forward`.
         """
         logits = self.mapping(outputs, self.source)
+        if self.calibration is not None:
+            logits = self.calibration.scaled(logits)
         if (target := self.mapping.target) is not None and (own := self.transform.target_scale(batch)) is not None:
             logits = target.standardized(own[0] + own[1] * logits)
         loss = None if labels is None else self._loss(logits, labels)
@@ -251,7 +264,7 @@ class ReprogrammedModel(PreTrainedModel):
 
     def _repr_html_(self) -> str:
         """A short table for notebooks."""
-        return html_table(self.config, self.source.spec, self.label_names, self.num_trainable())
+        return html_table(self)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = None, every_n_layers: int = 1
@@ -384,15 +397,3 @@ class ReprogrammedModel(PreTrainedModel):
             part.check_state(frozen.spec)
         model.eval()
         return model
-
-
-def to_accelerator(module: nn.Module) -> nn.Module:
-    """Move a module to the accelerator, if there is one and no device map has placed a part of it.
-
-    >>> to_accelerator(nn.Linear(2, 2)).weight.shape
-    torch.Size([2, 2])
-    """
-    placed = any(hasattr(part, "hf_device_map") for part in module.modules())
-    if torch.accelerator.is_available() and not placed:
-        module.to(torch.accelerator.current_accelerator())
-    return module

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from .calibration import read_calibration
 from .config import ReprogramConfig
 from .errors import InputError
 from .gradients import read_gradients
@@ -39,6 +40,7 @@ def check_config(config: ReprogramConfig, consent: bool = False) -> None:
     read_reference(config.source)
     read_tune(config.tune or [])
     read_gradients(config.gradients or {})
+    read_calibration(config.calibration, config.problem_type)
     for registry, options, kind in (TRANSFORMS, config.transform, "transform"), (MAPPINGS, config.mapping, "mapping"):
         with plugins(consent):
             part = _part(registry, options, kind)

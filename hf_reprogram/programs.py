@@ -22,11 +22,12 @@ import torch
 from torch import nn
 
 from .config import ReprogramConfig
+from .devices import to_accelerator
 from .errors import InputError
 from .modalities import modality_taking
 from .modalities.base import Modality
 from .modalities.examples import Examples
-from .model import ReprogrammedModel, to_accelerator
+from .model import ReprogrammedModel
 from .sources.base import Source
 from .sources.loading import load_source, restore_source
 from .training.adapter import load_adapter
@@ -343,8 +344,7 @@ def _mixed(requests: Sequence[Request]) -> list[np.ndarray]:
     for places in groups.values():
         model = requests[places[0]].program.model
         batch = _batch([requests[place] for place in places])
-        inputs = model.inputs(batch) if isinstance(model, PlainModel) else model.transform(batch, model.source)
-        part = _Part(places, model, batch, inputs)
+        part = _Part(places, model, batch, model.inputs(batch))
         calls.setdefault((id(model.source), model.mapping.reads), []).append(part)
     found: list[np.ndarray] = [np.empty(0)] * len(requests)
     for (_, reads), parts in calls.items():
@@ -365,7 +365,7 @@ class _Part:
         places: of the requests.
         model: the adapter.
         batch: what it takes.
-        inputs: what its transform makes of the batch.
+        inputs: of the source for the batch.
     """
 
     places: list[int]

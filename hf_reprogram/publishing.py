@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,32 @@ def _part_in_words(part: Any) -> str:
     return f"LoRA of rank {part['lora'].get('r', 8)} on {where}"
 
 
+def html_table(model: Any) -> str:
+    """A short table of a model, for notebooks.
+
+    Args:
+        model: a `ReprogrammedModel`.
+
+    >>> from hf_reprogram import reprogram
+    >>> html_table(reprogram(text_source, "warp", ["no", "yes"], num_prompts=4)[0]).count("<tr>")
+    6
+    """
+    config, names = model.config, model.label_names
+    reference, calibration = config.source, config.calibration
+    frozen = f"frozen but for {in_words(config.tune)}" if config.tune else "frozen"
+    rows = {
+        "method": (config.method or {}).get("name", ""),
+        "source": f"{reference.get('name') or model.source.spec.family} ({model.source.spec.kind}, {frozen})",
+        "input transform": config.transform["type"],
+        "output mapping": config.mapping["type"],
+        "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
+        "trained numbers": f"{model.num_trainable():,}",
+        **({"temperature": f"{calibration.get('temperature', 1):.3g}"} if calibration else {}),
+    }
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{cells}</table>"
+
+
 def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[str] | None = None) -> str:
     """The card of an adapter without results, as Markdown with its metadata.
 
@@ -99,6 +124,11 @@ def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[st
     changed = "No weight of it was changed; this"
     if tune := config.get("tune"):
         changed = f"Parts of it were trained too ({in_words(tune)}), and their new weights are among these; this"
+    calibrated = ""
+    if calibration := config.get("calibration"):
+        examples = (calibration.get("record") or {}).get("examples")
+        where = f" on {examples:,} held-out examples" if examples else ""
+        calibrated = f" It was calibrated{where}: its logits are divided by {calibration.get('temperature', 1):.4g}."
     return f"""---
 {data.to_yaml()}
 ---
@@ -106,7 +136,7 @@ def short_card(config: dict[str, Any], repo_id: str, trained: int, tags: list[st
 # {name.split("/")[-1] or "A model"} reprogrammed with {method}
 
 A {"partly " if tune else ""}frozen {name or "model"} between a trained input transform and a trained output mapping. {changed}
-repository holds only the {trained:,} trained numbers.
+repository holds only the {trained:,} trained numbers.{calibrated}
 
 ```python
 from hf_reprogram import ReprogrammedModel
@@ -116,25 +146,3 @@ model = ReprogrammedModel.from_pretrained("{repo_id}")
 
 Labels: {", ".join(labels[:20])}{f" and {len(labels) - 20} more" if len(labels) > 20 else ""}.
 """
-
-
-def html_table(config: Any, spec: Any, names: Sequence[str], trained: int) -> str:
-    """A short table of a model for notebooks.
-
-    Args:
-        config: the model's.
-        spec: that of its source.
-        names: of the labels.
-        trained: the count of trained numbers.
-    """
-    frozen = f"frozen but for {in_words(config.tune)}" if config.tune else "frozen"
-    rows = {
-        "method": (config.method or {}).get("name", ""),
-        "source": f"{config.source.get('name') or spec.family} ({spec.kind}, {frozen})",
-        "input transform": config.transform["type"],
-        "output mapping": config.mapping["type"],
-        "labels": ", ".join(names) if len(names) <= 10 else f"{len(names):,}",
-        "trained numbers": f"{trained:,}",
-    }
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
-    return f"<table>{cells}</table>"

@@ -55,7 +55,7 @@ def reader(model: Any, loader: Any, batch_size: int, half: torch.dtype | None = 
                 inputs = {name: value.to(model.source.device) for name, value in batch.items()}
                 labels.append(_to_predict(model, inputs, given).cpu())
                 with torch.autocast(model.source.device.type, half, enabled=half is not None):
-                    outputs.append(model.source(model.transform(inputs, model.source), reads).float().cpu())
+                    outputs.append(model.source(model.inputs(inputs), reads).float().cpu())
         model.train(training)
         return joined(outputs, 0.0), joined(labels, IGNORE)
 

@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import HubStrategy
 
+from .calibration import check_untrained
 from .errors import InputError
 from .gradients import check_training
 from .modalities.examples import Examples
@@ -67,8 +68,9 @@ def begin_epoch(
             this once more before the first step.
 
     Raises:
-        InputError: the data do not allow what the options ask for, such as a mean of targets that are not known.
+        InputError: the data lack what the options ask for, such as the mean of known targets; or the model is calibrated.
     """
+    check_untrained(model)
     target = model.mapping.target
     if target is not None and not target.is_fitted():
         target.fit(target_values(loader))

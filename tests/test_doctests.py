@@ -22,6 +22,8 @@ ALONE = (
     "registry",
     "losses",
     "config",
+    "calibration",
+    "publishing",
     "figures",
     "progress",
     "hub_arguments",

@@ -80,7 +80,7 @@ def start_and_gain(result: dict[str, Any]) -> dict[str, str]:
     if "start" not in result:
         return {"start": "-", "theta's gain": "-"}
     metric = result["task"]["metrics"][0]
-    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    factor, digits = (1, METRICS[metric].digits) if METRICS[metric].lower_is_better else (100, 1)
     entry = result["gain"][metric]
     error = f" ± {factor * entry['error']:.{digits}f}" if entry["n"] > 1 else ""
     return {

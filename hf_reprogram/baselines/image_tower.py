@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..devices import to_accelerator
 from ..losses import target_loss
-from ..model import to_accelerator
 from ..sources.loading import load_source
 from ..training.encode import encode, labels_of
 from ..trust import file_arguments

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from ..devices import to_accelerator
 from ..errors import InputError, unknown
 from ..mappings.linear_fit import STRENGTHS
 from ..methods import METHODS
-from ..model import to_accelerator
 from ..options import check_whole_list
 from ..sources.families import native_inputs
 from ..sources.loading import load_source

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import to_accelerator
 from ..methods.reprogramming import reprogram
-from ..model import to_accelerator
 from ..sources.base import Source
 from ..training.encode import encode
 from ..training.predict import predict_logits

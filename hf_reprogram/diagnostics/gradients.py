@@ -63,7 +63,7 @@ def per_sample_gradients(model: Any, batch: dict[str, Tensor]) -> Tensor:
     model.eval()
     try:
         with torch.enable_grad():
-            made = model.transform(inputs, model.source)
+            made = model.inputs(inputs)
             if not any(isinstance(value, Tensor) and value.requires_grad for value in made.values()):
                 raise NoGradients(
                     f"The transform {model.config.transform['type']!r} chooses by its largest numbers outside training, which "
@@ -82,7 +82,7 @@ def _row(inputs: dict[str, Tensor], index: int) -> dict[str, Tensor]:
 
 def _alone(model: Any, theta: list[Tensor], inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
     """The gradient (numbers,) of one example."""
-    outputs = model.source(model.transform(inputs, model.source), model.mapping.reads)
+    outputs = model.source(model.inputs(inputs), model.mapping.reads)
     _, loss = model.logits_and_loss(outputs, inputs, labels)
     return _flat(torch.autograd.grad(loss, theta, allow_unused=True), theta)
 
@@ -97,7 +97,7 @@ def _by_rows(
     rows = torch.autograd.grad(loss * len(labels), [*leaves.values()])
     found = []
     for index in range(len(labels)):
-        own = model.transform(_row(inputs, index), model.source)
+        own = model.inputs(_row(inputs, index))
         gradients = torch.autograd.grad(
             [own[name] for name in leaves], theta, [row[index : index + 1] for row in rows], allow_unused=True
         )

@@ -114,7 +114,7 @@ def risk(model: Any, outputs: Tensor, labels: Tensor) -> float | None:
     training = model.training
     model.eval()
     with torch.no_grad():
-        logits = model.mapping(outputs.to(model.source.device), model.source).float().cpu()
+        logits = model.logits_and_loss(outputs.to(model.source.device), {}, None)[0].float().cpu()
     model.train(training)
     return mean_risk(logits, labels)
 

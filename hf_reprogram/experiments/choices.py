@@ -199,7 +199,7 @@ def start_score(job: Job, splits: Any, options: dict[str, Any], memory: Memory, 
         memory: outputs of the source that are known.
         few: validation examples, below which folds decide.
     """
-    from ..model import to_accelerator
+    from ..devices import to_accelerator
 
     task, seed = job.task, job.recipe.seeds[0]
     changed = job.recipe.with_values({f"method.{name}": value for name, value in options.items()})

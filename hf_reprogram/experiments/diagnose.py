@@ -16,10 +16,10 @@ from scipy.special import softmax
 from torch.utils.data import DataLoader
 
 from ..alignment import mean_risk, risk_bound
+from ..devices import to_accelerator
 from ..diagnostics.measures import agreement, compared, distances, source_outputs, target_outputs
 from ..errors import InputError
 from ..files import write_json, write_text
-from ..model import to_accelerator
 from ..ood import adaptive_ece, brier, ece, nll, reliability
 from ..options import check_whole, from_dict
 from ..progress import quiet_libraries

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, unknown
+from ..options import from_dict
 from ..progress import quiet_libraries
 from ..registry import plugins
 from ..tasks.load import load_task
@@ -83,6 +85,17 @@ def task_of(model: Any, options: TaskOptions) -> Task:
         InputError: the adapter takes another modality, or the data have a label that the adapter has not.
     """
     return load_task(options, model.label_names, model.transform.takes)
+
+
+def same_splits(options: TaskOptions, trained: dict[str, Any]) -> bool:
+    """Whether a task has the training and validation examples of the one that an adapter was trained on.
+
+    Args:
+        options: of the task.
+        trained: the section `task` of the adapter's recipe.
+    """
+    free: Any = {"max_test": None, "max_length": None, "metrics": None}  # these do not change what is trained on
+    return replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free)
 
 
 def seed_of(adapter: str) -> int:

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import to_accelerator
 from ..errors import InputError
 from ..federated.options import FederatedOptions, check_flower
 from ..federated.partition import partition
 from ..federated.program import check_program
 from ..files import write_json
-from ..model import to_accelerator
 from ..progress import progress
 from ..reports.results import summarize
 from ..tasks.splits import selected

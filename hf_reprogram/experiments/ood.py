@@ -149,10 +149,10 @@ def _predict(
     for _, batch in batches(data, processor, batch_size, source.device, "Predicting", quiet):
         mapping.set_alpha(max(alphas))  # its outputs then serve all alphas
         with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
-            outputs = source(model.transform(batch, source), mapping.reads)
+            outputs = source(model.inputs(batch), mapping.reads)
             for logits, alpha in zip(batches_of, alphas, strict=True):
                 mapping.set_alpha(alpha)
-                logits.append(mapping(outputs, source).float().cpu().numpy())
+                logits.append(model.logits_and_loss(outputs, batch, None)[0].float().cpu().numpy())
     mapping.set_alpha(alphas[0])
     return [np.concatenate(logits) for logits in batches_of]
 
@@ -174,7 +174,8 @@ def seed_record(
         process: accelerate's `PartialState`; the main process writes the record.
         quiet: show no progress bars.
     """
-    from ..model import ReprogrammedModel, to_accelerator
+    from ..devices import to_accelerator
+    from ..model import ReprogrammedModel
 
     path, asked = folder / "ood.json", options_as_json(shifts)
     if path.exists() and (record := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:

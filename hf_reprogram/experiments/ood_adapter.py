@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..tasks.inputs import task_modality
 from ..tasks.options import TaskOptions, data_address
 from ..tasks.shifts import ShiftOptions, load_shifts
 from ..training.adapter import load_adapter
-from .evaluate import seed_of, task_of
+from .evaluate import same_splits, seed_of, task_of
 from .ood import adapter_record, check_alphas, summarize_ood
 from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe, with_whole_paths
 
@@ -131,11 +130,8 @@ def _sections(
 
 def _check_validation(options: TaskOptions, trained: dict[str, Any] | None) -> None:
     """Raise `InputError` unless a task's validation split is the one on which the adapter was not trained."""
-    if trained is not None:
-        # These options do not change which images are trained on.
-        free: Any = {"max_test": None, "max_length": None, "metrics": None}
-        if replace(options, **free) == replace(from_dict(TaskOptions, trained, "key of task"), **free):
-            return
+    if trained is not None and same_splits(options, trained):
+        return
     raise InputError(
         "ood.alphas are chosen on validation images that the adapter was not trained on, and these are known only for the task "
         "of its own recipe: give that task, or leave alphas out with --set ood.alphas=[]."

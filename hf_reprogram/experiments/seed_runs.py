@@ -97,7 +97,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
     Raises:
         BudgetSpent: the source is paid for, and its budget allows no step.
     """
-    from ..model import to_accelerator
+    from ..devices import to_accelerator
     from ..weights import weights_bytes
 
     recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet
@@ -224,7 +224,8 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
     Returns:
         The content of `fit.json` and `test.json`.
     """
-    from ..model import ReprogrammedModel, to_accelerator
+    from ..devices import to_accelerator
+    from ..model import ReprogrammedModel
 
     recipe, task, process, quiet = job.recipe, job.task, job.process, job.quiet
 

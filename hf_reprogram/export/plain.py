@@ -1,7 +1,8 @@
 """A plain model of transformers with an adapter's trained vectors in its embedding table and in its last layer.
 
     embedding table     the source's rows, and those of the adapter's own tokens: prompts, or a vocabulary
-    last layer          W x + b of the output mapping, with its unit, its standardization and a target's scale folded in
+    last layer          W x + b of the output mapping, with its unit, its standardization, a target's scale and a temperature
+                        folded in
 
     the mapping reads                 becomes                                       its logits
     first, last, features, tokens     a model for token classification              of one token, of their mean, of all tokens
@@ -59,6 +60,8 @@ def write_plain(model: Any, processor: Any, folder: Path) -> str | None:
     weight, bias = (part.detach().float() for part in affine)
     if (target := model.mapping.target) is not None:
         weight, bias = target.deviation * weight, target.mean + target.deviation * bias
+    if (calibration := model.calibration) is not None:
+        weight, bias = calibration.scaled(weight), calibration.scaled(bias)
     try:
         plain, reading = _folded(model, rows.detach(), weight, bias)
     except (KeyError, RuntimeError, ValueError, AttributeError) as error:

@@ -78,8 +78,8 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
 
     Returns:
         `method`, `source` and the `kind` of source; the numbers of `trainable` and `frozen` parameters, and `parts`, the number
-        per trained parameter; the source output that the mapping `reads`; the `labels`; and the results of
-        `InputTransform.inspect` and `OutputMapping.inspect`.
+        per trained parameter; the source output that the mapping `reads`; the `labels`; the `calibration`, if there is one;
+        and the results of `InputTransform.inspect` and `OutputMapping.inspect`.
 
     Raises:
         InputError: the adapter does not take such an example.
@@ -96,6 +96,8 @@ def inspect_model(model: ReprogrammedModel, processor: Any, top: int = 5, exampl
         reads=model.mapping.reads,
         labels=model.label_names,
     )
+    if model.config.calibration:
+        inspection["calibration"] = model.config.calibration
     inspection |= model.transform.inspect(probe)
     inspection |= model.mapping.inspect(probe)
     inspection.transform_lines = model.transform.lines(inspection)
@@ -158,6 +160,11 @@ def describe(inspection: Inspection) -> str:
         f"trained numbers: {inspection['trainable']:,} ({', '.join(f'{k} {v:,}' for k, v in inspection['parts'].items())})",
         f"frozen numbers:  {inspection['frozen']:,}",
         f"reads: {inspection['reads']}; labels: {', '.join(inspection['labels'])}",
+        *(
+            [f"calibrated: logits are divided by {c.get('temperature', 1):.4g}"]
+            if (c := inspection.get("calibration"))
+            else ()
+        ),
         *(*transform.head, *mapping.head),
         *(*transform.body, *mapping.body),
         *(confusion_lines(**inspection["confusion"]) if "confusion" in inspection else ()),

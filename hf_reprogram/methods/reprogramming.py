@@ -68,7 +68,8 @@ def reprogram(
         source_kwargs: arguments of the source's `from_pretrained`, such as dtype, revision or device_map.
         init_from: the folder or Hub id of a trained adapter on the same source. The new model starts from its theta, and from
             its omega for labels of the same name. This is the two-stage training of WARP, for example MNLI before RTE. If the
-            adapter tunes its source, the new model must tune the same weights, and starts from theirs.
+            adapter tunes its source, the new model must tune the same weights, and starts from theirs. A calibration of the
+            adapter is left behind.
         tune: the parts of the source that are trained too: a list of "norms", "positions", {"last_layers": n} and LoRA, as
             {"lora": {...}} or a `peft.LoraConfig`; or "all" (`hf_reprogram.sources.tuning`). The source itself is not changed:
             the model gets a private copy of what is tuned, and the adapter holds the new values. There is no dropout. By

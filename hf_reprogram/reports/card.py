@@ -14,6 +14,7 @@ from ..ood.report import rows as ood_rows
 from ..publishing import in_words, without_folder
 from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
+from .calibration import render_calibration
 from .cost import cost_note
 from .results import federated_note, gain_note, markdown, plus_minus, rows, run_reports, usage_note
 
@@ -73,6 +74,7 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         results_note=_note(results),
         ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
         ood_note=_ood_note(results),
+        calibration=render_calibration(results["calibration"]) if "calibration" in results else "",
         data_sentence=_data(results),
         data_notes=task["notes"],
         settings=_settings(results),

@@ -109,7 +109,7 @@ def plus_minus(entry: dict[str, float], metric: str) -> str:
     >>> plus_minus({"mean": 0.712, "std": 0.008, "n": 3}, "accuracy"), plus_minus({"mean": 0.93, "std": 0, "n": 1}, "rmse")
     ('71.2 ± 0.8', '0.93')
     """
-    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    factor, digits = (1, METRICS[metric].digits) if METRICS[metric].lower_is_better else (100, 1)
     spread = f" ± {factor * entry['std']:.{digits}f}" if entry["n"] > 1 else ""
     return f"{factor * entry['mean']:.{digits}f}{spread}"
 
@@ -175,7 +175,7 @@ def gain_note(results: dict[str, Any]) -> str:
     if not any(results["best_epochs"]):
         return "No epoch was better than the untrained start on validation, so the adapter is its start."
     metric = results["task"]["metrics"][0]
-    factor, digits = (1, 2) if METRICS[metric].lower_is_better else (100, 1)
+    factor, digits = (1, METRICS[metric].digits) if METRICS[metric].lower_is_better else (100, 1)
     entry, seeds = results["gain"][metric], len(results["best_epochs"])
     spread = f" ± {factor * entry['error']:.{digits}f}" if seeds > 1 else ""
     how = f"(standard error over {seeds} seeds)" if seeds > 1 else "(one seed)"

@@ -1,12 +1,8 @@
-"""Metrics as pure functions, and `evaluate.Metric` modules around them that need no Hub.
-
-    metric = load_metric("matthews")
-    metric.add_batch(predictions=[0, 1], references=[0, 1])
-    metric.compute()                                          # {"matthews": 1.0}
-    evaluate.combine([load_metric("accuracy"), load_metric("f1")])
+"""Metrics as pure functions. `hf_reprogram.tasks.metric_modules` has `evaluate.Metric` modules around them.
 
 `METRICS` says which predictions each metric takes: class indices, numbers, scores that order the examples (ROC-AUC, average
-precision), or logits at positions (infilling). `score` raises for NaN predictions and empty input.
+precision), probabilities (calibration, from `hf_reprogram.ood`), or logits at positions (infilling). `score` raises for NaN
+predictions and empty input.
 """
 
 from __future__ import annotations
@@ -14,12 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..ood.calibration import adaptive_ece, brier, ece, nll
 
 
 def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
@@ -249,13 +245,15 @@ class Metric:
     Attributes:
         function: a function of predictions and references that returns a number.
         takes: the kind of predictions: "classes" (n,), "numbers" (n,), "errors" (n,) or (n, steps), "forecasts" (n, steps),
-            "scores" (see `roc_auc`), "bits" (see `bit_accuracy`) or "positions" (see `recovery`).
-        lower_is_better: whether lower values are better, as for an error. Such a metric is not a share in [0, 1].
+            "scores" (see `roc_auc`), "probabilities" (n, classes), "bits" (see `bit_accuracy`) or "positions" (see `recovery`).
+        lower_is_better: whether lower values are better, as for an error. Such a metric is not shown in percent.
+        digits: the number of digits that tables show of it after the point, if it is not in percent.
     """
 
     function: Callable[..., float]
     takes: str
     lower_is_better: bool = False
+    digits: int = 2
 
     def benefit(self, value: float) -> float:
         """The number that model selection maximises: the value, negated if lower values are better.
@@ -278,6 +276,10 @@ METRICS: dict[str, Metric] = {
     "mase": Metric(mase, "forecasts", lower_is_better=True),
     "roc_auc": Metric(roc_auc, "scores"),
     "average_precision": Metric(average_precision, "scores"),
+    "ece": Metric(ece, "probabilities", lower_is_better=True, digits=3),
+    "adaptive_ece": Metric(adaptive_ece, "probabilities", lower_is_better=True, digits=3),
+    "brier": Metric(brier, "probabilities", lower_is_better=True, digits=3),
+    "nll": Metric(nll, "probabilities", lower_is_better=True, digits=3),
     "bit_accuracy": Metric(bit_accuracy, "bits"),
     "recovery": Metric(recovery, "positions"),
     "perplexity": Metric(perplexity, "positions", lower_is_better=True),
@@ -333,63 +335,13 @@ def score(
     for name in names:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-        if METRICS[name].takes not in ("scores", "positions") and predictions.shape != references.shape:
+        if (
+            METRICS[name].takes not in ("scores", "probabilities", "positions")
+            and predictions.shape != references.shape
+        ):
             raise InputError(
                 f"Predictions have the shape {predictions.shape} and references {references.shape}: give the same shape."
             )
         extra: dict[str, Any] = {"average": average} if name == "f1" else {"naive": naive} if name == "mase" else {}
         scores[name] = METRICS[name].function(predictions, references, **extra)
     return scores
-
-
-@cache
-def _metric_class(name: str):
-    import datasets
-    import evaluate
-
-    function, takes = METRICS[name].function, METRICS[name].takes
-
-    class ReprogramMetric(evaluate.Metric):
-        def _info(self):
-            predicted = datasets.Value("int64" if takes in ("classes", "bits") else "float64")
-            reference = datasets.Value("float64" if takes in ("numbers", "errors") else "int64")
-            return evaluate.MetricInfo(
-                description=function.__doc__ or name,
-                citation="",
-                features=datasets.Features({"predictions": predicted, "references": reference}),
-            )
-
-        def _compute(self, predictions, references, **extra):
-            if extra and name != "f1":
-                raise InputError(f"The metric {name!r} takes no option {next(iter(extra))!r}.")
-            return score([name], predictions, references, **extra)
-
-    ReprogramMetric.__name__ = name.title()
-    return ReprogramMetric
-
-
-def load_metric(name: str, **kwargs: Any):
-    """An `evaluate.Metric` by name, without the Hub. It imports evaluate, which is slow.
-
-    Args:
-        name: a key of `METRICS` that takes neither positions nor forecasts.
-        kwargs: arguments of the constructor of `evaluate.Metric`.
-
-    Raises:
-        InputError: there is no such metric, or it takes logits at positions, or forecasts.
-
-    >>> load_metric("accuracy").compute(predictions=[0, 1], references=[0, 0])
-    {'accuracy': 0.5}
-    """
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS)
-    if METRICS[name].takes in ("positions", "forecasts"):
-        what = "logits at positions" if METRICS[name].takes == "positions" else "forecasts of several steps"
-        raise InputError(
-            f"The metric {name!r} takes {what}, which evaluate cannot: call hf_reprogram.tasks.metrics.{name}."
-        )
-    metric = _metric_class(name)(**kwargs)
-    metric.info.metric_name = (
-        name  # evaluate reads the name from the module's file, and this class has no file of its own
-    )
-    return metric

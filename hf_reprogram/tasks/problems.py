@@ -52,7 +52,7 @@ class Problem:
 
 
 PROBLEMS = {
-    "single_label_classification": Problem(("accuracy",), ("classes", "scores"), stratified=True),
+    "single_label_classification": Problem(("accuracy",), ("classes", "scores", "probabilities"), stratified=True),
     "regression": Problem(("rmse", "pearson", "spearman"), ("numbers", "errors"), config_type="regression"),
     "forecast": Problem(("mse", "mae", "mase"), ("errors", "forecasts"), config_type="regression"),
     "multi_label_classification": Problem(("roc_auc",), ("scores", "bits"), config_type="multi_label_classification"),
@@ -162,6 +162,8 @@ def score_logits(
             scores |= score([name], logits[scored].argmax(-1), labels[scored], average)
         elif takes == "scores":
             scores |= score([name], _scores(logits, problem_type), labels)
+        elif takes == "probabilities":
+            scores |= score([name], np.maximum(_softmax(logits), np.finfo(float).tiny), labels)  # so that NLL is finite
         else:
             scores |= score([name], decide(logits, problem_type), labels, average, naive)
     return scores
@@ -173,5 +175,10 @@ def _scores(logits: np.ndarray, problem_type: str) -> np.ndarray:
         return logits
     if logits.shape[1] == 2:
         return logits[:, 1] - logits[:, 0]
+    return _softmax(logits)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
     exponential = np.exp(logits - logits.max(1, keepdims=True))
-    return exponential / exponential.sum(1, keepdims=True)
+    shares: np.ndarray = exponential / exponential.sum(1, keepdims=True)
+    return shares

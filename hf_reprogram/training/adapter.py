@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..devices import to_accelerator
 from ..errors import InputError
 from ..files import repository_json
 from ..modalities import modality_taking
-from ..model import ReprogrammedModel, to_accelerator
+from ..model import ReprogrammedModel
 
 
 def load_adapter(

@@ -14,13 +14,17 @@ from scipy import stats
 from sklearn import metrics as sklearn
 
 from hf_reprogram import InputError
-from hf_reprogram.tasks.metrics import METRICS, average_precision, load_metric, perplexity, recovery, roc_auc, score
+from hf_reprogram.ood import adaptive_ece, brier, ece, nll
+from hf_reprogram.tasks.metric_modules import load_metric
+from hf_reprogram.tasks.metrics import METRICS, average_precision, perplexity, recovery, roc_auc, score
+from hf_reprogram.tasks.problems import score_logits
 
 CLASSIFICATION = {
     "accuracy": lambda p, r: sklearn.accuracy_score(r, p),
     "f1": lambda p, r: sklearn.f1_score(r, p, zero_division=0),
     "matthews": lambda p, r: sklearn.matthews_corrcoef(r, p),
 }
+CALIBRATION = {"ece": ece, "adaptive_ece": adaptive_ece, "brier": brier, "nll": nll}
 REGRESSION = {"pearson": lambda p, r: stats.pearsonr(p, r)[0], "spearman": lambda p, r: stats.spearmanr(p, r)[0]}
 
 
@@ -70,7 +74,8 @@ def test_errors_are_in_the_labels_unit():
 
 def test_selection_takes_the_largest_benefit_which_is_the_smallest_error():
     better = {name: metric.benefit(0.1) > metric.benefit(0.9) for name, metric in METRICS.items()}
-    assert {name for name, lower in better.items() if lower} == {"mse", "rmse", "mae", "mase", "perplexity"}
+    errors = {"mse", "rmse", "mae", "mase", "perplexity"} | {*CALIBRATION}
+    assert {name for name, lower in better.items() if lower} == errors
 
 
 AREAS = {
@@ -184,7 +189,7 @@ def test_what_cannot_be_scored_is_refused(names, predictions, references, senten
     assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("name", sorted({*METRICS} - {"recovery", "perplexity", "mase"}))
+@pytest.mark.parametrize("name", sorted({*METRICS} - {"recovery", "perplexity", "mase", *CALIBRATION}))
 def test_evaluate_modules_give_the_functions_values(name):
     predictions, references = [0, 1, 1, 0, 1], [0, 1, 0, 0, 0]
     metric = load_metric(name)
@@ -195,8 +200,8 @@ def test_evaluate_modules_give_the_functions_values(name):
     assert metric.name == name
 
 
-@pytest.mark.parametrize("name", ["recovery", "perplexity", "mase"])
-def test_metrics_of_several_positions_or_steps_have_no_evaluate_module(name):
+@pytest.mark.parametrize("name", ["recovery", "perplexity", "mase", *CALIBRATION])
+def test_metrics_of_several_positions_steps_or_classes_have_no_evaluate_module(name):
     with pytest.raises(InputError, match=f"call hf_reprogram.tasks.metrics.{name}"):
         load_metric(name)
 
@@ -214,6 +219,21 @@ def test_evaluate_modules_take_the_average_of_f1_and_no_other_option():
     assert macro == pytest.approx(score(["f1"], predictions, references, average="macro"))
     with pytest.raises(InputError, match="'accuracy' takes no option 'average'"):
         load_metric("accuracy").compute(predictions=[0], references=[0], average="macro")
+
+
+def test_measures_of_calibration_are_those_of_ood_on_the_softmax():
+    logits, labels = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 3
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = score_logits([*CALIBRATION], logits, labels, "single_label_classification")
+    assert found == pytest.approx({name: function(shares, labels) for name, function in CALIBRATION.items()})
+    wrong = score_logits(["nll"], [[0.0, 1e6]], [0], "single_label_classification")["nll"]
+    assert wrong == pytest.approx(708.4, abs=0.1)  # finite, so that it can be kept as JSON
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "token_classification"])
+def test_measures_of_calibration_need_one_class_per_example(problem):
+    with pytest.raises(InputError, match=f"'ece' does not fit the problem '{problem}'"):
+        score_logits(["ece"], np.zeros((2, 1)), np.zeros(2), problem)
 
 
 def test_an_unknown_module_is_refused():
