@@ -59,8 +59,8 @@ class ReprogrammedModel(PreTrainedModel):
         source: the frozen source, which is never written to.
 
     Attributes:
-        estimated: computes the loss in training with an estimated gradient of theta, as the config's `gradients` says; None for
-            the exact gradient. With "cma_es" omega stays where it starts.
+        estimated: computes the loss in training with an estimated or a private gradient, as the config's `gradients` says; None
+            for the exact gradient. With "cma_es" omega stays where it starts.
 
     Raises:
         InputError: the transform, the mapping, `tune` or `gradients` does not fit the source.
@@ -169,8 +169,9 @@ class ReprogrammedModel(PreTrainedModel):
                 f"The argument {takes} of forward is missing, and this adapter takes it (the batch has "
                 f"{', '.join(batch) or 'no inputs'}): encode the examples with the processor that came with the adapter."
             )
-        if labels is not None and self.training and torch.is_grad_enabled() and self.estimated is not None:
-            loss, logits = self.estimated(self, batch, labels)
+        by = self.estimated if self.training and torch.is_grad_enabled() else None
+        if by is not None and (labels is not None or by.private):
+            loss, logits = by(self, batch, labels)
         else:
             outputs = self.source(self.transform(batch, self.source), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)

@@ -1,11 +1,12 @@
-"""What the keys `tune` and `gradients` of a recipe cannot be together with."""
+"""What the keys `tune`, `gradients` and `membership` of a recipe cannot be together with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..gradients import check_plain_step, plain_step
+from ..gradients import check_plain_step, plain_step, private_options
+from ..options import check_whole
 from ..sources.tuning import read_tune
 
 if TYPE_CHECKING:
@@ -45,9 +46,54 @@ def check_gradients(recipe: Recipe) -> None:
         raise InputError("method: auto trains with exact gradients: leave gradients out, or name the method.")
     if not recipe.estimator:
         return
+    if recipe.private:
+        check_private(recipe)
+        return
     if half := next((name for name in ("bf16", "fp16") if recipe.training.get(name)), None):
         raise InputError(
             f"gradients are estimated from small differences of losses, which training.{half} rounds away: leave it out."
         )
     if recipe.tune:
         raise InputError("gradients are estimated for theta alone, and tune trains the source: leave one of them out.")
+
+
+def check_private(recipe: Recipe) -> None:
+    """Refuse what would spend more privacy than is accounted for; omega starts without a look at the training data."""
+    from ..methods import METHODS
+    from ..transforms import TRANSFORMS
+
+    recipe.method = {"name": recipe.method["name"], **private_options(recipe.method_options)}
+    takes = TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
+    if recipe.sweep:
+        why = "each value of sweep is a training of its own on the same data: give the values, or choose them on other data"
+    elif recipe.tune:
+        why = "it clips gradients of theta and omega alone, and tune trains the source: leave tune out"
+    elif recipe.task_options.streaming:
+        why = "each batch is drawn from all training examples: leave task.streaming out"
+    elif takes in ("table", "series"):
+        why = (
+            f"a program on a {takes} is scaled by its training rows: use reprogram(..., features=ROWS) with public ones"
+        )
+    elif recipe.training.get("gradient_accumulation_steps", 1) > 1:
+        why = (
+            "a step is one batch: leave training.gradient_accumulation_steps out, and give a larger batch, of any size"
+        )
+    elif "train_sampling_strategy" in recipe.training:
+        why = "batches are drawn at random: leave training.train_sampling_strategy out"
+    elif recipe.training.get("fp16"):
+        why = "fp16 scales losses and leaves steps out: train in float32 or bf16"
+    else:
+        return
+    raise InputError(f"gradients are those of dp_sgd, and {why}.")
+
+
+def check_membership(recipe: Recipe) -> None:
+    """Refuse a number of examples that is none, and tasks without one list of training examples or one loss each."""
+    if recipe.membership is None:
+        return
+    check_whole(membership=recipe.membership)
+    if recipe.searches or recipe.task_options.streaming:
+        key = "method: auto" if recipe.searches else "task.streaming"
+        raise InputError(
+            f"membership compares losses of training examples that are at hand, and {key} is set: leave it out."
+        )

@@ -32,6 +32,7 @@ from ..training.predict import predict_logits
 from ..training.stream import TrainStream
 from .baselines import make_baselines
 from .job import Job
+from .membership import membership_record
 from .ood import check_alphas
 from .recipe import Recipe
 
@@ -153,6 +154,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "history": result.history,
                 "seconds": result.seconds,
                 "stopped": result.stopped,
+                "privacy": model.estimated.record() if recipe.private else None,
                 "warning": advice,
                 "trainable": model.num_trainable(),
                 "tune": model.config.tune,
@@ -193,7 +195,7 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
         init_from=recipe.init_from,
         tune=recipe.tune,
         gradients=recipe.gradients,
-        **task.modality.for_method(splits["train"]),
+        **({} if recipe.private else task.modality.for_method(splits["train"])),
         **recipe.method_options,
     )
 
@@ -234,11 +236,15 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
         logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
         labels = labels_of(data)
         record: dict[str, Any] = {"test": task.score(logits, labels)}
-        record["start_test"] = record["test"]
+        record["start_test"], untrained = record["test"], logits
+        start: Any = model
         if result["best_epoch"]:
             start = to_accelerator(ReprogrammedModel.from_pretrained(folder / "start", source=model.source))
             untrained = predict_logits(start, processor, data, bf16=bf16, quiet=quiet)
             record["start_test"] = task.score(untrained, labels)
+        if recipe.membership is not None:
+            models, answers = [start, model], [untrained, logits]
+            record["membership"] = membership_record(job, result["seed"], processor, models, answers)
         if task.problem_type in ("single_label_classification", "token_classification"):
             from sklearn.metrics import confusion_matrix
 

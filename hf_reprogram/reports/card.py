@@ -14,7 +14,7 @@ from ..ood.report import rows as ood_rows
 from ..publishing import in_words, without_folder
 from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
-from .results import federated_note, gain_note, markdown, plus_minus, rows, run_reports, usage_note
+from .results import federated_note, gain_note, markdown, plus_minus, privacy_note, rows, run_reports, usage_note
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
@@ -200,7 +200,9 @@ def _note(results: dict[str, Any]) -> str:
     spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
     metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
-    added = " ".join(filter(None, (gain_note(results), federated_note(results), usage_note(results))))
+    added = " ".join(
+        filter(None, (gain_note(results), federated_note(results), usage_note(results), privacy_note(results)))
+    )
     return (
         f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}.{f' {added}' if added else ''}"
