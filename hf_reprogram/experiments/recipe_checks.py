@@ -70,10 +70,9 @@ def check_private(recipe: Recipe) -> None:
         why = "it clips gradients of theta and omega alone, and tune trains the source: leave tune out"
     elif recipe.task_options.streaming:
         why = "each batch is drawn from all training examples: leave task.streaming out"
-    elif takes in ("table", "series"):
-        why = (
-            f"a program on a {takes} is scaled by its training rows: use reprogram(..., features=ROWS) with public ones"
-        )
+    elif takes in ("table_values", "past_values"):
+        noun = modality_taking(takes).noun
+        why = f"a program on {noun} is scaled by its training rows: use reprogram(..., features=ROWS) with public ones"
     elif recipe.training.get("gradient_accumulation_steps", 1) > 1:
         why = (
             "a step is one batch: leave training.gradient_accumulation_steps out, and give a larger batch, of any size"
