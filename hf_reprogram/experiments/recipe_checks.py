@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..gradients import check_plain_step, plain_step, private_options
+from ..modalities import modality_taking
 from ..options import check_whole
 from ..sources.tuning import read_tune
 

@@ -95,7 +95,7 @@ class Private(Estimated):
     >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, gradients={"dp_sgd": {"epsilon": 8.0}})
     >>> model.estimated.begin(PoissonBatches(examples=1000, batch_size=2, seed=0), steps=100)
     >>> model.estimated.sigma, model.estimated.record()["epsilon"]  # before the first step
-    (0.3604, 0.0)
+    (0.3995, 0.0)
     """
 
     estimator: DPSGD
@@ -230,6 +230,14 @@ def example_gradients(
 
     Returns:
         Gradients (n, numbers) in the order of the parameters, float32; losses (n,); logits (n, labels).
+
+    >>> from hf_reprogram import reprogram
+    >>> model, tokenizer = reprogram(text_source, "warp", ["no", "yes"], num_prompts=4, start="none")
+    >>> batch = tokenizer(["a film", "a lovely film"], padding=True, return_tensors="pt")
+    >>> parameters = [*model.trainable().values()]
+    >>> gradients, losses, logits = example_gradients(model, parameters, dict(batch), torch.tensor([0, 1]))
+    >>> gradients.shape, losses.shape, logits.shape
+    (torch.Size([2, 194]), torch.Size([2]), torch.Size([2, 2]))
     """
     rows = [{name: value[i : i + 1] for name, value in batch.items()} for i in range(len(labels))]
     own = [labels[i : i + 1] for i in range(len(labels))]
@@ -321,7 +329,12 @@ def private_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refused(what: str) -> Any:
-    """A reader of the training data (`hf_reprogram.mappings.base.Reader`) that refuses to read them for `what`."""
+    """A reader of the training data (`hf_reprogram.mappings.base.Reader`) that refuses to read them for `what`.
+
+    >>> refused("the mapping 'label_map'")("logits")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: dp_sgd protects the training data, and the mapping 'label_map' is fitted to all of it ...
+    """
 
     def read(reads: str, most: int | None = None) -> tuple[Tensor, Tensor]:
         raise InputError(
@@ -339,7 +352,13 @@ def check_private_training(args: Any) -> None:
         args: the `TrainingArguments`.
 
     Raises:
-        InputError: several batches in a step, several devices, groups by length, a scaled loss, or labels that are smoothed.
+        InputError: several batches in a step, several devices, a scaled loss, or labels that are smoothed.
+
+    >>> from transformers import TrainingArguments
+    >>> check_private_training(TrainingArguments(use_cpu=True, gradient_accumulation_steps=2))
+    Traceback (most recent call last):
+    hf_reprogram.errors.InputError: dp_sgd accounts for one batch a step, and gradient_accumulation_steps is 2: give a larger \
+batch, of any size, instead.
     """
     why = ""
     if args.gradient_accumulation_steps > 1:

@@ -167,7 +167,7 @@ def privacy_note(results: dict[str, Any]) -> str:
     >>> spent = {"epsilon": 7.996, "delta": 1e-5, "noise_multiplier": 1.1, "max_grad_norm": 1.0, "steps": 300}
     >>> print(privacy_note({"privacy": {**spent, "sampling_rate": 0.064, "seeds": 1, "epsilon_of_all": 7.996}, "seeds": {}}))
     Theta and omega are (epsilon 8.00, delta 1e-05)-private for one training example, by 300 steps of DP-SGD (noise \
-    multiplier 1.1, norm 1, Poisson batches of rate 0.064); validation data, losses and scores are not protected.
+multiplier 1.1, norm 1, Poisson batches of rate 0.064); validation data, losses and scores are not protected.
     """
     parts, spent = [], results.get("privacy")
     if spent and spent["epsilon"] is None:
