@@ -78,12 +78,15 @@ def _imported(address: str) -> Any:
 def _register_schedule() -> None:
     from transformers import trainer
 
-    from .schedule import Schedule, own_push
+    from .schedule import Schedule
+    from .stock_trainer import own_batches, own_push
 
     callbacks: list[Any] = trainer.DEFAULT_CALLBACKS  # of every Trainer
     if Schedule not in callbacks:
         callbacks.append(Schedule)
         trainer.Trainer.push_to_hub = own_push(trainer.Trainer.push_to_hub)  # type: ignore[method-assign]
+        make = own_batches(trainer.Trainer.get_train_dataloader)
+        trainer.Trainer.get_train_dataloader = make  # type: ignore[method-assign]
 
 
 _AFTER = {

@@ -62,8 +62,8 @@ class ReprogrammedModel(PreTrainedModel):
         source: the frozen source, which is never written to.
 
     Attributes:
-        estimated: computes the loss in training with an estimated gradient of theta, as the config's `gradients` says; None for
-            the exact gradient. With "cma_es" omega stays where it starts.
+        estimated: computes the loss in training with an estimated or a private gradient, as the config's `gradients` says; None
+            for the exact gradient. With "cma_es" omega stays where it starts.
         objectives: what training minimises beside the loss of labelled examples (`hf_reprogram.objectives`); empty at first.
 
     Raises:
@@ -181,8 +181,9 @@ class ReprogrammedModel(PreTrainedModel):
             )
         if trains := self.training and torch.is_grad_enabled():
             check_untrained(self)
-        if labels is not None and trains and self.estimated is not None:
-            loss, logits = self.estimated(self, batch, labels)
+        by = self.estimated if trains else None
+        if by is not None and (labels is not None or by.private):
+            loss, logits = by(self, batch, labels)
         else:
             outputs = self.source(self.inputs(batch), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)

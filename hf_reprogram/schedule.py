@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable
-from functools import wraps
 from math import floor, isfinite
 from typing import Any
 
@@ -36,11 +34,13 @@ from transformers.trainer_utils import HubStrategy
 
 from .calibration import check_untrained
 from .errors import InputError
-from .gradients import check_training
+from .gradients import check_private_training, check_training, refused
 from .modalities.examples import Examples
 from .model import ReprogrammedModel
+from .privacy import PoissonBatches
 from .publishing import check_public
 from .readings import reader, standing_for
+from .stock_trainer import models_in, private_in
 
 
 def begin_epoch(
@@ -71,11 +71,17 @@ def begin_epoch(
         InputError: the data lack what the options ask for, such as the mean of known targets; or the model is calibrated.
     """
     check_untrained(model)
-    target = model.mapping.target
+    target, private = model.mapping.target, model.estimated is not None and model.estimated.private
     if target is not None and not target.is_fitted():
+        if private:
+            raise InputError(
+                "dp_sgd protects the training data, and a regression takes the mean and deviation of its targets from them: "
+                "call model.mapping.target.fit(targets) with public targets before training."
+            )
         target.fit(target_values(loader))
     model.transform.begin_epoch(epoch)
-    read = reader(model, loader, batch_size, half, quiet)
+    name = f"the mapping {model.config.mapping['type']!r}"
+    read = refused(name) if private else reader(model, loader, batch_size, half, quiet)
     model.mapping.begin_epoch(epoch, read, model.source)
     if not model.mapping.has_started():
         held = None if validation is None else reader(model, validation, batch_size, half, quiet)
@@ -145,25 +151,30 @@ class Schedule(TrainerCallback):
 
     def on_init_end(self, args, state, control, model=None, optimizer=None, **kwargs):
         """Refuse training arguments that cannot have an effect."""
-        if _models(model) and args.neftune_noise_alpha is not None:
+        if models_in(model) and args.neftune_noise_alpha is not None:
             raise InputError(
                 f"neftune_noise_alpha is {args.neftune_noise_alpha}, but the noise is for embeddings that are trained, and "
                 "those of a source are frozen: leave it out."
             )
-        if _models(model) and (kind := AcceleratorState._shared_state.get("distributed_type")) in ("FSDP", "DEEPSPEED"):
+        if models_in(model) and (kind := AcceleratorState._shared_state.get("distributed_type")) in (
+            "FSDP",
+            "DEEPSPEED",
+        ):
             raise InputError(
                 f"{kind} would shard theta and omega with the source: leave fsdp and deepspeed out of the training arguments, "
                 "shard the frozen source with reprogram(..., source_kwargs={'shard': True}), and make no Accelerator before."
             )
-        for each in _models(model):
-            if each.estimated is not None:
+        for each in models_in(model):
+            if each.estimated is not None and each.estimated.private:
+                check_private_training(args)
+            elif each.estimated is not None:
                 check_training(each, args, own_optimizer=optimizer is not None)
                 if each.objectives:
                     raise InputError(
                         "Objectives need exact gradients, and theta's are estimated: leave one of them out."
                     )
         if args.push_to_hub:
-            for each in _models(model):
+            for each in models_in(model):
                 check_public(each.config.source.get("name", ""))
                 args.hub_strategy = HubStrategy.END  # checkpoints would publish the paths that TrainingArguments hold
 
@@ -175,10 +186,18 @@ class Schedule(TrainerCallback):
             kept = _kept(state).get("searches") or []
             for search, record in zip(searches, [*kept, *[None] * len(searches)], strict=False):
                 search.restore(record, args.seed)
-        objectives = [objective for each in _models(model) for objective in each.objectives]
+        objectives = [objective for each in models_in(model) for objective in each.objectives]
         kept = _kept(state).get("objectives") if state.global_step else None
         for objective, record in zip(objectives, kept or [None] * len(objectives), strict=True):
             objective.begin(args.seed, record)
+        for each in private_in(model):
+            batches = getattr(kwargs.get("train_dataloader"), "batch_sampler", None)
+            if not isinstance(batches, PoissonBatches):
+                raise InputError(
+                    "dp_sgd accounts for Poisson batches, and this training's loader draws others: leave get_train_dataloader "
+                    "as it is, or give the loader batch_sampler=hf_reprogram.privacy.PoissonBatches(...)."
+                )
+            each.estimated.begin(batches, state.max_steps, state.global_step)
         if args.eval_on_start:
             self._begin(args, state, model, soften=False, **kwargs)
 
@@ -199,7 +218,7 @@ class Schedule(TrainerCallback):
     def on_epoch_begin(self, args, state, control, model=None, **kwargs):
         """Call `begin_epoch`; a run that is resumed within an epoch begins that epoch again."""
         self._begin(args, state, model, **kwargs)
-        if not _models(model):
+        if not models_in(model):
             return
         epoch, kept = _epoch(state), _kept(state)
         if self.resumed and state.global_step and kept.get("epoch") == epoch:
@@ -210,13 +229,13 @@ class Schedule(TrainerCallback):
 
     def _begin(self, args, state, model, train_dataloader=None, soften=True, **kwargs):
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-        for each in _models(model) if self._acts(state) else ():
+        for each in models_in(model) if self._acts(state) else ():
             quiet = args.disable_tqdm or _epoch(state) > 0  # a map that is fitted every epoch would fill the log
             begin_epoch(each, _epoch(state), train_dataloader, args.eval_batch_size, half, quiet=quiet, soften=soften)
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         """Tell objectives, and an estimate of the gradient, the step on which their random numbers depend."""
-        for each in _models(model):
+        for each in models_in(model):
             for objective in each.objectives:
                 objective.begin_step(args.seed, state.global_step + 1, state.max_steps)
             if each.estimated is not None:
@@ -224,7 +243,7 @@ class Schedule(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Leave theta and omega as they are in a step that the source's budget has cut short."""
-        for each in _models(model):
+        for each in models_in(model):
             if each.estimated is not None and each.estimated.spent:
                 for parameter in each.trainable().values():
                     parameter.grad = None
@@ -235,7 +254,7 @@ class Schedule(TrainerCallback):
             _keep(state, {"searches": [search.record() for search in searches]})
         self._keep_objectives(state, control, model)
         validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
-        for each in _models(model):
+        for each in models_in(model):
             if each.estimated is None:
                 continue
             if each.estimated.spent or each.source.left < each.estimated.asked + validation:
@@ -248,7 +267,7 @@ class Schedule(TrainerCallback):
     def on_epoch_end(self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs):
         """Call `end_epoch`, before the Trainer validates and saves; leave out a validation that the budget does not allow."""
         self._keep_objectives(state, control, model)
-        for each in _models(model) if self._acts(state) else ():
+        for each in models_in(model) if self._acts(state) else ():
             end_epoch(each)
             validation = _rows(eval_dataloader) if args.eval_strategy != "no" else 0
             control.should_evaluate &= each.source.left >= validation
@@ -260,12 +279,12 @@ class Schedule(TrainerCallback):
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Call `end_training`, after the Trainer loaded the best checkpoint."""
-        for each in _models(model) if self._acts(state) else ():
+        for each in models_in(model) if self._acts(state) else ():
             end_training(each)
 
     def _keep_objectives(self, state: Any, control: Any, model: nn.Module | None) -> None:
         """Keep what objectives have learned in a checkpoint that is about to be written."""
-        if control.should_save and (found := [each for one in _models(model) for each in one.objectives]):
+        if control.should_save and (found := [each for one in models_in(model) for each in one.objectives]):
             _keep(state, {"objectives": [objective.record() for objective in found]})
 
     def _acts(self, state: Any) -> bool:
@@ -286,7 +305,7 @@ def _kept(state: Any) -> dict[str, Any]:
 
 def _searches(model: nn.Module | None) -> list[Any]:
     """The searches of "cma_es" of the reprogrammed models in a Trainer's model."""
-    found = [each.estimated.search for each in _models(model) if each.estimated is not None]
+    found = [each.estimated.search for each in models_in(model) if each.estimated is not None]
     return [search for search in found if search is not None]
 
 
@@ -294,41 +313,6 @@ def _rows(loader: Any) -> int:
     """The number of examples of a data loader; 0 if it is not known."""
     data: Any = getattr(loader, "dataset", None)
     return len(data) if hasattr(data, "__len__") else 0
-
-
-def own_push(push: Callable[..., Any]) -> Callable[..., Any]:
-    """A `Trainer.push_to_hub` that publishes a `ReprogrammedModel` by its own `push_to_hub`, and any other model as before."""
-
-    @wraps(push)
-    def push_to_hub(
-        self: Any,
-        commit_message: str = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        if not isinstance(self.model, ReprogrammedModel):
-            return push(self, commit_message, blocking, token, **kwargs)
-        check_public(self.model.config.source.get("name", ""))
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=kwargs.get("private"))
-        if not self.is_world_process_zero():
-            return None
-        return self.model.push_to_hub(
-            self.hub_model_id,
-            processor=self.processing_class,
-            commit_message=commit_message,
-            token=token or self.args.hub_token,
-            revision=kwargs.get("revision") or self.args.hub_revision,
-            private=kwargs.get("private"),
-        )
-
-    return push_to_hub
-
-
-def _models(model: nn.Module | None) -> list[ReprogrammedModel]:
-    """The reprogrammed models in a Trainer's model, which may be compiled or a part of another module."""
-    return [] if model is None else [part for part in model.modules() if isinstance(part, ReprogrammedModel)]
 
 
 def _epoch(state: Any) -> int:

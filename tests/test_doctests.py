@@ -43,7 +43,9 @@ def modules(*rooms: str) -> list[str]:
     ]
 
 
-COMPLETE = modules("alignment", "dictionary", "gradients", "ood", "sources", "transforms", "mappings", "methods")
+COMPLETE = modules(
+    "alignment", "dictionary", "gradients", "ood", "privacy", "sources", "transforms", "mappings", "methods"
+)
 UPPER = modules("tasks", "training", "baselines", "inspection", "reports", "experiments", "hub", "diagnostics")
 UPPER += [name for name in modules("federated") if not name.endswith(".flower") or find_spec("flwr")]
 RUN = [*(f"hf_reprogram.{name}" for name in ALONE), *COMPLETE, *UPPER]

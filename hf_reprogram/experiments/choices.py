@@ -92,7 +92,7 @@ def _steps(recipe: Recipe, examples: int) -> dict[str, Any]:
     open_keys = {"num_train_epochs", "per_device_train_batch_size"} - {*given, *swept}
     if "max_steps" in given or "max_steps" in swept:
         open_keys.discard("num_train_epochs")
-    if plain_step(recipe.estimator):  # thetas are compared on as many examples as the method says
+    if plain_step(recipe.estimator) or recipe.private:  # a batch is as large as the method says
         open_keys.discard("per_device_train_batch_size")
     if not open_keys:
         return {}
@@ -130,7 +130,10 @@ def alternatives_of(job: Job) -> list[dict[str, Any]]:
 def _options(job: Job, deadline: float | None, memory: Memory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The alternative that is best on validation, and the scores of all of them."""
     alternatives = alternatives_of(job)
-    if len(alternatives) == 1 or job.recipe.endpoint is not None:  # an endpoint is paid for each
+    paid = (
+        job.recipe.endpoint is not None or job.recipe.private
+    )  # for each: in money, or with what starts tell of the data
+    if len(alternatives) == 1 or paid:
         return alternatives[0], []
     scores: list[Score] = []
     fitting: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@
     training: {learning_rate: 1e-3, num_train_epochs: 30} # TrainingArguments; they override the method's defaults
     seeds: [0, 1, 2]
     tune: [norms, {last_layers: 2}]                       # parts of the source that are trained too; most methods have none
-    gradients: {rgf: {q: 25}}                             # theta's gradient is estimated; by default it is exact
+    gradients: {rgf: {q: 25}}                             # theta's gradient is estimated, or {dp_sgd: {epsilon: 8}} private
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..gradients import plain_step, read_gradients
+from ..gradients import is_private, plain_step, read_gradients
 from ..modalities import modality_taking
 from ..modalities.base import Modality
 from ..options import check_whole_list, from_dict
@@ -42,7 +42,7 @@ from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
 from .federated_section import check_federated
 from .library import find
-from .recipe_checks import check_gradients, check_objectives, check_tune, named_options
+from .recipe_checks import check_gradients, check_membership, check_objectives, check_tune, named_options
 from .training_arguments import check_training
 from .yaml_text import read_yaml
 
@@ -71,9 +71,12 @@ class Recipe:
             all (`hf_reprogram.sources.tuning`); by default those of the method, of which most have none. Their learning rate is
             `training.source_learning_rate`, by default `training.learning_rate`.
         gradients: how theta's gradient is estimated, as exact, a name or {name: {option: value}} (`hf_reprogram.gradients`); by
-            default that of the method, of which most have none.
+            default that of the method, of which most have none. {dp_sgd: {epsilon: 8}} protects the training examples
+            (`hf_reprogram.gradients.private`).
         objectives: what training minimises beside the loss of labelled examples: names, or `{name: {option: value}}`
             (`hf_reprogram.objectives`).
+        membership: training examples, and as many of the test split, whose losses are compared: how well they tell what was
+            trained on (`hf_reprogram.privacy.membership`); by default none.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -98,6 +101,7 @@ class Recipe:
     tune: Any = None
     gradients: Any = None
     objectives: list[Any] = field(default_factory=list)
+    membership: int | None = None
     cache_text: float | None = None
     output: str | None = None
 
@@ -141,6 +145,7 @@ class Recipe:
         check_tune(self)
         check_gradients(self)
         check_objectives(self)
+        check_membership(self)
         check_federated(self)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):
@@ -184,6 +189,11 @@ class Recipe:
         from ..methods import METHODS
 
         return read_gradients(METHODS[self.method["name"]].gradients if self.gradients is None else self.gradients)
+
+    @property
+    def private(self) -> bool:
+        """Whether the training examples are protected by DP-SGD."""
+        return not self.searches and is_private(self.estimator)
 
     @property
     def model_source(self) -> Any:

@@ -1,12 +1,14 @@
-"""What the keys `tune`, `gradients` and `objectives` of a recipe cannot be together with, and lists of names with options."""
+"""What the keys `tune`, `gradients`, `objectives` and `membership` of a recipe cannot be together with, and named options."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..gradients import check_plain_step, plain_step
+from ..gradients import check_plain_step, plain_step, private_options
+from ..modalities import modality_taking
 from ..objectives import make_objectives
+from ..options import check_whole
 from ..sources.tuning import read_tune
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def check_gradients(recipe: Recipe) -> None:
     if recipe.searches:
         raise InputError("method: auto trains with exact gradients: leave gradients out, or name the method.")
     if not recipe.estimator:
+        return
+    if recipe.private:
+        check_private(recipe)
         return
     if half := next((name for name in ("bf16", "fp16") if recipe.training.get(name)), None):
         raise InputError(
@@ -94,3 +99,44 @@ def named_options(entries: list[Any], kind: str) -> list[tuple[str, dict[str, An
         else:
             raise InputError(f"One of the {kind}s is {entry!r}: write its name, or {{name: {{option: value}}}}.")
     return pairs
+
+
+def check_private(recipe: Recipe) -> None:
+    """Refuse what would spend more privacy than is accounted for; omega starts without a look at the training data."""
+    from ..methods import METHODS
+    from ..transforms import TRANSFORMS
+
+    recipe.method = {"name": recipe.method["name"], **private_options(recipe.method_options)}
+    takes = TRANSFORMS[METHODS[recipe.method["name"]].info.transform].takes
+    if recipe.sweep:
+        why = "each value of sweep is a training of its own on the same data: give the values, or choose them on other data"
+    elif recipe.tune:
+        why = "it clips gradients of theta and omega alone, and tune trains the source: leave tune out"
+    elif recipe.task_options.streaming:
+        why = "each batch is drawn from all training examples: leave task.streaming out"
+    elif takes in ("table_values", "past_values"):
+        noun = modality_taking(takes).noun
+        why = f"a program on {noun} is scaled by its training rows: use reprogram(..., features=ROWS) with public ones"
+    elif recipe.training.get("gradient_accumulation_steps", 1) > 1:
+        why = (
+            "a step is one batch: leave training.gradient_accumulation_steps out, and give a larger batch, of any size"
+        )
+    elif "train_sampling_strategy" in recipe.training:
+        why = "batches are drawn at random: leave training.train_sampling_strategy out"
+    elif recipe.training.get("fp16"):
+        why = "fp16 scales losses and leaves steps out: train in float32 or bf16"
+    else:
+        return
+    raise InputError(f"gradients are those of dp_sgd, and {why}.")
+
+
+def check_membership(recipe: Recipe) -> None:
+    """Refuse a number of examples that is none, and tasks without one list of training examples or one loss each."""
+    if recipe.membership is None:
+        return
+    check_whole(membership=recipe.membership)
+    if recipe.searches or recipe.task_options.streaming:
+        key = "method: auto" if recipe.searches else "task.streaming"
+        raise InputError(
+            f"membership compares losses of training examples that are at hand, and {key} is set: leave it out."
+        )

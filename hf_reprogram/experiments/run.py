@@ -27,6 +27,7 @@ import torch
 from ..errors import BudgetSpent, InputError
 from ..files import write_json, write_text
 from ..methods import METHODS
+from ..privacy import together
 from ..progress import quiet_libraries
 from ..reports.results import gain, render_ood, run_reports, short_name, summarize, versions
 from ..sources.sharding import shards
@@ -40,6 +41,7 @@ from .choices import decide
 from .cost import cost_section
 from .federated import check_run, check_shared, run_federated
 from .job import Job, SeedRun
+from .membership import check_problem
 from .ood import seed_record, summarize_ood
 from .output_folder import claim, merge_runs, publish
 from .recipe import Recipe
@@ -107,6 +109,7 @@ def train(
     started = time.perf_counter()
     job, found = Job(recipe, task, output, process, resume, quiet), None
     check_run(job)
+    check_problem(job)
     if recipe.searches:
         job, decided, found = search(job)
     else:
@@ -124,6 +127,8 @@ def train(
     results = {**_results(recipe, task, runs, best, tried), "defaults": decided, **({"auto": found} if found else {})}
     if not_run:
         results["not_run"] = not_run
+    if recipe.private:
+        results["privacy"] = together([run.result["privacy"] for run in runs])
 
     def keep() -> None:
         """Write the results so far, so that no later failure can lose them."""
@@ -268,6 +273,8 @@ def _record(result: dict[str, Any]) -> dict[str, Any]:
         "joules",
         "warning",
         "stopped",
+        "privacy",
+        "membership",
     )
     return {key: result[key] for key in kept if result.get(key) not in (None, False)}
 

@@ -36,6 +36,7 @@ from ..training.stream import TrainStream
 from .baselines import make_baselines
 from .cost import flops_of, numbers_of, rows_sent
 from .job import Job
+from .membership import membership_record
 from .ood import check_alphas
 from .recipe import Recipe
 
@@ -160,6 +161,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "history": result.history,
                 "seconds": result.seconds,
                 "stopped": result.stopped,
+                "privacy": model.estimated.record() if recipe.private else None,
                 "warning": advice,
                 "trainable": model.num_trainable(),
                 "tune": model.config.tune,
@@ -204,7 +206,7 @@ def untrained_model(recipe: Recipe, task: Task, seed: int, splits: Any) -> tuple
         init_from=recipe.init_from,
         tune=recipe.tune,
         gradients=recipe.gradients,
-        **task.modality.for_method(splits["train"]),
+        **({} if recipe.private else task.modality.for_method(splits["train"])),
         **recipe.method_options,
     )
 
@@ -248,7 +250,7 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         labels = labels_of(data)
         record: dict[str, Any] = {"test": task.score(logits, labels), "test_seconds": seconds}
-        record["start_test"] = record["test"]
+        record["start_test"], untrained = record["test"], logits
 
         def load_start() -> Any:
             return to_accelerator(ReprogrammedModel.from_pretrained(folder / "start", source=model.source))
@@ -256,6 +258,9 @@ def score_test(job: Job, folder: Path) -> dict[str, Any]:
         if result["best_epoch"]:
             untrained = predict_logits(load_start(), processor, data, bf16=bf16, quiet=quiet)
             record["start_test"] = task.score(untrained, labels)
+        if recipe.membership is not None:
+            models, answers = [load_start() if result["best_epoch"] else model, model], [untrained, logits]
+            record["membership"] = membership_record(job, result["seed"], processor, models, answers)
         if task.problem_type in ("single_label_classification", "token_classification"):
             from sklearn.metrics import confusion_matrix
 

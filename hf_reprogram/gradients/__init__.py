@@ -17,6 +17,9 @@ programs of few numbers. "cma_es" is a search rather than an estimate: see `hf_r
 A transform that chooses source tokens has a gradient of its own kind, "reinforce" (`hf_reprogram.gradients.reinforce`): tokens
 are drawn, and those whose answers are better become more probable.
 
+"dp_sgd" estimates nothing: it is the exact gradient of theta and omega, clipped for each example and with noise, so that the
+adapter tells little about any one of them (`hf_reprogram.gradients.private`).
+
 Sources: rgf is from BAR (Tsai et al. 2020, arXiv 2007.08714); spsa from BlackVIP (Oh et al. 2023, arXiv 2303.14773), whose
 gradient correction is the Nesterov momentum of `torch.optim.SGD`, and c is theirs: it falls as c / t^decay with the step t;
 cma_es from BBT (Sun et al. 2022, arXiv 2201.03514).
@@ -34,12 +37,14 @@ from ..errors import InputError, shown, unknown
 from ..options import from_dict
 from .directions import RGF, SPSA
 from .estimated import ROW_INPUTS, Estimated, attach, check_precision
+from .private import DPSGD, Private, check_private_training, is_private, private_options, refused
 from .reinforce import REINFORCE, Reinforced, TokenChoice
 from .search import CMAES, PLAIN_STEP, Search
 from .training import check_plain_step, check_training, plain_step
 
 __all__ = [
     "CMAES",
+    "DPSGD",
     "ESTIMATORS",
     "PLAIN_STEP",
     "REINFORCE",
@@ -47,23 +52,29 @@ __all__ = [
     "ROW_INPUTS",
     "SPSA",
     "Estimated",
+    "Private",
     "Reinforced",
     "Search",
     "TokenChoice",
     "attach",
     "check_plain_step",
     "check_precision",
+    "check_private_training",
     "check_training",
     "estimated",
+    "is_private",
     "plain_step",
+    "private_options",
     "read_gradients",
+    "refused",
 ]
 
-ESTIMATORS: dict[str, type[RGF | SPSA | CMAES | REINFORCE]] = {
+ESTIMATORS: dict[str, type[RGF | SPSA | CMAES | REINFORCE | DPSGD]] = {
     "rgf": RGF,
     "spsa": SPSA,
     "cma_es": CMAES,
     "reinforce": REINFORCE,
+    "dp_sgd": DPSGD,
 }
 
 
@@ -97,7 +108,7 @@ def read_gradients(gradients: Any) -> dict[str, dict[str, Any]]:
 
 
 def estimated(config: Any, source: Any, transform: Any, omega: nn.Module) -> Estimated | None:
-    """What computes the loss of a model in training; None if the gradient of its theta is exact.
+    """What computes the loss of a model in training; None if the gradient of its theta is exact and not private.
 
     Args:
         config: the model's, whose `gradients` becomes complete. Without any, a source that has no gradients gets "reinforce"
@@ -120,6 +131,13 @@ def estimated(config: Any, source: Any, transform: Any, omega: nn.Module) -> Est
         raise InputError(
             f"tune trains weights of the source, whose gradient {name!r} does not estimate: leave tune or gradients out."
         )
+    if name == "dp_sgd":
+        if not source.differentiable:
+            raise InputError(
+                f"dp_sgd clips exact gradients, and the {source.spec.kind} source cannot be differentiated: use a source with "
+                "weights."
+            )
+        return Private(DPSGD(**options))
     estimator = ESTIMATORS[name](**options)
     if not isinstance(estimator, REINFORCE):
         if chooses and not source.spec.embedding_width:

@@ -69,6 +69,8 @@ class Estimated:
     (torch.Size([4, 32]), 8)
     """
 
+    private = False  # whether the training data are protected
+
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self.search = Search(estimator) if isinstance(estimator, CMAES) else None
@@ -87,7 +89,7 @@ class Estimated:
             self.seed = int(torch.randint(2**31, ()))
         self.step += 1
 
-    def __call__(self, model: ReprogrammedModel, batch: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: ReprogrammedModel, batch: dict[str, Tensor], labels: Any) -> tuple[Tensor, Tensor]:
         """The loss and the logits (batch, labels) of a batch.
 
         Raises:

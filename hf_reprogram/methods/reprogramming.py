@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config import ReprogramConfig
 from ..errors import InputError, shown
-from ..gradients import read_gradients
+from ..gradients import is_private, private_options, read_gradients
 from ..label_names import label_list
 from ..modalities.processors import open_tokenizer
 from ..model import ReprogrammedModel
@@ -76,7 +76,8 @@ def reprogram(
             default the method decides; most tune nothing.
         gradients: how theta's gradient is estimated in training, such as "rgf", "cma_es" or {"spsa": {"q": 10}}, or "exact"
             (`hf_reprogram.gradients`). By default the method decides, and a source that cannot be differentiated has "rgf", or
-            "reinforce" for a method that chooses source tokens.
+            "reinforce" for a method that chooses source tokens. {"dp_sgd": {"epsilon": 8.0}} protects the training examples;
+            omega then starts without a look at them, and `texts` and `features` are public.
         options: the method's own options; see its `Options`.
 
     Returns:
@@ -98,9 +99,11 @@ def reprogram(
             f"{', '.join(chosen.problem_types)}."
         )
     names = _label_names(labels, problem_type)
+    estimator = read_gradients(chosen.gradients if gradients is None else gradients)
+    if is_private(estimator):
+        options = private_options(options)
     values = chosen.read_options(options, f"option of {method}")
     parts_to_tune = None if tune is None else read_tune(tune)
-    estimator = read_gradients(chosen.gradients if gradients is None else gradients)
     texts = None if texts is None else _texts(texts)
     features = None if features is None else _rows(features)
     frozen, reference = load_source(source, source_kind, **(source_kwargs or {}))

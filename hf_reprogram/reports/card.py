@@ -16,7 +16,7 @@ from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
 from .calibration import render_calibration
 from .cost import cost_note
-from .results import federated_note, gain_note, markdown, plus_minus, rows, run_reports, usage_note
+from .results import federated_note, gain_note, markdown, plus_minus, privacy_note, rows, run_reports, usage_note
 
 
 def write_card(results: dict[str, Any], folder: str | Path, repo_id: str | None = None) -> Path:
@@ -203,7 +203,7 @@ def _note(results: dict[str, Any]) -> str:
     spread = f"Mean and sample deviation over {seeds} seeds, {unit}" if seeds > 1 else f"One seed, {unit}"
     metric = metrics[0]
     validation = plus_minus(results["validation"][metric], metric)
-    notes = gain_note(results), federated_note(results), usage_note(results), cost_note(results)
+    notes = gain_note(results), federated_note(results), usage_note(results), privacy_note(results), cost_note(results)
     added = " ".join(filter(None, notes))
     return (
         f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "

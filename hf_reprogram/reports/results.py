@@ -161,6 +161,36 @@ def federated_note(results: dict[str, Any]) -> str:
     )
 
 
+def privacy_note(results: dict[str, Any]) -> str:
+    """What training with DP-SGD promises, in one sentence, and what the losses tell; empty for results without both.
+
+    >>> spent = {"epsilon": 7.996, "delta": 1e-5, "noise_multiplier": 1.1, "max_grad_norm": 1.0, "steps": 300}
+    >>> print(privacy_note({"privacy": {**spent, "sampling_rate": 0.064, "seeds": 1, "epsilon_of_all": 7.996}, "seeds": {}}))
+    Theta and omega are (epsilon 8.00, delta 1e-05)-private for one training example, by 300 steps of DP-SGD (noise \
+multiplier 1.1, norm 1, Poisson batches of rate 0.064); validation data, losses and scores are not protected.
+    """
+    parts, spent = [], results.get("privacy")
+    if spent and spent["epsilon"] is None:
+        parts.append("Gradients were clipped for each example, and without noise nothing is private.")
+    elif spent:
+        several = spent["seeds"] > 1
+        among = f", and epsilon {spent['epsilon_of_all']:.2f} with all {spent['seeds']} seeds" if several else ""
+        parts.append(
+            f"Theta and omega are (epsilon {spent['epsilon']:.2f}, delta {spent['delta']:g})-private for one training example"
+            f"{among}, by {spent['steps']:,} steps of DP-SGD (noise multiplier {spent['noise_multiplier']:g}, norm "
+            f"{spent['max_grad_norm']:g}, Poisson batches of rate {spent['sampling_rate']:.3g}); validation data, losses and "
+            "scores are not protected."
+        )
+    found = [record["membership"] for record in results["seeds"].values() if "membership" in record]
+    if found:
+        start, trained = (sum(each[key] for each in found) / len(found) for key in ("start", "trained"))
+        parts.append(
+            f"The losses tell training from test examples with a ROC-AUC of {trained:.3f}, and those of the start with "
+            f"{start:.3f}."
+        )
+    return " ".join(parts)
+
+
 def gain_note(results: dict[str, Any]) -> str:
     """Theta's gain in one sentence; empty for results without a start.
 
