@@ -67,7 +67,7 @@ def _fitting(options: TaskOptions, train: Any, takes: str | None) -> tuple[Modal
     candidates = {
         modality: names
         for modality in every_modality()
-        if takes in (None, modality.takes) and (names := modality.candidates(rows, [*labels, options.scored or ""]))
+        if takes in (None, modality.takes) and (names := modality.candidates(rows, [*labels, options.scored or "", options.group or ""]))
     }
     called = [each for each in every_modality() if takes in (None, each.takes) and each.column in rows.column_names]
     if len(called) == 1 and called[0].column in candidates.get(called[0], ()):
