@@ -1,4 +1,4 @@
-"""What the keys `tune`, `gradients` and `objectives` of a recipe cannot be together with, and lists of names with options."""
+"""What some keys of a recipe (`tune`, `gradients`, `objectives`, `robustness`) cannot be with; lists of names with options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..gradients import check_plain_step, plain_step
 from ..objectives import make_objectives
+from ..objectives.adversarial import check_attacked
+from ..options import from_dict
 from ..sources.tuning import read_tune
+from ..training.attack import RobustnessOptions
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -67,6 +70,17 @@ def check_objectives(recipe: Recipe) -> None:
         )
     for objective in made:
         objective.check(recipe)
+
+
+def read_robustness(section: Any) -> RobustnessOptions | None:
+    """The checked section `robustness` of a recipe; None if there is none."""
+    return None if section is None else from_dict(RobustnessOptions, section, "key of robustness")
+
+
+def check_robustness(recipe: Recipe) -> None:
+    """Refuse a section `robustness` that cannot be measured."""
+    if read_robustness(recipe.robustness) is not None:
+        check_attacked(recipe, "The section robustness")
 
 
 def named_options(entries: list[Any], kind: str) -> list[tuple[str, dict[str, Any]]]:

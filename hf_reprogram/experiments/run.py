@@ -41,6 +41,7 @@ from .federated import check_run, check_shared, run_federated
 from .job import Job, SeedRun
 from .ood import seed_record, summarize_ood
 from .output_folder import claim, merge_runs, publish
+from .properties import properties
 from .recipe import Recipe
 from .seed_runs import run_trial, score_test, sweep, train_seed, untrained_model
 from .training_arguments import warn_of_emulated_bf16
@@ -146,6 +147,8 @@ def train(
             if not quiet:
                 warnings.warn(f"The baseline {outcome.name} failed and is left out: {outcome.failure}", stacklevel=2)
         keep()
+    results |= properties(job, runs)
+    keep()
     record, records = None, {}
     if shifts is not None and (process.is_main_process or shards(recipe.source_kwargs)):
         try:

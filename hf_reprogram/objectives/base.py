@@ -35,6 +35,11 @@ class TrainingData:
     seed: int = 0
 
 
+@dataclass
+class NoOptions:
+    """An objective without options."""
+
+
 class Objective:
     """What training minimises beside the loss of labelled examples.
 
@@ -46,16 +51,13 @@ class Objective:
 
     Attributes:
         without_labels: whether the loss of labelled examples counts as zero in training.
-        keeps_last: whether the last epoch is the result of a recipe's run. Else validation chooses the epoch by the task's first
-            metric, which says nothing of what some objectives are for, such as fairness, and would often choose the start.
+        keeps_last: whether the last epoch is the result of a recipe's run. Else validation chooses the epoch by the task's
+            first metric, which says nothing of what some objectives are for, such as fairness, and may choose the start.
         step: the step of training, from 1.
         steps: how many there will be; 0 if that is not known.
     """
 
-    @dataclass
-    class Options:
-        """None."""
-
+    Options: ClassVar[type] = NoOptions
     without_labels: ClassVar[bool] = False
     keeps_last: ClassVar[bool] = False
 

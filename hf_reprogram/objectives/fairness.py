@@ -6,9 +6,9 @@ h is an adversary of two layers that reads the logits and guesses the group a. W
 breaks equalized odds, and without it for what breaks demographic parity. Groups are needed in training alone: the adversary is
 not in the adapter, and the adapter predicts without groups.
 
-In every step both play with what the other was before it: theta and omega against h as the last step left it, and h takes a step
-of Adam with the mean gradient of the whole step. So the number of processes and gradient accumulation do not change what is
-learned. Zhang et al. also take from the gradient of the task what lies along the adversary's; here the two losses are added,
+In every step both play with what the other was before it: theta and omega against h as the last step left it, and h takes a
+step of Adam with the mean gradient of the whole step. So the number of processes and gradient accumulation do not change what
+is learned. Zhang et al. also take from the gradient of the task what lies along the adversary's; here the two losses are added,
 which is their equation.
 
 Source: Zhang et al. 2022, "Fairness Reprogramming" (arXiv 2209.10222).
@@ -16,6 +16,7 @@ Source: Zhang et al. 2022, "Fairness Reprogramming" (arXiv 2209.10222).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -186,10 +187,11 @@ class Fairness(Objective):
         classes = batch.labels.long().reshape(-1).clamp(min=0)
         return torch.cat([logits, F.one_hot(classes, logits.shape[-1]).to(logits.dtype)], 1)
 
-    def _entropy(self, weights: dict[str, Tensor], inputs: Tensor, batch: Batch) -> Tensor:
+    def _entropy(self, weights: Mapping[str, Tensor], inputs: Tensor, batch: Batch) -> Tensor:
         """The mean cross-entropy of the guessed groups; an example without a label counts as zero."""
-        assert self.adversary is not None and batch.groups is not None
-        guessed = functional_call(self.adversary, weights, (inputs,))
+        assert self.adversary is not None
+        assert batch.groups is not None
+        guessed = functional_call(self.adversary, dict(weights), (inputs,))
         each = F.cross_entropy(guessed, batch.groups.long().reshape(-1), reduction="none")
         return (each * (batch.labels.reshape(-1) != IGNORE)).mean()
 

@@ -67,9 +67,7 @@ class Reweighting(Objective):
         joint = np.zeros((num_groups, num_labels))
         np.add.at(joint, (groups[known], labels[known]), 1)
         expected = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True) / max(joint.sum(), 1)
-        self.weights = torch.tensor(
-            np.where(joint > 0, expected / np.maximum(joint, 1), 1.0), dtype=torch.float32
-        )
+        self.weights = torch.tensor(np.where(joint > 0, expected / np.maximum(joint, 1), 1.0), dtype=torch.float32)
 
     def loss(self, model: ReprogrammedModel, batch: Batch) -> Tensor:
         """The mean of the mapping's own losses, each times the weight of its example's group and label.
@@ -79,8 +77,8 @@ class Reweighting(Objective):
         """
         if batch.groups is None or self.weights is None:
             raise InputError(
-                "Reweighting reads the group of each training example, and the batch or the objective has none: give task.group "
-                "in a recipe, or a column `groups` and call fit."
+                "Reweighting reads the group of each training example, and the batch or the objective has none: give task.group in a "
+                "recipe, or a column `groups` and call fit."
             )
         groups, labels = batch.groups.long().reshape(-1), batch.labels.long().reshape(-1)
         kind, total = model.config.problem_type, 0.0 * batch.logits.sum()

@@ -2,11 +2,11 @@
 
     accuracy by group      P(yhat = y | a)
     demographic parity     max over classes c of the difference between groups of P(yhat = c | a)
-    equalized odds         max over classes c of the difference between groups of P(yhat = c | y = c, a) or P(yhat = c | y != c, a)
+    equalized odds         the same of P(yhat = c | y = c, a) and of P(yhat = c | y != c, a), the larger of the two
 
 Each number is from 0 to 1, and a gap of 0 is a fair classifier in its sense. With two classes both gaps are those of fairlearn
-for class 1. With more classes each is told apart from all others, and the largest gap counts. A group without examples of a class,
-or of that class alone, says nothing of the odds there and is left out of them.
+for class 1. With more classes each is told apart from all others, and the largest gap counts. A group without examples of a
+class, or of that class alone, says nothing of the odds there and is left out of them.
 """
 
 from __future__ import annotations

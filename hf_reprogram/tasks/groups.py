@@ -1,8 +1,8 @@
 """The groups of a task's examples, such as men and women: the option `task.group`.
 
 They are read in training by objectives, and to report the gaps between groups (`hf_reprogram.tasks.fairness`). No model takes
-them, and an adapter predicts without them. A table's column of groups is not among its features unless `task.features` lists it:
-other columns may tell the group all the same, as that of husbands tells the sex.
+them, and an adapter predicts without them. A table's column of groups is not among its features unless `task.features` lists
+it: other columns may tell the group all the same, as that of husbands tells the sex.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ class Groups:
         for row, value in enumerate(_values(data, self.column)):
             name = written(value)
             if name not in places:
+                where = f"Row {row} of the {split} split"
                 raise InputError(
-                    f"Row {row} of the {split} split has no group in the column {self.column!r}: fill it in, or leave the row out."
+                    f"{where} has no group in the column {self.column!r}: fill it in, or leave the row out."
                     if name is None
-                    else f"Row {row} of the {split} split is of the group {name!r}, and the groups are {', '.join(self.names)}: "
-                    "leave the row out, or read the data without task.streaming."
+                    else f"{where} is of the group {name!r}, which the groups {', '.join(self.names)} lack: leave the row out, "
+                    "or read the data without task.streaming."
                 )
             numbers.append(places[name])
         return numbers
@@ -73,8 +74,8 @@ per example, not of a regression: leave task.group out.
     """
     if problem != "single_label_classification":
         raise InputError(
-            f"task.group is {column!r}, and gaps between groups are those of a classification with one label per example, not of "
-            f"a {problem.replace('_', ' ')}: leave task.group out."
+            f"task.group is {column!r}, and gaps between groups are those of a classification with one label per example, "
+            f"not of a {problem.replace('_', ' ')}: leave task.group out."
         )
     if find_spec("fairlearn") is None:
         raise InputError(
@@ -119,5 +120,7 @@ def _values(data: Any, column: str) -> list[Any]:
     if isinstance(kind, ClassLabel):
         return [None if value is None or value < 0 else kind.names[value] for value in values]
     if not all(value is None or isinstance(value, str | bool | int | float) for value in values):
-        raise InputError(f"The column {column!r} holds {kind}, which names no groups: name another column in task.group.")
+        raise InputError(
+            f"The column {column!r} holds {kind}, which names no groups: name another column in task.group."
+        )
     return list(values)

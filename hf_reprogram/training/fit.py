@@ -49,8 +49,8 @@ class Fit:
         validation: metrics of that model on the validation split.
         logits: logits of that model on the validation split.
         history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics. Epoch 0 is the start.
-        best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start. It is the last one with
-            `load_best_model_at_end: false`, as some objectives have it.
+        best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start. It is the last one
+            with `load_best_model_at_end: false`, as some objectives have it.
         seconds: wall-clock time of training, with the evaluation after every epoch.
         stopped: whether the budget of a source that is paid for has ended training early.
     """
@@ -79,7 +79,8 @@ def fit(
 ) -> Fit:
     """Train `model` and select its best epoch on validation, by the first metric of the task, and by the loss among equals.
 
-    An objective with `keeps_last` keeps the last epoch instead. The start of a `ReprogrammedModel` is a candidate too, with an omega whose strength validation chose.
+    The start of a `ReprogrammedModel` is a candidate too, with an omega whose strength validation chose. An objective with
+    `keeps_last` keeps the last epoch instead.
 
     Args:
         model: any classifier that the Trainer takes.
