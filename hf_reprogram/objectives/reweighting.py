@@ -77,8 +77,8 @@ class Reweighting(Objective):
         """
         if batch.groups is None or self.weights is None:
             raise InputError(
-                "Reweighting reads the group of each training example, and the batch or the objective has none: give task.group in a "
-                "recipe, or a column `groups` and call fit."
+                "Reweighting reads the group of each training example, and the batch has none, or fit was not called: give "
+                "task.group in a recipe, or a column `groups` of whole numbers from 0."
             )
         groups, labels = batch.groups.long().reshape(-1), batch.labels.long().reshape(-1)
         kind, total = model.config.problem_type, 0.0 * batch.logits.sum()

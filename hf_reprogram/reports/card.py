@@ -14,6 +14,7 @@ from ..ood.report import rows as ood_rows
 from ..publishing import in_words, without_folder
 from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
+from .properties import attack_note, attack_table, group_table
 from .results import federated_note, gain_note, markdown, plus_minus, rows, run_reports, usage_note
 
 
@@ -72,6 +73,9 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         results_note=_note(results),
         ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
         ood_note=_ood_note(results),
+        group_table=group_table(results),
+        attack_table=attack_table(results),
+        attack_note=attack_note(results),
         data_sentence=_data(results),
         data_notes=task["notes"],
         settings=_settings(results),

@@ -11,7 +11,7 @@ class, or of that class alone, says nothing of the odds there and is left out of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,16 @@ def gaps(predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray, classe
     worst = dict.fromkeys(GAPS, 0.0)
     for each in [1] if classes == 2 else range(classes):
         truth, answer = (labels == each).astype(int), (predictions == each).astype(int)
-        parity = demographic_parity_difference(truth, answer, sensitive_features=groups)
+        parity = _of(demographic_parity_difference, truth, answer, groups)
         both = np.isin(groups, np.intersect1d(groups[truth == 1], groups[truth == 0]))
-        odds = (
-            equalized_odds_difference(truth[both], answer[both], sensitive_features=groups[both]) if both.any() else 0.0
-        )
+        odds = _of(equalized_odds_difference, truth[both], answer[both], groups[both])
         worst = {name: max(worst[name], float(gap)) for name, gap in zip(GAPS, (parity, odds), strict=True)}
     return worst
+
+
+def _of(gap: Callable[..., float], truth: np.ndarray, answer: np.ndarray, groups: np.ndarray) -> float:
+    """A gap of fairlearn, which is 0 where there is one group or none."""
+    return gap(truth, answer, sensitive_features=groups) if len(np.unique(groups)) > 1 else 0.0
 
 
 def by_group(predictions: Any, labels: Any, groups: Any, names: Sequence[str], classes: int) -> dict[str, Any]:
