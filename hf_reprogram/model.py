@@ -188,7 +188,7 @@ class ReprogrammedModel(PreTrainedModel):
             outputs = self.source(self.inputs(batch), self.mapping.reads)
             logits, loss = self.logits_and_loss(outputs, batch, labels)
             if loss is not None and labels is not None and self.training:
-                loss = self._with_objectives(loss + self.transform.penalty(), Batch(batch, labels, groups, logits))
+                loss = self._with_objectives(loss, Batch(batch, labels, groups, logits)) + self.transform.penalty()
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         plain = return_dict is False or (return_dict is None and not self.config.return_dict)
         return output.to_tuple() if plain else output

@@ -18,6 +18,7 @@ from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
 from .named_source import named_source
 from .predictions import Bar, Predictor
+from .properties import scores_by_group
 from .recipe import apply_overrides, load_recipe, make_recipe, recorded_recipe
 
 
@@ -42,7 +43,8 @@ def evaluate_adapter(
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
 
     Returns:
-        `task`, `split`, the number of `examples`, and the metrics.
+        `task`, `split`, the number of `examples`, the metrics, and for a task with groups `fairness`
+        (`hf_reprogram.tasks.fairness`).
 
     Raises:
         InputError: there is no such adapter, recipe or split, or the task does not fit the adapter.
@@ -67,8 +69,15 @@ def evaluate_adapter(
     examples = task.test if split == "test" else task.splits(seed_of(adapter))["validation"]
     data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
     bf16 = bool(chosen.training.get("bf16"))
-    metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
-    return {"task": task.title, "split": split, "examples": len(examples), **metrics}
+    logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
+    gaps = {"fairness": scores_by_group(task, logits, labels_of(data), examples)} if task.groups else {}
+    return {
+        "task": task.title,
+        "split": split,
+        "examples": len(examples),
+        **task.score(logits, labels_of(data)),
+        **gaps,
+    }
 
 
 def task_of(model: Any, options: TaskOptions) -> Task:

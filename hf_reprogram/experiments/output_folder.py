@@ -14,8 +14,8 @@ from ..files import write_json
 from .endpoint import CHANGEABLE, LEDGER
 from .recipe import Recipe, whole_path, with_whole_paths
 
-# Baselines and OOD sets may change later, as they do not affect the method's own runs; a search may go on.
-_CHANGEABLE = {"baselines", "ood", "budget"}
+# Baselines, OOD sets and attacks may change later, as they do not affect the method's own runs; a search may go on.
+_CHANGEABLE = {"baselines", "ood", "robustness", "budget"}
 
 
 def claim(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -90,7 +90,8 @@ def publish(folder: Path, output: Path) -> None:
         folder: the folder of the run.
         output: the output folder.
     """
-    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in ("fit.json", "test.json", "ood.json")]
+    records = ("fit.json", "test.json", "ood.json", "properties.json")
+    names = [p.name for p in folder.iterdir() if p.is_file() and p.name not in records]
     for name in sorted(names, key=lambda name: name == "config.json"):
         temporary = output / f".{name}.tmp"
         shutil.copyfile(folder / name, temporary)

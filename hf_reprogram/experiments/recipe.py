@@ -42,7 +42,14 @@ from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
 from .federated_section import check_federated
 from .library import find
-from .recipe_checks import check_gradients, check_membership, check_objectives, check_tune, named_options
+from .recipe_checks import (
+    check_gradients,
+    check_membership,
+    check_objectives,
+    check_robustness,
+    check_tune,
+    named_options,
+)
 from .training_arguments import check_training
 from .yaml_text import read_yaml
 
@@ -64,6 +71,7 @@ class Recipe:
         storage: of `method: auto`: the URL of a database in which several processes share one search; by default a file in the
             output folder.
         ood: the section of shifted images and images of other classes, see `hf_reprogram.tasks.shifts.ShiftOptions`.
+        robustness: the section of accuracy under attack, see `hf_reprogram.training.attack.RobustnessOptions`.
         federated: the section of federated training, which is run beside the central one, see
             `hf_reprogram.federated.options.FederatedOptions`.
         init_from: an adapter to start from (two-stage training).
@@ -96,6 +104,7 @@ class Recipe:
     budget: Any = None
     storage: str | None = None
     ood: dict[str, Any] | None = None
+    robustness: dict[str, Any] | None = None
     federated: dict[str, Any] | None = None
     init_from: str | None = None
     tune: Any = None
@@ -146,6 +155,7 @@ class Recipe:
         check_gradients(self)
         check_objectives(self)
         check_membership(self)
+        check_robustness(self)
         check_federated(self)
         check_whole_list(0, seeds=self.seeds)
         if len(set(self.seeds)) < len(self.seeds):

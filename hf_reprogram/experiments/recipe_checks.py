@@ -1,4 +1,4 @@
-"""What the keys `tune`, `gradients`, `objectives` and `membership` of a recipe cannot be together with, and named options."""
+"""What some keys of a recipe (`tune`, `gradients`, `objectives`, `robustness`, ...) cannot be with; names with options."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from ..errors import InputError
 from ..gradients import check_plain_step, plain_step, private_options
 from ..modalities import modality_taking
 from ..objectives import make_objectives
-from ..options import check_whole
+from ..objectives.adversarial import check_attacked
+from ..options import check_whole, from_dict
 from ..sources.tuning import read_tune
+from ..training.attack import RobustnessOptions
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -72,6 +74,17 @@ def check_objectives(recipe: Recipe) -> None:
         )
     for objective in made:
         objective.check(recipe)
+
+
+def read_robustness(section: Any) -> RobustnessOptions | None:
+    """The checked section `robustness` of a recipe; None if there is none."""
+    return None if section is None else from_dict(RobustnessOptions, section, "key of robustness")
+
+
+def check_robustness(recipe: Recipe) -> None:
+    """Refuse a section `robustness` that cannot be measured."""
+    if read_robustness(recipe.robustness) is not None:
+        check_attacked(recipe, "The section robustness")
 
 
 def named_options(entries: list[Any], kind: str) -> list[tuple[str, dict[str, Any]]]:

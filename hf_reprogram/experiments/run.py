@@ -44,6 +44,7 @@ from .job import Job, SeedRun
 from .membership import check_problem
 from .ood import seed_record, summarize_ood
 from .output_folder import claim, merge_runs, publish
+from .properties import properties
 from .recipe import Recipe
 from .seed_runs import run_trial, score_test, sweep, train_seed, untrained_model
 from .training_arguments import warn_of_emulated_bf16
@@ -152,6 +153,8 @@ def train(
             if not quiet:
                 warnings.warn(f"The baseline {outcome.name} failed and is left out: {outcome.failure}", stacklevel=2)
         keep()
+    results |= properties(job, runs)
+    keep()
     record, records = None, {}
     if shifts is not None and (process.is_main_process or shards(recipe.source_kwargs)):
         try:

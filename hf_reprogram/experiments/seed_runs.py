@@ -28,7 +28,7 @@ from ..sources.tuning import values_of
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
 from ..training.callbacks import KeepStart
-from ..training.encode import encode, labels_of
+from ..training.encode import add_groups, encode, labels_of
 from ..training.features import add_zero_shot_features
 from ..training.fit import fit
 from ..training.predict import predict_logits
@@ -128,8 +128,10 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
             )
         data["train"] = TrainStream(task, processor, data["train"], seed)
     model.objectives = make_objectives(recipe.objective_list())
+    if task.groups and model.objectives:
+        add_groups(data["train"], splits["train"])
     for objective in model.objectives:
-        objective.prepare(model, TrainingData(task, processor, arguments.get("per_device_train_batch_size", 8)))
+        objective.prepare(model, TrainingData(task, processor, arguments.get("per_device_train_batch_size", 8), seed))
     result = fit(
         model,
         processor,

@@ -25,11 +25,13 @@ class Examples:
 
     Attributes:
         further: constant inputs beside it, by what the model's `forward` calls them, (n, ...) each.
+        groups: the group (n,) of each, for objectives in training; None where none reads it.
     """
 
     def __init__(self, takes: str, read: Callable[[Any], np.ndarray], labels: Any, size: int, key: str | None = None):
         self.takes, self.read, self.labels, self.size, self.key = takes, read, labels, size, key
         self.further: dict[str, np.ndarray] = {}
+        self.groups: np.ndarray | None = None
 
     def inputs(self, rows: Any) -> dict[str, np.ndarray]:
         """What the model takes of several rows, without their labels."""
@@ -46,6 +48,8 @@ class Examples:
         found = self.inputs(rows)
         if self.labels is not None:
             found["labels"] = self.labels[rows]
+        if self.groups is not None:
+            found["groups"] = self.groups[rows]
         return [{name: values[place] for name, values in found.items()} for place in range(len(rows))]
 
 

@@ -18,7 +18,15 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from .base import Objective
 
-OBJECTIVES: Registry[type[Objective]] = Registry("objective", "objectives", {})
+OBJECTIVES: Registry[type[Objective]] = Registry(
+    "objective",
+    "objectives",
+    {
+        "fairness": "hf_reprogram.objectives.fairness:Fairness",
+        "reweighting": "hf_reprogram.objectives.reweighting:Reweighting",
+        "adversarial": "hf_reprogram.objectives.adversarial:Adversarial",
+    },
+)
 
 
 def make_objectives(entries: Sequence[tuple[str, dict[str, Any]]]) -> list[Objective]:

@@ -26,11 +26,18 @@ class TrainingData:
         task: with its prepared training split.
         processor: of the adapter.
         batch_size: labelled examples per step and process.
+        seed: of the run, which draws the splits.
     """
 
     task: Task
     processor: Any
     batch_size: int
+    seed: int = 0
+
+
+@dataclass
+class NoOptions:
+    """An objective without options."""
 
 
 class Objective:
@@ -44,15 +51,15 @@ class Objective:
 
     Attributes:
         without_labels: whether the loss of labelled examples counts as zero in training.
+        keeps_last: whether the last epoch is the result of a recipe's run. Else validation chooses the epoch by the task's
+            first metric, which says nothing of what some objectives are for, such as fairness, and may choose the start.
         step: the step of training, from 1.
         steps: how many there will be; 0 if that is not known.
     """
 
-    @dataclass
-    class Options:
-        """None."""
-
+    Options: ClassVar[type] = NoOptions
     without_labels: ClassVar[bool] = False
+    keeps_last: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

@@ -16,6 +16,7 @@ from ..sources.remote import is_address
 from ..tasks.metrics import METRICS
 from .calibration import render_calibration
 from .cost import cost_note
+from .properties import attack_note, attack_table, group_table
 from .results import federated_note, gain_note, markdown, plus_minus, privacy_note, rows, run_reports, usage_note
 
 
@@ -75,6 +76,9 @@ def render_card(results: dict[str, Any], repo_id: str) -> str:
         ood_table=markdown(ood_rows(run_reports(results))) if "ood" in results else "",
         ood_note=_ood_note(results),
         calibration=render_calibration(results["calibration"]) if "calibration" in results else "",
+        group_table=group_table(results),
+        attack_table=attack_table(results),
+        attack_note=attack_note(results),
         data_sentence=_data(results),
         data_notes=task["notes"],
         settings=_settings(results),

@@ -63,11 +63,11 @@ def _fitting(options: TaskOptions, train: Any, takes: str | None) -> tuple[Modal
     """The only modality, and its columns, whose examples the data can hold; None if there are several or none."""
     rows = with_numbers(train.select(range(min(LOOKED_AT, len(train)))))
     label = options.label or "label"
-    labels = [label] if isinstance(label, str) else label
+    labels = [*([label] if isinstance(label, str) else label), options.scored or "", options.group or ""]
     candidates = {
         modality: names
         for modality in every_modality()
-        if takes in (None, modality.takes) and (names := modality.candidates(rows, [*labels, options.scored or ""]))
+        if takes in (None, modality.takes) and (names := modality.candidates(rows, labels))
     }
     called = [each for each in every_modality() if takes in (None, each.takes) and each.column in rows.column_names]
     if len(called) == 1 and called[0].column in candidates.get(called[0], ()):

@@ -15,6 +15,7 @@ from ..errors import InputError, unknown
 from ..modalities import every_modality, modality_of, modality_taking
 from .catalog import KnownTask
 from .forecast import forecast_task
+from .groups import check_groups, find_groups
 from .inputs import input_columns
 from .labels import known_task, label_classes, label_columns, lists_of, named_labels, problem_of
 from .metrics import METRICS, check_metric
@@ -49,6 +50,8 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
     >>> task.labels, task.metrics, len(task.train), len(task.test)
     (['bad', 'good'], ['accuracy'], 32, 8)
     """
+    if options.group is not None:
+        check_groups(options.group, problem_of(options))
     if problem_of(options) == "forecast":
         return forecast_task(options, labels, takes)
     known = known_task(options)
@@ -68,6 +71,8 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
     _check_modality(columns, carve_by, options)
     if both := {*columns.inputs} & {*columns.labels}:
         raise InputError(f"The column {both.pop()!r} is both an input and a label: remove it from one of them.")
+    if options.group is not None:
+        columns = replace(columns, groups=find_groups(options, columns.labels, chosen.raw))
     if drawn:
         drawn.stream.columns = columns
     try:
@@ -77,6 +82,8 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
             deque(drawn.stream.prepared(), maxlen=0)
         raise
     notes = [*getattr(splits, "notes", []), *([columns.note] if columns.note else []), *(drawn.notes if drawn else [])]
+    if columns.groups is not None:
+        notes.append(columns.groups.note(columns.inputs))
     if carve_by == "scaffold" and find_spec("rdkit") is None:
         if options.split == "scaffold":
             raise InputError("task.split: scaffold needs rdkit: pip install 'hf_reprogram[molecules]'.")
@@ -112,6 +119,7 @@ def load_task(options: TaskOptions, labels: Sequence[str] | None = None, takes: 
         carve_by=carve_by,
         notes=notes,
         stream=drawn.stream if drawn else None,
+        groups=columns.groups.names if columns.groups else [],
     )
     _check_classes(task)
     return task

@@ -38,6 +38,9 @@ class TaskSection:
             multi-label if `label` names several columns, a forecast if `horizon` is set, a regression if `regression`
             is set, and single-label classification otherwise.
         regression: whether the label is a number to predict; the same as `problem: regression`.
+        group: for a classification, the column of the group that each example belongs to, such as "sex". Gaps between groups
+            are reported, and objectives may read it in training; an adapter predicts without it. It is no input of the model,
+            unless `features` lists it too (`hf_reprogram.tasks.groups`).
         scored: for token classification, a column with one 0 or 1 per text character; a character with 0 is not scored.
         horizon: for a forecast, the number of steps to predict. The data has a row per time step and a column of numbers in
             `series`, or a row per series and a column of lists; see `hf_reprogram.tasks.forecast`.
@@ -73,6 +76,7 @@ class TaskSection:
     labels: list[str | float] | dict[Any, Any] | None = None
     problem: str | None = None
     regression: bool | None = None
+    group: str | None = None
     scored: str | None = None
     horizon: int | None = None
     context: int | None = None

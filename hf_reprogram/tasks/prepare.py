@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from ..modalities.base import Modality
 from .catalog import KnownTask
+from .groups import Groups
 from .inputs import prepare_inputs
 from .labels import Classes
 from .problems import IGNORE, PROBLEMS
@@ -42,6 +43,7 @@ class Columns:
         lists: "names" if the label column holds lists with the names of an example's labels, "marks" if it holds lists with 0
             or 1 for each label; empty for other columns.
         note: how the columns of the inputs were found, if the task does not name them.
+        groups: the groups of the examples; None for a task without groups.
     """
 
     modality: Modality
@@ -52,10 +54,11 @@ class Columns:
     known: KnownTask | None = None
     lists: str = ""
     note: str = ""
+    groups: Groups | None = None
 
 
 def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> Any:
-    """A split with the columns of its modality and the column `label`, and no others.
+    """A split with the columns of its modality, the column `label` and, for a task with groups, `groups`; and no others.
 
     Args:
         data: the raw split.
@@ -74,6 +77,8 @@ def prepare(data: Any, columns: Columns, options: TaskOptions, split: str) -> An
         if column not in data.column_names:
             raise unknown(f"column of {options.dataset!r}", column, data.column_names)
     ready = prepare_inputs(data, modality, columns.inputs, split, options)
+    if columns.groups is not None:
+        ready = _with_numbers(ready, "groups", columns.groups.of(data, split), "int64")
     values = [_raw(data, column) for column in columns.labels] + ([data[scored]] if scored else [])
     rows = zip(*values, strict=True)
     if PROBLEMS[problem].per_token:
@@ -102,16 +107,22 @@ def _called(names: list[str], place: Any) -> Any:
 
 
 def _with_labels(ready: Any, labels: list[Any], problem: str) -> Any:
-    """A prepared split with its labels. `Dataset.add_column` would hash them value by value, which takes far longer."""
+    """A prepared split with its labels."""
+    kind = "float32" if problem in ("regression", "multi_label_classification") else "int64"
+    return _with_numbers(
+        ready, "label", labels, kind, problem == "multi_label_classification" or PROBLEMS[problem].per_token
+    )
+
+
+def _with_numbers(ready: Any, name: str, values: list[Any], dtype: str, several: bool = False) -> Any:
+    """A split with a column of numbers. `Dataset.add_column` would hash them value by value, which takes far longer."""
     import pyarrow as pa
     from datasets import Dataset, DatasetInfo, Features, List, Value, concatenate_datasets
 
-    kind: Any = Value("float32" if problem in ("regression", "multi_label_classification") else "int64")
-    several = problem == "multi_label_classification" or PROBLEMS[problem].per_token
-    features = Features({"label": List(kind) if several else kind})
-    table = pa.table({"label": pa.array(labels, features.arrow_schema.field("label").type)}).cast(features.arrow_schema)
+    features = Features({name: List(Value(dtype)) if several else Value(dtype)})
+    table = pa.table({name: pa.array(values, features.arrow_schema.field(name).type)}).cast(features.arrow_schema)
     digest = hashlib.blake2b(digest_size=8)
-    for buffer in filter(None, table["label"].chunk(0).buffers() if labels else ()):
+    for buffer in filter(None, table[name].chunk(0).buffers() if values else ()):
         digest.update(buffer)
     column = Dataset(table, info=DatasetInfo(features=features), fingerprint=digest.hexdigest())
     return concatenate_datasets([ready, column], axis=1)

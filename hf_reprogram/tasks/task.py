@@ -62,6 +62,7 @@ class Task:
         notes: sentences for the model card about the changes to the data.
         stream: the training rows of a streamed task, of which `train` is a sample; None for other tasks.
         scale: the units of the errors of a forecast; None for other tasks.
+        groups: the names of the groups by number; empty for a task without groups. Every split then has a column `groups` too.
     """
 
     options: TaskOptions
@@ -78,6 +79,7 @@ class Task:
     notes: list[str] = field(default_factory=list)
     stream: Stream | None = None
     scale: ForecastScale | None = None
+    groups: list[str] = field(default_factory=list)
 
     @property
     def modality(self) -> Modality:

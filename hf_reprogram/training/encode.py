@@ -35,6 +35,17 @@ def encode(
     return modality.encode(splits, processor, max_length, problem_type)
 
 
+def add_groups(data: Any, split: Any) -> None:
+    """Let the batches of an encoded split hold the group of each example, for objectives; texts hold it already.
+
+    Args:
+        data: the encoded split.
+        split: the prepared one, with a column `groups`.
+    """
+    if isinstance(data, Examples):
+        data.groups = np.asarray(split["groups"][:])
+
+
 class Tokenized(Dataset):
     """Tokenized texts for the Trainer, whose lengths are known at once.
 

@@ -49,7 +49,8 @@ class Fit:
         validation: metrics of that model on the validation split.
         logits: logits of that model on the validation split.
         history: one record per epoch, with `epoch`, `loss` (of training), `eval_loss` and the metrics. Epoch 0 is the start.
-        best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start.
+        best_epoch: the epoch of that model, which may be a fraction; 0 if no step improved on the start. It is the last one
+            with `load_best_model_at_end: false`, as some objectives have it.
         seconds: wall-clock time of training, with the evaluation after every epoch.
         stopped: whether the budget of a source that is paid for has ended training early.
         joules: the energy of that time; None if it cannot be read.
@@ -82,7 +83,8 @@ def fit(
 ) -> Fit:
     """Train `model` and select its best epoch on validation, by the first metric of the task, and by the loss among equals.
 
-    The start of a `ReprogrammedModel` is a candidate too, with an omega whose strength validation chose.
+    The start of a `ReprogrammedModel` is a candidate too, with an omega whose strength validation chose. An objective with
+    `keeps_last` keeps the last epoch instead.
 
     Args:
         model: any classifier that the Trainer takes.
@@ -125,6 +127,7 @@ def fit(
         **select,
         **({} if task.modality.letters else fixed_size),
         **own_share,
+        **keeps_last(model),
         **arguments,
     }
     try:
@@ -186,7 +189,7 @@ def fit(
         validation=task.score(logits, output.label_ids),
         logits=logits,
         history=learning_curve(trainer.state.log_history),
-        best_epoch=best_epoch(trainer.state),
+        best_epoch=best_epoch(trainer.state) if args.load_best_model_at_end else float(trainer.state.epoch or 0),
         seconds=meter.seconds,
         stopped=isinstance(model, ReprogrammedModel) and model.estimated is not None and model.estimated.stopped,
         joules=meter.joules,
@@ -220,6 +223,12 @@ def example_losses(task: Task, logits: Any, labels: Any) -> np.ndarray:
     if task.per_token:
         logits, labels = logits[labels != IGNORE], labels[labels != IGNORE]
     return losses(logits.reshape(len(logits), -1), labels, task.loss_type)
+
+
+def keeps_last(model: Any) -> dict[str, Any]:
+    """Training arguments that keep the last epoch, if an objective of the model asks for it."""
+    last = isinstance(model, ReprogrammedModel) and any(objective.keeps_last for objective in model.objectives)
+    return {"load_best_model_at_end": False} if last else {}
 
 
 def best_epoch(state: Any) -> float:

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..modalities.examples import Columns, Examples
 from ..tasks.streaming import BUFFER, BYTES
 from ..tasks.task import Task
+from .encode import add_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,6 +102,8 @@ class TrainStream(IterableDataset):
                 "train"
             ]
         if isinstance(encoded, Examples):
+            if task.groups:
+                add_groups(encoded, rows)
             yield from encoded.__getitems__(range(len(encoded)))
             return
         columns = {"label": rows["label"], **encoded.columns}

@@ -122,6 +122,29 @@ def test_two_processes_sparsify_as_one_does(method, source_folder, csv_file, tmp
 
 
 @pytest.mark.slow
+def test_two_processes_teach_one_adversary_as_one_does(source_folder, tmp_path):
+    """Its gradient is averaged; gradient accumulation changes nothing either."""
+    data = runs.write_csv(tmp_path / "films.csv", town=["a", "b", "b", "a", "b"] * 48)
+    values = {
+        "source": source_folder("bert"),
+        "method": {"name": "warp", "num_prompts": 3},
+        "task": {"dataset": str(data), "text": ["sentence"], "label": "kind", "group": "town", "max_train": 64},
+        "training": {**COMMON, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+        "objectives": [{"fairness": {"weight": 2.0}}],
+        "output": str(tmp_path / "two"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    in_processes(tmp_path / "recipe.yaml", "--quiet")
+    values["training"] = {**COMMON, "per_device_train_batch_size": 16}
+    one = train(make_recipe({**values, "output": str(tmp_path / "one")}), quiet=True)
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, weight in ours.items():
+        assert (weight.float() - theirs[name].float()).abs().max() < 1e-4, name
+    assert two["fairness"]["test"] == one["fairness"]["test"]
+
+
+@pytest.mark.slow
 def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
     values = {
         "source": str(tiny_vision.save_source(tmp_path / "vit", "vit")),
