@@ -20,6 +20,7 @@ from ..options import from_dict
 from ..reports.results import summarize
 from ..tasks.shifts import Shifts
 from ..tasks.task import Task
+from ..tasks.unlabelled import unlabelled_rows
 from .job import Job
 from .ood import options_as_json, report_of
 from .recipe import Recipe
@@ -70,6 +71,7 @@ def run_baselines(
 
     def setting(name: str, seed: int, chosen: dict[str, Any] | None) -> Setting:
         splits = task.splits(seed)
+        section = recipe.unlabelled_options
         return Setting(
             recipe,
             task,
@@ -82,6 +84,7 @@ def run_baselines(
             chosen=chosen,
             extra=shifts.splits if shifts else {},
             kept=kept,
+            unlabelled=unlabelled_rows(section, task, splits, seed).rows if section else None,
         )
 
     for name, baseline in make_baselines(recipe).items():

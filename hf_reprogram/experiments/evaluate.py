@@ -11,6 +11,7 @@ from ..registry import plugins
 from ..tasks.load import load_task
 from ..tasks.options import TaskOptions
 from ..tasks.task import Task
+from ..training.adaptation import RATE, check_adaptation, predict_adapted
 from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
@@ -26,6 +27,8 @@ def evaluate_adapter(
     source: str | None,
     quiet: bool,
     trust_remote_code: bool = False,
+    adapt: int | None = None,
+    adapt_rate: float = RATE,
 ) -> dict[str, Any]:
     """Score an adapter on a task.
 
@@ -37,9 +40,11 @@ def evaluate_adapter(
         source: the name or folder of the source, if it is not where the adapter recorded it.
         quiet: show no progress bars and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
+        adapt: the steps of test-time adaptation of each batch; None for none.
+        adapt_rate: the learning rate of these steps; see `hf_reprogram.training.adaptation`.
 
     Returns:
-        `task`, `split`, the number of `examples`, and the metrics.
+        `task`, `split`, the number of `examples`, and the metrics; with `adapt` also `adapted`, the metrics after it.
 
     Raises:
         InputError: there is no such adapter, recipe or split, or the task does not fit the adapter.
@@ -64,7 +69,14 @@ def evaluate_adapter(
     examples = task.test if split == "test" else task.splits(seed_of(adapter))["validation"]
     data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
     bf16 = bool(chosen.training.get("bf16"))
-    metrics = task.score(predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data))
+    if adapt is not None:
+        check_adaptation(model, adapt, adapt_rate)
+    metrics: dict[str, Any] = task.score(
+        predict_logits(model, processor, data, bf16=bf16, quiet=quiet), labels_of(data)
+    )
+    if adapt is not None:
+        logits = predict_adapted(model, processor, data, steps=adapt, rate=adapt_rate, quiet=quiet)
+        metrics["adapted"] = task.score(logits, labels_of(data))
     return {"task": task.title, "split": split, "examples": len(examples), **metrics}
 
 

@@ -37,6 +37,7 @@ from ..tasks.labels import problem_of
 from ..tasks.memory import held
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
+from ..tasks.unlabelled import UnlabelledOptions
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
@@ -74,6 +75,8 @@ class Recipe:
             default that of the method, of which most have none.
         objectives: what training minimises beside the loss of labelled examples: names, or `{name: {option: value}}`
             (`hf_reprogram.objectives`).
+        unlabelled: further inputs without labels, for objectives and baselines that read such, see
+            `hf_reprogram.tasks.unlabelled.UnlabelledOptions`.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -98,6 +101,7 @@ class Recipe:
     tune: Any = None
     gradients: Any = None
     objectives: list[Any] = field(default_factory=list)
+    unlabelled: dict[str, Any] | None = None
     cache_text: float | None = None
     output: str | None = None
 
@@ -129,7 +133,7 @@ class Recipe:
                     f"The recipe's {section} is {getattr(self, section)!r}: give a mapping of keys to values."
                 )
         check_recipe_source(self.source)
-        self.task, self.ood = _with_data(self.task), _with_data(self.ood)
+        self.task, self.ood, self.unlabelled = map(_with_data, (self.task, self.ood, self.unlabelled))
         modality = task_modality(self.task_options)
         if self.searches:
             check_search(self)
@@ -230,6 +234,11 @@ class Recipe:
         if not isinstance(self.ood, dict):
             raise InputError(f"The recipe's ood is {self.ood!r}: give a mapping of keys to values.")
         return from_dict(ShiftOptions, self.ood, "key of ood")
+
+    @property
+    def unlabelled_options(self) -> UnlabelledOptions | None:
+        """The checked `unlabelled` section; None if there is none."""
+        return None if self.unlabelled is None else from_dict(UnlabelledOptions, self.unlabelled, "key of unlabelled")
 
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
         """The baselines as pairs of name and options."""

@@ -8,6 +8,7 @@ from ..errors import InputError
 from ..gradients import check_plain_step, plain_step
 from ..objectives import make_objectives
 from ..sources.tuning import read_tune
+from ..tasks.unlabelled import check_unlabelled
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -57,6 +58,12 @@ def check_gradients(recipe: Recipe) -> None:
 def check_objectives(recipe: Recipe) -> None:
     """Refuse unknown objectives, and what they cannot be together with."""
     made = make_objectives(recipe.objective_list())
+    if (rows := recipe.unlabelled_options) is not None:
+        check_unlabelled(rows, recipe.task_options)
+        if not made and "self_training" not in dict(recipe.baseline_list()):
+            raise InputError(
+                "Nothing in this recipe reads unlabelled: name objectives such as fixmatch, or leave it out."
+            )
     if not made:
         return
     if recipe.searches:

@@ -18,7 +18,16 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from .base import Objective
 
-OBJECTIVES: Registry[type[Objective]] = Registry("objective", "objectives", {})
+OBJECTIVES: Registry[type[Objective]] = Registry(
+    "objective",
+    "objectives",
+    {
+        "fixmatch": "hf_reprogram.objectives.fixmatch:FixMatch",
+        "pseudo_labels": "hf_reprogram.objectives.pseudo_labels:PseudoLabels",
+        "information": "hf_reprogram.objectives.information:Information",
+        "simclr": "hf_reprogram.objectives.simclr:SimCLR",
+    },
+)
 
 
 def make_objectives(entries: Sequence[tuple[str, dict[str, Any]]]) -> list[Objective]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..losses import Batch
+from ..mappings.base import Reader
 
 if TYPE_CHECKING:
     from ..experiments.recipe import Recipe
@@ -26,11 +28,14 @@ class TrainingData:
         task: with its prepared training split.
         processor: of the adapter.
         batch_size: labelled examples per step and process.
+        unlabelled: further inputs, prepared and without labels, of the recipe's key `unlabelled`; those of the training split
+            where it has none. None for a training split that is streamed.
     """
 
     task: Task
     processor: Any
     batch_size: int
+    unlabelled: Any = None
 
 
 class Objective:
@@ -44,6 +49,7 @@ class Objective:
 
     Attributes:
         without_labels: whether the loss of labelled examples counts as zero in training.
+        needs_unlabelled: whether the recipe must have a section `unlabelled`.
         step: the step of training, from 1.
         steps: how many there will be; 0 if that is not known.
     """
@@ -52,10 +58,11 @@ class Objective:
     class Options:
         """None."""
 
-    without_labels: ClassVar[bool] = False
+    without_labels: bool = False
+    needs_unlabelled: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
-        self.options = self.Options() if options is None else options
+        self.options: Any = self.Options() if options is None else options
         self.seed, self.step, self.steps = 0, 0, 0
         self._scheduled = False
 
@@ -77,6 +84,18 @@ class Objective:
             record: what `record` gave at the checkpoint from which training goes on; None at the start.
         """
         self.seed, self.step = seed, 0
+
+    def begin_epoch(self, model: ReprogrammedModel, epoch: float, fresh: Callable[[], Reader]) -> None:
+        """Begin an epoch, or go on within it; `hf_reprogram.schedule.begin_epoch` calls this, before the first one repeatedly.
+
+        Args:
+            model: the model.
+            epoch: the number of epochs that are finished.
+            fresh: gives a function that reads the source's outputs on the labelled examples with theta as it then is.
+        """
+
+    def end_epoch(self, model: ReprogrammedModel) -> None:
+        """Finish an epoch, before validation and checkpoints."""
 
     def begin_step(self, seed: int, step: int, steps: int) -> None:
         """Begin a step; the Trainer's `Schedule` calls this."""

@@ -60,7 +60,13 @@ def made(folder, objective):
 
 
 def trainer(model, rows, processor, folder, **more):
-    settings = {"per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 4, "seed": 3, "report_to": "none"}
+    settings = {
+        "per_device_train_batch_size": 4,
+        "save_strategy": "steps",
+        "save_steps": 4,
+        "seed": 3,
+        "report_to": "none",
+    }
     args = TrainingArguments(str(folder), use_cpu=True, disable_tqdm=True, max_steps=6, **settings, **more)
     return Trainer(model, args, train_dataset=rows, processing_class=processor)
 
