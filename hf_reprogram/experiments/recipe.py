@@ -7,6 +7,8 @@
     seeds: [0, 1, 2]
     tune: [norms, {last_layers: 2}]                       # parts of the source that are trained too; most methods have none
     gradients: {rgf: {q: 25}}                             # theta's gradient is estimated; by default it is exact
+    objectives: [fixmatch]                                # trained beside the labels' loss (hf_reprogram.objectives)
+    unlabelled: {from_train: 2000}                        # rows without labels (hf_reprogram.tasks.unlabelled)
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions

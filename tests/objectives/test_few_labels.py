@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+from pages import attributes
 from torch.nn import functional as F
 
 from hf_reprogram import InputError
@@ -15,7 +17,7 @@ from hf_reprogram.experiments.recipe import make_recipe
 from hf_reprogram.experiments.run import train
 from hf_reprogram.experiments.seed_runs import untrained_model
 from hf_reprogram.losses import Batch
-from hf_reprogram.objectives import make_objectives
+from hf_reprogram.objectives import OBJECTIVES, make_objectives
 from hf_reprogram.objectives.base import TrainingData
 from hf_reprogram.objectives.fixmatch import fixmatch_loss
 from hf_reprogram.objectives.information import information_loss
@@ -203,9 +205,7 @@ def test_images_learn_from_views_and_the_run_says_how_many_rows(tmp_path):
     assert record["unlabelled"]["left_out"] >= 40  # the training and validation rows of the split
 
 
-def test_the_frozen_source_is_asked_in_one_forward_of_the_wrapped_model(
-    source_folder, csv_file, tmp_path, monkeypatch
-):
+def test_the_frozen_source_is_asked_in_one_forward_of_the_wrapped_model(source_folder, csv_file, tmp_path, monkeypatch):
     """What DDP wraps is called once a step: the objective asks the source inside."""
     objective, model, batch = prepared(source_folder("bert"), csv_file, ["fixmatch"], tmp_path)
     kind, asked = type(model.source), []
@@ -215,6 +215,12 @@ def test_the_frozen_source_is_asked_in_one_forward_of_the_wrapped_model(
     model.objectives = [objective]
     model(**batch.inputs, labels=batch.labels)
     assert len(asked) == 3  # the labelled batch, the weak view and the strong one
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_meaning(name):
+    meanings = attributes(OBJECTIVES[name].Options)
+    assert [field.name for field in fields(OBJECTIVES[name].Options) if not meanings.get(field.name)] == []
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ NAMES = ("bad", "good")
 @pytest.fixture
 def task(tmp_path):
     rows = {"sentence": [f"film {i}" for i in range(120)], "kind": [NAMES[i % 2] for i in range(120)]}
-    return load_task(TaskOptions(str(write(tmp_path / "films.csv", rows)), text="sentence", label="kind", train_size=10))
+    return load_task(
+        TaskOptions(str(write(tmp_path / "films.csv", rows)), text="sentence", label="kind", train_size=10)
+    )
 
 
 def test_rows_of_train_are_those_in_no_split_and_have_no_label(task):
@@ -93,5 +95,5 @@ def test_tasks_whose_labels_stand_in_their_inputs_and_streams_are_refused():
     forecast = TaskOptions("load.csv", series="load", horizon=3)
     with pytest.raises(InputError, match="is 'forecast'"):
         check_unlabelled(UnlabelledOptions(from_train=3), forecast)
-    with pytest.raises(InputError, match="task.streaming reads one"):
+    with pytest.raises(InputError, match=r"task\.streaming reads one"):
         check_unlabelled(UnlabelledOptions(from_train=3), TaskOptions("films.csv", text="a", streaming=True))
