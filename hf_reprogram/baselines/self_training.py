@@ -54,6 +54,7 @@ class SelfTraining(Baseline):
     title = "self-trained probe"
     Options: ClassVar[type] = SelfTrainingOptions
     classes_only = True
+    needs_unlabelled = True
 
     def check(self, recipe: Run) -> None:
         """See `Baseline.check`."""

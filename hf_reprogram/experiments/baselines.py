@@ -71,7 +71,7 @@ def run_baselines(
 
     def setting(name: str, seed: int, chosen: dict[str, Any] | None) -> Setting:
         splits = task.splits(seed)
-        section = recipe.unlabelled_options
+        section = recipe.unlabelled_options if BASELINES[name].needs_unlabelled else None
         return Setting(
             recipe,
             task,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..baselines import BASELINES
 from ..errors import InputError
 from ..gradients import check_plain_step, plain_step
 from ..objectives import make_objectives
@@ -60,7 +61,7 @@ def check_objectives(recipe: Recipe) -> None:
     made = make_objectives(recipe.objective_list())
     if (rows := recipe.unlabelled_options) is not None:
         check_unlabelled(rows, recipe.task_options)
-        if not made and "self_training" not in dict(recipe.baseline_list()):
+        if not made and not any(BASELINES[name].needs_unlabelled for name, _ in recipe.baseline_list()):
             raise InputError(
                 "Nothing in this recipe reads unlabelled: name objectives such as fixmatch, or leave it out."
             )
