@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .unlabelled import OnUnlabelled, UnlabelledObjectiveOptions, logits_of
+from .unlabelled import OnUnlabelled, ViewedOptions, logits_of
 
 if TYPE_CHECKING:
     from ..losses import Batch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class FixMatchOptions(UnlabelledObjectiveOptions):
+class FixMatchOptions(ViewedOptions):
     """Options of `fixmatch`.
 
     Attributes:

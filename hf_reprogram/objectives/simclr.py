@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..mappings.linear import LinearMapping
 from .base import TrainingData
-from .unlabelled import OnUnlabelled, UnlabelledObjectiveOptions
+from .unlabelled import OnUnlabelled, ViewedOptions
 
 if TYPE_CHECKING:
     from ..losses import Batch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class SimCLROptions(UnlabelledObjectiveOptions):
+class SimCLROptions(ViewedOptions):
     """Options of `simclr`.
 
     Attributes:

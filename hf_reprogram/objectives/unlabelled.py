@@ -23,24 +23,30 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class UnlabelledObjectiveOptions(ViewOptions):
+class UnlabelledObjectiveOptions:
     """Options of objectives on unlabelled rows.
 
     Attributes:
         weight: of this loss beside that of labelled examples.
         ratio: unlabelled rows per labelled example of a step.
-        mirror: also mirror images, and read DNA from the other strand, where that leaves the label as it is.
-        strength: a factor of how strong the strong views are.
     """
 
     weight: float = 1.0
     ratio: int = 1
 
     def __post_init__(self):
-        super().__post_init__()
         if not 0 < self.weight <= 1000:
             raise InputError(f"weight is {self.weight!r}: give a number above 0 and at most 1000.")
         check_whole(1, " of unlabelled rows per labelled example", ratio=self.ratio)
+
+
+@dataclass
+class ViewedOptions(UnlabelledObjectiveOptions, ViewOptions):
+    """Options of objectives on views of unlabelled rows."""
+
+    def __post_init__(self):
+        UnlabelledObjectiveOptions.__post_init__(self)
+        ViewOptions.__post_init__(self)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class OnUnlabelled(Objective):
         if self.with_views:
             check_views(data.task.modality)
         self.data = data
-        self.views = read_views(data, self.options)
+        self.views = read_views(data, self.options if isinstance(self.options, ViewOptions) else ViewOptions())
         self.size = len(data.unlabelled)
         if self.without_labels:
             fix_omega(model, self.name)
