@@ -199,6 +199,13 @@ def evaluate(
         Optional[list[str]], typer.Option("--set", help="Override a key of the task: --set task.max_test=500")
     ] = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    adapt: Annotated[
+        Optional[int],
+        typer.Option(
+            metavar="STEPS", help="Also score after theta is adapted to each batch by so many steps, without labels."
+        ),
+    ] = None,
+    adapt_rate: Annotated[float, typer.Option(help="The learning rate of these steps.")] = 1e-3,
     source: Source = None,
     trust_remote_code: Trust = False,
     quiet: Quiet = False,
@@ -206,7 +213,7 @@ def evaluate(
     """Score an adapter on a task, and print the scores as JSON."""
     from .experiments.evaluate import evaluate_adapter
 
-    metrics = evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet, trust_remote_code)
+    metrics = evaluate_adapter(adapter, recipe, set_ or [], split, source, quiet, trust_remote_code, adapt, adapt_rate)
     typer.echo(json.dumps(metrics, indent=2))
 
 

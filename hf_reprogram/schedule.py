@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
+from functools import partial
 from math import floor, isfinite
 from typing import Any
 
@@ -88,12 +89,16 @@ def begin_epoch(
         model.mapping.begin(read, held, model.config.problem_type, model.source)
     if soften:
         model.mapping.soften()
+    for objective in model.objectives:
+        objective.begin_epoch(model, epoch, partial(reader, model, loader, batch_size, half))
     model.in_schedule = True
 
 
 def end_epoch(model: ReprogrammedModel) -> None:
     """Finish an epoch of training, before validation and checkpoints; see `InputTransform.end_epoch`."""
     model.transform.end_epoch(model.source)
+    for objective in model.objectives:
+        objective.end_epoch(model)
 
 
 def end_training(model: ReprogrammedModel) -> None:

@@ -24,6 +24,7 @@ from hf_reprogram.experiments.endpoint import EndpointSource
 from hf_reprogram.experiments.recipe import Recipe
 from hf_reprogram.methods import METHODS
 from hf_reprogram.modalities import MODALITIES
+from hf_reprogram.objectives import OBJECTIVES
 from hf_reprogram.ood.report import LOGIT_SCORES
 from hf_reprogram.reports.results import markdown, plus_minus
 from hf_reprogram.sources.base import SourceSpec
@@ -32,6 +33,7 @@ from hf_reprogram.tasks.metrics import METRICS
 from hf_reprogram.tasks.options import TaskSection
 from hf_reprogram.tasks.problems import PROBLEMS
 from hf_reprogram.tasks.shifts import CorruptionOptions, SetOptions, ShiftOptions
+from hf_reprogram.tasks.unlabelled import UnlabelledOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("papers", "keys", "api", "tutorials/pages")  # of docs/, each ignored by git
@@ -174,6 +176,8 @@ def key_pages() -> Iterator[tuple[str, str]]:
         "baselines": "[All baselines and their options](baselines.md).",
         "ood": "[All keys of `ood`](ood.md).",
         "federated": "[Federated training](../guides/federated.md).",
+        "objectives": "[All objectives and their options](objectives.md).",
+        "unlabelled": "[Its keys](objectives.md#unlabelled), and [training with few labels](../guides/few_labels.md).",
     }
     rows = "\n".join(f"- `{name}`: {text}" for name, text in sections.items())
     grammar = inspect.cleandoc(inspect.getmodule(Recipe).__doc__ or "").partition("\n\n")[2]
@@ -231,6 +235,12 @@ def key_pages() -> Iterator[tuple[str, str]]:
         text = inspect.cleandoc(baseline.__doc__ or "").partition("\n\n")[0]
         parts.append(f"## `{name}`\n\n{text}\n\n{keys(baseline.Options)}\n")
     yield "keys/baselines.md", "\n".join(parts)
+    parts = ["# Objectives\n\nA recipe names them in `objectives`, alone or as `{name: {option: value}}`.\n"]
+    for name in OBJECTIVES.names():
+        text = inspect.cleandoc(inspect.getmodule(OBJECTIVES[name]).__doc__ or "")
+        parts.append(f"## `{name}`\n\n{text}\n\n{keys(OBJECTIVES[name].Options)}\n")
+    parts.append(f"## `unlabelled`\n\n{keys(UnlabelledOptions)}\n")
+    yield "keys/objectives.md", "\n".join(parts)
 
 
 def examples() -> str:

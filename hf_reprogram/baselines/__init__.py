@@ -21,6 +21,7 @@ BASELINES: Registry[type[Baseline]] = Registry(
         "raw_linear": "hf_reprogram.baselines.raw_linear:RawLinear",
         "small_network": "hf_reprogram.baselines.small_network:SmallNetwork",
         "linear_probe": "hf_reprogram.baselines.linear_probe:LinearProbe",
+        "self_training": "hf_reprogram.baselines.self_training:SelfTraining",
         "untrained_probe": "hf_reprogram.baselines.untrained_probe:UntrainedProbe",
         "from_scratch": "hf_reprogram.baselines.finetuning:FromScratch",
         "fine_tuning": "hf_reprogram.baselines.finetuning:FineTuning",

@@ -37,6 +37,8 @@ class Run(Protocol):
     source: dict[str, Any]
     method: dict[str, Any]
 
+    unlabelled: dict[str, Any] | None
+
     @property
     def model_source(self) -> Any:
         """The name of the source, or the source itself if it has no weights that could be loaded."""
@@ -70,6 +72,7 @@ class Setting:
         chosen: the options that the first seed chose on validation; the other seeds use them too, as the method's seeds do.
         extra: more splits of images to predict, by name, with the column `image`; their labels are not read.
         kept: the arrays that `once` has computed; all settings of a run share them.
+        unlabelled: prepared rows without labels, of the recipe's section `unlabelled`; None for a baseline that needs none.
     """
 
     recipe: Run
@@ -83,6 +86,7 @@ class Setting:
     chosen: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+    unlabelled: Any = None
 
     def once(self, data: Any, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Outputs of the frozen source for an encoded split, computed once for all seeds of a run that have the same examples.
@@ -195,6 +199,7 @@ class Baseline(ABC):
         letters: True if it reads strings of letters, False if it reads examples of a fixed size, None if it reads both.
         native: whether the source must take the examples as they are, without the method's input transform.
         reads: the output that the source must have, see `hf_reprogram.sources.base`; None for any.
+        needs_unlabelled: whether the recipe must have a section `unlabelled`.
     """
 
     title: ClassVar[str]
@@ -204,6 +209,7 @@ class Baseline(ABC):
     letters: ClassVar[bool | None] = None
     native: ClassVar[bool] = False
     reads: ClassVar[str | None] = None
+    needs_unlabelled: ClassVar[bool] = False
 
     def __init__(self, options: Any):
         self.options = options

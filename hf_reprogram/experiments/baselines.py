@@ -20,6 +20,7 @@ from ..options import from_dict
 from ..reports.results import summarize
 from ..tasks.shifts import Shifts
 from ..tasks.task import Task
+from ..tasks.unlabelled import unlabelled_rows
 from .cost import NUMBER_BYTES
 from .job import Job
 from .ood import options_as_json, report_of
@@ -71,6 +72,7 @@ def run_baselines(
 
     def setting(name: str, seed: int, chosen: dict[str, Any] | None) -> Setting:
         splits = task.splits(seed)
+        section = recipe.unlabelled_options if BASELINES[name].needs_unlabelled else None
         return Setting(
             recipe,
             task,
@@ -83,6 +85,7 @@ def run_baselines(
             chosen=chosen,
             extra=shifts.splits if shifts else {},
             kept=kept,
+            unlabelled=unlabelled_rows(section, task, splits, seed).rows if section else None,
         )
 
     for name, baseline in make_baselines(recipe).items():

@@ -27,7 +27,8 @@ from ..training.calibration import ClampingOptions, fit_clamping, fit_temperatur
 from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
 from .evaluate import same_splits, seed_of, task_of
-from .recipe import Recipe, apply_overrides, make_recipe, recorded_recipe, with_whole_paths
+from .recipe import Recipe, apply_overrides, make_recipe, recorded_recipe
+from .whole_paths import with_whole_paths
 
 SPLITS = ("validation", "all")
 KEPT = ("recipe.json", "results.json", "fit.json")  # what a calibrated copy takes along

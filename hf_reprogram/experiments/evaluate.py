@@ -13,6 +13,7 @@ from ..registry import plugins
 from ..tasks.load import load_task
 from ..tasks.options import TaskOptions
 from ..tasks.task import Task
+from ..training.adaptation import RATE, check_adaptation, predict_adapted
 from ..training.adapter import load_adapter, recorded
 from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
@@ -30,6 +31,8 @@ def evaluate_adapter(
     source: str | None,
     quiet: bool,
     trust_remote_code: bool = False,
+    adapt: int | None = None,
+    adapt_rate: float = RATE,
 ) -> dict[str, Any]:
     """Score an adapter on a task.
 
@@ -41,10 +44,12 @@ def evaluate_adapter(
         source: the name or folder of the source, if it is not where the adapter recorded it; or a recipe with its endpoint.
         quiet: show no progress bars and no messages.
         trust_remote_code: whether the source's own Python code may run; see `hf_reprogram.trust`.
+        adapt: the steps of test-time adaptation of each batch; None for none.
+        adapt_rate: the learning rate of these steps; see `hf_reprogram.training.adaptation`.
 
     Returns:
         `task`, `split`, the number of `examples`, the metrics, and for a task with groups `fairness`
-        (`hf_reprogram.tasks.fairness`).
+        (`hf_reprogram.tasks.fairness`); with `adapt` also `adapted`, the metrics after it.
 
     Raises:
         InputError: there is no such adapter, recipe or split, or the task does not fit the adapter.
@@ -69,15 +74,16 @@ def evaluate_adapter(
     examples = task.test if split == "test" else task.splits(seed_of(adapter))["validation"]
     data = encode({split: examples}, processor, options.max_length, task.problem_type)[split]
     bf16 = bool(chosen.training.get("bf16"))
+    if adapt is not None:
+        check_adaptation(model, adapt, adapt_rate)
     logits = predict_logits(model, processor, data, bf16=bf16, quiet=quiet)
-    gaps = {"fairness": scores_by_group(task, logits, labels_of(data), examples)} if task.groups else {}
-    return {
-        "task": task.title,
-        "split": split,
-        "examples": len(examples),
-        **task.score(logits, labels_of(data)),
-        **gaps,
-    }
+    metrics: dict[str, Any] = task.score(logits, labels_of(data))
+    if task.groups:
+        metrics["fairness"] = scores_by_group(task, logits, labels_of(data), examples)
+    if adapt is not None:
+        adapted = predict_adapted(model, processor, data, steps=adapt, rate=adapt_rate, quiet=quiet)
+        metrics["adapted"] = task.score(adapted, labels_of(data))
+    return {"task": task.title, "split": split, "examples": len(examples), **metrics}
 
 
 def task_of(model: Any, options: TaskOptions) -> Task:

@@ -20,7 +20,8 @@ from ..tasks.shifts import ShiftOptions, load_shifts
 from ..training.adapter import load_adapter
 from .evaluate import same_splits, seed_of, task_of
 from .ood import adapter_record, check_alphas, summarize_ood
-from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe, with_whole_paths
+from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe
+from .whole_paths import with_whole_paths
 
 
 def ood_adapter(

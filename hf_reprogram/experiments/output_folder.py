@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_json
 from .endpoint import CHANGEABLE, LEDGER
-from .recipe import Recipe, whole_path, with_whole_paths
+from .recipe import Recipe
+from .whole_paths import whole_path, with_whole_paths
 
 # Baselines, OOD sets and attacks may change later, as they do not affect the method's own runs; a search may go on.
 _CHANGEABLE = {"baselines", "ood", "robustness", "budget"}

@@ -7,6 +7,8 @@
     seeds: [0, 1, 2]
     tune: [norms, {last_layers: 2}]                       # parts of the source that are trained too; most methods have none
     gradients: {rgf: {q: 25}}                             # theta's gradient is estimated, or {dp_sgd: {epsilon: 8}} private
+    objectives: [fixmatch]                                # trained beside the labels' loss (hf_reprogram.objectives)
+    unlabelled: {from_train: 2000}                        # rows without labels (hf_reprogram.tasks.unlabelled)
     baselines: [majority, linear_probe]
     sweep: {training.learning_rate: [1e-3, 1e-2]}         # chosen on validation, on the first seed
     ood: {semantic: {textures: {dataset: images, name: dtd}}}   # see hf_reprogram.tasks.shifts.ShiftOptions
@@ -37,6 +39,7 @@ from ..tasks.labels import problem_of
 from ..tasks.memory import held
 from ..tasks.options import TaskOptions
 from ..tasks.shifts import ShiftOptions, check_task
+from ..tasks.unlabelled import UnlabelledOptions
 from ..training.adapter import recorded
 from ..trust import check_recipe_source, recorded_source
 from .endpoint import Endpoint, read_endpoint
@@ -85,6 +88,8 @@ class Recipe:
             (`hf_reprogram.objectives`).
         membership: training examples, and as many of the test split, whose losses are compared: how well they tell what was
             trained on (`hf_reprogram.privacy.membership`); by default none.
+        unlabelled: further inputs without labels, for objectives and baselines that read such, see
+            `hf_reprogram.tasks.unlabelled.UnlabelledOptions`.
         cache_text: GiB of key/value states to keep for a causal source whose prompt follows the text.
         output: the output folder; by default `runs/<name of the recipe file>`.
         trusts_code: whether the source's own code may run. No key of a file sets it, but the argument `trust_remote_code` of
@@ -111,6 +116,7 @@ class Recipe:
     gradients: Any = None
     objectives: list[Any] = field(default_factory=list)
     membership: int | None = None
+    unlabelled: dict[str, Any] | None = None
     cache_text: float | None = None
     output: str | None = None
 
@@ -142,7 +148,7 @@ class Recipe:
                     f"The recipe's {section} is {getattr(self, section)!r}: give a mapping of keys to values."
                 )
         check_recipe_source(self.source)
-        self.task, self.ood = _with_data(self.task), _with_data(self.ood)
+        self.task, self.ood, self.unlabelled = map(_with_data, (self.task, self.ood, self.unlabelled))
         modality = task_modality(self.task_options)
         if self.searches:
             check_search(self)
@@ -251,6 +257,11 @@ class Recipe:
             raise InputError(f"The recipe's ood is {self.ood!r}: give a mapping of keys to values.")
         return from_dict(ShiftOptions, self.ood, "key of ood")
 
+    @property
+    def unlabelled_options(self) -> UnlabelledOptions | None:
+        """The checked `unlabelled` section; None if there is none."""
+        return None if self.unlabelled is None else from_dict(UnlabelledOptions, self.unlabelled, "key of unlabelled")
+
     def baseline_list(self) -> list[tuple[str, dict[str, Any]]]:
         """The baselines as pairs of name and options."""
         return named_options(self.baselines, "baseline")
@@ -278,23 +289,6 @@ def _with_data(section: Any) -> Any:
     if not isinstance(section, dict):
         return section
     return {key: held(value) if key == "dataset" else _with_data(value) for key, value in section.items()}
-
-
-def whole_path(name: Any) -> Any:
-    """The absolute path of an existing file or folder, which another working directory finds too; any other name as it is."""
-    return os.path.abspath(name) if isinstance(name, str) and os.path.exists(name) else name
-
-
-def with_whole_paths(section: dict[str, Any]) -> dict[str, Any]:
-    """A section of a recipe, with `whole_path` of its data sets and of the adapter to start from."""
-    return {
-        key: with_whole_paths(value)
-        if isinstance(value, dict)
-        else whole_path(value)
-        if key in ("dataset", "init_from")
-        else value
-        for key, value in section.items()
-    }
 
 
 def load_recipe(

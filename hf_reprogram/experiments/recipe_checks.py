@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..baselines import BASELINES
 from ..errors import InputError
 from ..gradients import check_plain_step, plain_step, private_options
 from ..modalities import modality_taking
@@ -11,6 +12,7 @@ from ..objectives import make_objectives
 from ..objectives.adversarial import check_attacked
 from ..options import check_whole, from_dict
 from ..sources.tuning import read_tune
+from ..tasks.unlabelled import check_unlabelled
 from ..training.attack import RobustnessOptions
 
 if TYPE_CHECKING:
@@ -64,6 +66,12 @@ def check_gradients(recipe: Recipe) -> None:
 def check_objectives(recipe: Recipe) -> None:
     """Refuse unknown objectives, and what they cannot be together with."""
     made = make_objectives(recipe.objective_list())
+    if (rows := recipe.unlabelled_options) is not None:
+        check_unlabelled(rows, recipe.task_options)
+        if not made and not any(BASELINES[name].needs_unlabelled for name, _ in recipe.baseline_list()):
+            raise InputError(
+                "Nothing in this recipe reads unlabelled: name objectives such as fixmatch, or leave it out."
+            )
     if not made:
         return
     if recipe.searches:

@@ -27,6 +27,7 @@ from ..sources.sharding import shards
 from ..sources.tuning import values_of
 from ..tasks.problems import IGNORE, Diverged
 from ..tasks.task import Task
+from ..tasks.unlabelled import unlabelled_rows
 from ..training.callbacks import KeepStart
 from ..training.encode import add_groups, encode, labels_of
 from ..training.features import add_zero_shot_features
@@ -130,8 +131,12 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
     model.objectives = make_objectives(recipe.objective_list())
     if task.groups and model.objectives:
         add_groups(data["train"], splits["train"])
+    further = None if (section := recipe.unlabelled_options) is None else unlabelled_rows(section, task, splits, seed)
+    rows = splits["train"].remove_columns("label") if task.stream is None else None
+    batch_size = arguments.get("per_device_train_batch_size", 8)
+    seen = TrainingData(task, processor, batch_size, seed, further.rows if further else rows)
     for objective in model.objectives:
-        objective.prepare(model, TrainingData(task, processor, arguments.get("per_device_train_batch_size", 8), seed))
+        objective.prepare(model, seen)
     result = fit(
         model,
         processor,
@@ -177,6 +182,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "source": {"name": short_name(recipe.source["name"]), **_identity(model.config.source)},
                 "method": model.config.method,
                 "training": arguments,
+                "unlabelled": {"rows": len(further.rows), "left_out": further.left_out} if further else None,
             },
         )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -220,6 +220,8 @@ def adapter_files(folder: str | os.PathLike, repo_id: str, source: str | None = 
         for kind in ("covariate", "semantic"):
             for section in ((recipe.get("ood") or {}).get(kind) or {}).values():
                 section["dataset"] = without_folder(section["dataset"])
+        if (recipe.get("unlabelled") or {}).get("dataset"):
+            recipe["unlabelled"]["dataset"] = without_folder(recipe["unlabelled"]["dataset"])
         recipe["init_from"] = without_folder(recipe["init_from"])
         texts["recipe.json"] = json.dumps(recipe, indent=2)
     if (folder / "results.json").is_file():  # the card's code loads the adapter from its repository

@@ -25,6 +25,10 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
         "fairness": "hf_reprogram.objectives.fairness:Fairness",
         "reweighting": "hf_reprogram.objectives.reweighting:Reweighting",
         "adversarial": "hf_reprogram.objectives.adversarial:Adversarial",
+        "fixmatch": "hf_reprogram.objectives.fixmatch:FixMatch",
+        "pseudo_labels": "hf_reprogram.objectives.pseudo_labels:PseudoLabels",
+        "information": "hf_reprogram.objectives.information:Information",
+        "simclr": "hf_reprogram.objectives.simclr:SimCLR",
     },
 )
 

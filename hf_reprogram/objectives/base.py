@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..losses import Batch
+from ..mappings.base import Reader
 
 if TYPE_CHECKING:
     from ..experiments.recipe import Recipe
@@ -27,12 +29,15 @@ class TrainingData:
         processor: of the adapter.
         batch_size: labelled examples per step and process.
         seed: of the run, which draws the splits.
+        unlabelled: further inputs, prepared and without labels, of the recipe's key `unlabelled`; those of the training split
+            where it has none. None for a training split that is streamed.
     """
 
     task: Task
     processor: Any
     batch_size: int
     seed: int = 0
+    unlabelled: Any = None
 
 
 @dataclass
@@ -53,16 +58,18 @@ class Objective:
         without_labels: whether the loss of labelled examples counts as zero in training.
         keeps_last: whether the last epoch is the result of a recipe's run. Else validation chooses the epoch by the task's
             first metric, which says nothing of what some objectives are for, such as fairness, and may choose the start.
+        needs_unlabelled: whether the recipe must have a section `unlabelled`.
         step: the step of training, from 1.
         steps: how many there will be; 0 if that is not known.
     """
 
     Options: ClassVar[type] = NoOptions
-    without_labels: ClassVar[bool] = False
+    without_labels: bool = False
     keeps_last: ClassVar[bool] = False
+    needs_unlabelled: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
-        self.options = self.Options() if options is None else options
+        self.options: Any = self.Options() if options is None else options
         self.seed, self.step, self.steps = 0, 0, 0
         self._scheduled = False
 
@@ -84,6 +91,18 @@ class Objective:
             record: what `record` gave at the checkpoint from which training goes on; None at the start.
         """
         self.seed, self.step = seed, 0
+
+    def begin_epoch(self, model: ReprogrammedModel, epoch: float, fresh: Callable[[], Reader]) -> None:
+        """Begin an epoch, or go on within it; `hf_reprogram.schedule.begin_epoch` calls this, before the first one repeatedly.
+
+        Args:
+            model: the model.
+            epoch: the number of epochs that are finished.
+            fresh: gives a function that reads the source's outputs on the labelled examples with theta as it then is.
+        """
+
+    def end_epoch(self, model: ReprogrammedModel) -> None:
+        """Finish an epoch, before validation and checkpoints."""
 
     def begin_step(self, seed: int, step: int, steps: int) -> None:
         """Begin a step; the Trainer's `Schedule` calls this."""

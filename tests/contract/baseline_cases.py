@@ -19,6 +19,7 @@ BASELINE_CASES: dict[str, Beside] = {
     "counts": Beside("texts", refused="images"),
     "small_network": Beside("texts", {**_RATE, "channels": [4]}, refused="letters"),
     "linear_probe": Beside("texts", {"strengths": [1.0]}),
+    "self_training": Beside("few", {"strengths": [1.0]}, refused="texts"),
     "untrained_probe": Beside("images", {"strengths": [1.0]}),
     "from_scratch": Beside("images", _RATE),
     "fine_tuning": Beside("images", _RATE),

@@ -26,7 +26,7 @@ REFUSED = [(name, case.refused) for name, case in BASELINE_CASES.items() if case
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory):
-    """The keys of a tiny recipe by name: texts, numbers and letters of texts, images, time steps, and images of pairs."""
+    """The keys of a tiny recipe by name: texts, numbers and letters of texts, few texts, images, time steps, pairs."""
     folder = tmp_path_factory.mktemp("baselines")
     texts = runs.write_csv(folder / "films.csv", 60, score=[0.5] * 60, marks=["ab"] * 60)
     images, labels = tiny_vision.images(60)
@@ -48,6 +48,12 @@ def recipes(tmp_path_factory):
             "source": "bert",
             "method": r2dl,
             "task": {**films, "label": "marks", "problem": "token_classification"},
+        },
+        "few": {
+            "source": "bert",
+            "method": warp,
+            "task": {**films, "train_size": 12},
+            "unlabelled": {"from_train": 20},
         },
         "images": {"source": "vit", "method": program, "task": halves},
         "steps": {

@@ -11,7 +11,8 @@ import pytest
 
 from hf_reprogram import InputError
 from hf_reprogram.baselines.base import Setting
-from hf_reprogram.experiments.recipe import load_recipe, make_recipe, with_whole_paths
+from hf_reprogram.experiments.recipe import load_recipe, make_recipe
+from hf_reprogram.experiments.whole_paths import with_whole_paths
 from hf_reprogram.experiments.yaml_text import read_yaml
 
 RECIPES = Path(__file__).parents[2] / "recipes"

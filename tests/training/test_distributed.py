@@ -167,6 +167,34 @@ def test_two_processes_fit_the_same_label_map_and_give_what_one_gives(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("objective", ["fixmatch", "pseudo_labels"])
+def test_two_processes_learn_from_the_same_unlabelled_rows(objective, source_folder, csv_file, tmp_path):
+    """Each takes its share of the rows and views that one process would draw for the same global batch."""
+
+    def values(name, batch_size):
+        return {
+            "source": source_folder("bert"),
+            "method": {"name": "warp", "num_prompts": 3, "reads": "mask"},
+            "task": {"dataset": str(csv_file), "text": ["sentence"], "label": "kind", "train_size": 48},
+            "unlabelled": {"from_train": 60},
+            "objectives": [{objective: {"ratio": 2, **({"threshold": 0.5} if objective == "fixmatch" else {})}}],
+            "training": {**COMMON, "per_device_train_batch_size": batch_size},
+            "output": str(tmp_path / name),
+        }
+
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values("two", 8)))
+    in_processes(tmp_path / "recipe.yaml", "--quiet")
+    one = train(make_recipe(values("one", 16)), quiet=True)
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    ours, theirs = (load_file(tmp_path / name / "runs" / "seed-0" / "model.safetensors") for name in ("one", "two"))
+    for name, weight in ours.items():
+        assert (weight.float() - theirs[name].float()).abs().max() < 1e-4, name
+    assert two["validation"] == one["validation"]
+    losses = [[entry["loss"] for entry in results["seeds"]["0"]["history"][1:]] for results in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["ddp", "fsdp2"])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(config, source_folder, csv_file, tmp_path):
     """One process is killed at a random moment, the other ends by itself, and both go on; `KILLS` times."""
