@@ -226,7 +226,7 @@ def thinned(ids: Sequence[int], special: Sequence[int], share: float, random: to
         random: the random numbers.
 
     >>> thinned([2, 70, 71, 72, 3], [1, 0, 0, 0, 1], 1.0, torch.Generator().manual_seed(0))
-    [2, 71, 3]
+    [2, 70, 3]
     """
     chances = torch.rand(len(ids), generator=random).masked_fill(torch.tensor(special).bool(), 2.0)
     kept = chances >= share
