@@ -63,6 +63,7 @@ def evaluate_adapter(
         values = recorded_recipe(adapter)
         if values is None:
             raise InputError(f"{adapter!r} has no recipe.json: name the task to score with --recipe.")
+        values.pop("objectives", None)  # nothing is trained, so data without groups may be scored too
         apply_overrides(values, overrides)
         with plugins(trust_remote_code):
             chosen = make_recipe(values)
