@@ -72,6 +72,7 @@ def test_a_recipe_of_a_regression_selects_the_lowest_error(run):
     assert json.loads((folder / "results.json").read_text())["task"]["metrics"] == ["rmse", "pearson"]
 
 
+@pytest.mark.slow
 def test_a_recipe_of_a_label_a_letter(run):
     results, folder = run(
         lambda texts, _: {"label": ["".join("v" if letter in "aeiou" else "c" for letter in text) for text in texts]},

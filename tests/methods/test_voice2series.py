@@ -83,6 +83,7 @@ def test_a_recipe_chooses_the_placing_learns_and_reloads(source, tmp_path):
     assert model(**processor([rows[0], rows[1][:10]], return_tensors="pt")).logits.shape == (2, 2)
 
 
+@pytest.mark.slow
 def test_alternatives_that_a_long_series_has_no_room_for_are_left_out(source, tmp_path):
     """Two copies of 700 numbers fit into 1,600 samples; four and eight do not."""
     rows, labels = tiny_audio.series(40, length=700)

@@ -133,7 +133,11 @@ def weights_after(recipe, **options):
     return runs.weights(Path(recipe.output, "runs", "seed-0"))
 
 
-@pytest.mark.parametrize("objective", [*NAMES, UNSUPERVISED[0]], ids=str)
+QUICK = "pseudo_labels"
+RESUMED = [pytest.param(each, marks=() if each == QUICK else pytest.mark.slow) for each in (*NAMES, UNSUPERVISED[0])]
+
+
+@pytest.mark.parametrize("objective", RESUMED, ids=str)
 def test_a_resumed_run_ends_with_the_same_bytes(objective, source_folder, csv_file, tmp_path, monkeypatch):
     every = {f"{what}_{key}": value for what in ("save", "eval") for key, value in
              (("strategy", "steps"), ("steps", 3))}  # fmt: skip

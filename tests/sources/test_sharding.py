@@ -28,7 +28,7 @@ def launched(monkeypatch):
 @pytest.mark.parametrize(
     "families",
     [
-        ("bert",),
+        pytest.param(("bert",), marks=pytest.mark.slow),
         pytest.param(
             ("vit", "roberta", "distilbert", "gpt2", "llama", "deberta-v2", "modernbert"), marks=pytest.mark.slow
         ),

@@ -189,7 +189,7 @@ def test_a_damaged_file_of_the_mirror(tmp_path, monkeypatch):
 def test_a_metric_of_the_other_kind_of_label(metric, regression, parquet):
     sentence = refused(dataset=parquet(TWENTY), text="text", metrics=[metric], regression=regression)
     problem = "regression" if regression else "single_label_classification"
-    others = "mae, mse, pearson, rmse" if regression else "accuracy, average_precision, f1"
+    others = "mae, mse, pearson, rmse" if regression else "accuracy, adaptive_ece, average_precision"
     assert f"The metric {metric!r} does not fit the problem {problem!r}: choose one of {others}" in sentence
 
 

@@ -71,7 +71,11 @@ def test_the_default_metrics_fit_and_every_metric_that_fits_gives_a_number(probl
 @pytest.mark.parametrize(
     ("problem", "name", "others"),
     [
-        ("single_label_classification", "rmse", "accuracy, average_precision, f1, matthews, roc_auc"),
+        (
+            "single_label_classification",
+            "rmse",
+            "accuracy, adaptive_ece, average_precision, brier, ece, f1, matthews, nll, roc_auc",
+        ),
         ("regression", "accuracy", "mae, mse, pearson, rmse, spearman"),
         ("forecast", "pearson", "mae, mase, mse, rmse"),
         ("multi_label_classification", "accuracy", "average_precision, bit_accuracy, roc_auc"),

@@ -150,8 +150,8 @@ def test_the_reader_draws_the_same_numbers_every_time():
             return inputs["input_ids"]
 
     model = torch.nn.Module()
-    model.source, model.transform = Through(), torch.nn.Module()
-    model.transform.forward = lambda inputs, source: inputs
+    model.source = Through()
+    model.inputs = lambda batch: batch
     model.mapping = SimpleNamespace(target=None)
     loader = SimpleNamespace(dataset=list(range(6)), collate_fn=noisy, num_workers=0)
     first, _ = reader(model, loader, 4)("logits")
@@ -281,7 +281,7 @@ def test_with_a_label_a_token_the_reader_gives_states_and_labels_of_whole_texts(
             return states
 
     mapping = SimpleNamespace(target=None)
-    model = SimpleNamespace(source=Source(), transform=lambda inputs, source: inputs, mapping=mapping, training=True)
+    model = SimpleNamespace(source=Source(), inputs=lambda batch: batch, mapping=mapping, training=True)
     model.eval = model.train = lambda *_: None
     rows = [{"x": 0, "labels": torch.tensor([1, -100, 0])}, {"x": 1, "labels": torch.tensor([-100, -100, 1])}]
     values, labels = reader(model, DataLoader(rows, batch_size=2), 2)("tokens")
