@@ -358,11 +358,12 @@ def inspect(
     ] = None,
 ) -> None:
     """Show parameter counts, the template, vocabulary or program, the label map, and the effect of prompts."""
+    from .experiments.named_source import named_source
     from .inspection.adapter import describe, inspect_adapter
     from .progress import quiet_libraries
 
     quiet_libraries()
-    inspection = inspect_adapter(adapter, source, top, example, plot, trust_remote_code)
+    inspection = inspect_adapter(adapter, named_source(source), top, example, plot, trust_remote_code)
     typer.echo(json.dumps(inspection, indent=2, ensure_ascii=False) if as_json else describe(inspection))
 
 

@@ -69,9 +69,10 @@ def export(
     trust_remote_code: Trust = False,
 ) -> None:
     """Write an adapter with its source as a model of transformers or as ONNX, which needs no hf_reprogram."""
+    from .experiments.named_source import named_source
     from .export import export_adapter
 
-    written = export_adapter(adapter, out, form=form, source=source, trust_remote_code=trust_remote_code)
+    written = export_adapter(adapter, out, form=form, source=named_source(source), trust_remote_code=trust_remote_code)
     what = "a plain model of transformers" if written == "plain" else "a graph of ONNX"
     typer.echo(f"{out} holds {what}, with the same logits as the adapter. Its README.md says how it is called.")
 

@@ -170,14 +170,15 @@ class Schedule(TrainerCallback):
                 "shard the frozen source with reprogram(..., source_kwargs={'shard': True}), and make no Accelerator before."
             )
         for each in models_in(model):
-            if each.estimated is not None and each.estimated.private:
+            if each.estimated is None:
+                continue
+            if each.objectives:
+                (name,) = each.config.gradients
+                raise InputError(f"Objectives need exact gradients, and gradients is {name!r}: leave one of them out.")
+            if each.estimated.private:
                 check_private_training(args)
-            elif each.estimated is not None:
+            else:
                 check_training(each, args, own_optimizer=optimizer is not None)
-                if each.objectives:
-                    raise InputError(
-                        "Objectives need exact gradients, and theta's are estimated: leave one of them out."
-                    )
         if args.push_to_hub:
             for each in models_in(model):
                 check_public(each.config.source.get("name", ""))

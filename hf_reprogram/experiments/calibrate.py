@@ -27,6 +27,7 @@ from ..training.calibration import ClampingOptions, fit_clamping, fit_temperatur
 from ..training.encode import encode, labels_of
 from ..training.predict import predict_logits
 from .evaluate import same_splits, seed_of, task_of
+from .named_source import named_source
 from .recipe import Recipe, apply_overrides, make_recipe, recorded_recipe
 from .whole_paths import with_whole_paths
 
@@ -77,7 +78,7 @@ def calibrate_adapter(
     folder = _folder(adapter, output)
     options, recipe = _task(adapter, data, split, overrides or [], trust_remote_code)
     kwargs = recipe.source_kwargs if recipe else None
-    model, processor = load_adapter(adapter, source, kwargs, trust_remote_code)
+    model, processor = load_adapter(adapter, named_source(source), kwargs, trust_remote_code)
     _check_problem(model)
     task = task_of(model, options)
     bf16 = bool(recipe and recipe.training.get("bf16"))

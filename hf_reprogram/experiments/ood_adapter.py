@@ -19,6 +19,7 @@ from ..tasks.options import TaskOptions, data_address
 from ..tasks.shifts import ShiftOptions, load_shifts
 from ..training.adapter import load_adapter
 from .evaluate import same_splits, seed_of, task_of
+from .named_source import named_source
 from .ood import adapter_record, check_alphas, summarize_ood
 from .recipe import Recipe, apply_overrides, load_recipe, make_recipe, recorded_recipe
 from .whole_paths import with_whole_paths
@@ -79,7 +80,7 @@ def ood_adapter(
     if inside is not None and task_modality(options) is None:
         setattr(options, IMAGE.column, [IMAGE.column])  # the column of a folder of images
     model, processor = load_adapter(
-        adapter, source, chosen.source_kwargs if chosen and recipe is None else None, trust_remote_code
+        adapter, named_source(source), chosen.source_kwargs if chosen and recipe is None else None, trust_remote_code
     )
     check_alphas(model.mapping, shift_options.alphas)
     task = task_of(model, options)

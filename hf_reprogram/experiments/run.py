@@ -247,6 +247,7 @@ def _results(
         },
         "gain": gain([outcome["test"] for outcome in outcomes], [outcome["start_test"] for outcome in outcomes]),
         "best_epochs": [outcome["best_epoch"] for outcome in outcomes],
+        "last_epoch": best.result.get("last_epoch", False),
         "trainable": best.result["trainable"],
         "tune": best.result.get("tune", []),
         "tuned": best.result.get("tuned", 0),

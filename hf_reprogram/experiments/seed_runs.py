@@ -168,6 +168,7 @@ def train_seed(job: Job, seed: int, name: str | None = None, callbacks: Sequence
                 "history": result.history,
                 "seconds": result.seconds,
                 "stopped": result.stopped,
+                "last_epoch": not result.trainer.args.load_best_model_at_end,
                 "privacy": model.estimated.record() if recipe.private else None,
                 "warning": advice,
                 "trainable": model.num_trainable(),

@@ -209,8 +209,10 @@ def _note(results: dict[str, Any]) -> str:
     validation = plus_minus(results["validation"][metric], metric)
     notes = gain_note(results), federated_note(results), usage_note(results), privacy_note(results), cost_note(results)
     added = " ".join(filter(None, notes))
+    last = results.get("last_epoch", False)
+    chosen = "the last epoch was kept, and settings" if last else "epochs, settings"
     return (
-        f"{spread}, on the test split. Nothing was selected on it: epochs, settings and the seed of this adapter "
+        f"{spread}, on the test split. Nothing was selected on it: {chosen} and the seed of this adapter "
         f"({results['best_seed']}) were chosen on validation, where {metric} was {validation}.{f' {added}' if added else ''}"
     )
 

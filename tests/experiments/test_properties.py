@@ -87,6 +87,7 @@ def test_the_card_tells_both(finished):
     assert "## Groups\n\n|  | accuracy | demographic parity gap | equalized odds gap | 0 | 1 |" in card
     assert "## Under attack\n\n| eps | untrained start |" in card
     assert "20 test examples" in card
+    assert "the last epoch was kept, and settings and the seed of this adapter" in card
     assert "which is no input of the model" in card
 
 

@@ -119,8 +119,9 @@ def test_recipes_are_refused(change, message):
         make_recipe({**RECIPE, **change})
 
 
-def test_estimated_gradients_refuse_objectives_in_a_trainer(source_folder, tmp_path):
-    model, processor = reprogram(source_folder("bert"), "warp", ["no", "yes"], num_prompts=2, gradients="rgf")
+@pytest.mark.parametrize("gradients", ["rgf", {"dp_sgd": {"noise_multiplier": 1.0}}])
+def test_other_gradients_refuse_objectives_in_a_trainer(gradients, source_folder, tmp_path):
+    model, processor = reprogram(source_folder("bert"), "warp", ["no", "yes"], num_prompts=2, gradients=gradients)
     model.objectives = [Pull()]
-    with pytest.raises(InputError, match="theta's are estimated"):
+    with pytest.raises(InputError, match="Objectives need exact gradients, and gradients is"):
         trainer(model, Dataset.from_dict({**processor(TEXTS), "label": [0, 1] * 6}), processor, tmp_path)
